@@ -1,0 +1,20 @@
+from apps.catalog.models.plans import Plan, PlanVersion, PlanVersionPrice, PlanVersionStatus
+from apps.catalog.models.prices import PaymentTerm, Price, PriceRevision, SupplyScope
+from apps.catalog.models.products import Aggregation, BillableMetric, Feature, FeatureType, Fee, Product
+
+__all__ = [
+    "Aggregation",
+    "BillableMetric",
+    "Feature",
+    "FeatureType",
+    "Fee",
+    "PaymentTerm",
+    "Plan",
+    "PlanVersion",
+    "PlanVersionPrice",
+    "PlanVersionStatus",
+    "Price",
+    "PriceRevision",
+    "Product",
+    "SupplyScope",
+]

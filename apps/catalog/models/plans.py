@@ -1,0 +1,121 @@
+from typing import ClassVar
+
+import pghistory
+from django.db import models
+from django.db.models import Q
+
+from apps.catalog.models.prices import Price
+from apps.catalog.models.products import CatalogEntity, Product
+from apps.kernel.models import CurrencyCodeField, Entity
+
+
+class TaxBehavior(models.TextChoices):
+    EXCLUSIVE = "exclusive", "Added on top"
+    INCLUSIVE = "inclusive", "Contained in prices"
+
+
+class Proration(models.TextChoices):
+    SECOND = "second", "By elapsed seconds"
+    DAY = "day", "By local calendar days"
+    NONE = "none", "Never"
+
+
+@pghistory.track()
+class Plan(CatalogEntity):
+    """A bundle of prices customers subscribe to; the set itself stands on its versions."""
+
+    PREFIX: ClassVar[str] = "plan"
+
+    product = models.ForeignKey(Product, on_delete=models.PROTECT, related_name="plans")
+    name = models.CharField(max_length=255)
+    description = models.TextField(blank=True)
+    invoice_display_name = models.CharField(max_length=255, blank=True)
+    currency = CurrencyCodeField()
+    billing_cadence = models.CharField(max_length=20, default="P1M")
+    billing_anchor = models.DateTimeField(
+        null=True, blank=True, help_text="All subscriptions bill on its recurrences; empty: each on its own start."
+    )
+    billing_version = models.PositiveSmallIntegerField(default=1)
+    tax_behavior = models.CharField(max_length=9, choices=TaxBehavior, default=TaxBehavior.EXCLUSIVE)
+    default_tax_rate = models.DecimalField(max_digits=7, decimal_places=4, default=0, help_text="Percent.")
+    default_tax_code = models.CharField(max_length=30, default="eservice")
+    proration = models.CharField(max_length=6, choices=Proration, default=Proration.SECOND)
+    credit_unused_at_end = models.BooleanField(
+        default=False, help_text="Credit the unused part of prepaid fees when a subscription is terminated."
+    )
+    renewal_reminder_enabled = models.BooleanField(default=True)
+    renewal_reminder_days = models.PositiveSmallIntegerField(default=3)
+    stable_price_ids = models.BooleanField(default=True)
+    version_effective = models.CharField(
+        max_length=21,
+        choices=[("end_of_current_period", "End of current period"), ("immediate", "Immediate")],
+        default="end_of_current_period",
+    )
+    credit_allocations = models.JSONField(default=list, blank=True)
+    default_version = models.ForeignKey(
+        "catalog.PlanVersion", null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+    )
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(name="plan_currency_is_code", condition=Q(currency__regex=r"^[A-Z]{3}$")),
+            models.CheckConstraint(
+                name="plan_reminder_days", condition=Q(renewal_reminder_days__gte=1, renewal_reminder_days__lte=30)
+            ),
+            models.CheckConstraint(
+                name="plan_tax_rate_is_percent",
+                condition=Q(default_tax_rate__gte=0, default_tax_rate__lte=100),
+            ),
+        ]
+        indexes = [models.Index(fields=["organization", "-id"], name="plan_list")]
+
+
+class PlanVersionStatus(models.TextChoices):
+    PUBLISHED = "published", "Published"
+    ARCHIVED = "archived", "Archived"
+
+
+@pghistory.track()
+class PlanVersion(Entity):
+    """A frozen edition of a plan's price set; subscriptions pin one."""
+
+    PREFIX: ClassVar[str] = "pver"
+
+    organization = models.ForeignKey("organizations.Organization", on_delete=models.PROTECT, related_name="+")
+    plan = models.ForeignKey(Plan, on_delete=models.PROTECT, related_name="versions")
+    number = models.PositiveIntegerField()
+    status = models.CharField(
+        max_length=9, choices=PlanVersionStatus, default=PlanVersionStatus.PUBLISHED
+    )
+    based_on = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="+")
+    published_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["plan", "number"], name="planversion_number_once")]
+
+    def __str__(self) -> str:
+        return f"{self.plan} v{self.number}"
+
+
+@pghistory.track()
+class PlanVersionPrice(models.Model):
+    """One slot of a plan version: a stable key and the price that fills it."""
+
+    organization = models.ForeignKey("organizations.Organization", on_delete=models.PROTECT, related_name="+")
+    plan_version = models.ForeignKey(PlanVersion, on_delete=models.PROTECT, related_name="slots")
+    price = models.ForeignKey(Price, on_delete=models.PROTECT, related_name="slots")
+    key = models.CharField(max_length=64)
+    position = models.PositiveSmallIntegerField()
+
+    class Meta:
+        ordering = ["position"]
+        constraints = [
+            models.UniqueConstraint(fields=["plan_version", "key"], name="planslot_key_once"),
+            models.UniqueConstraint(fields=["plan_version", "price"], name="planslot_price_once"),
+            models.CheckConstraint(
+                name="planslot_key_is_plain", condition=Q(key__regex=r"^[a-z0-9][a-z0-9_-]{0,63}$")
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.key

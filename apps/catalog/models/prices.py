@@ -1,0 +1,117 @@
+from typing import ClassVar
+
+import pghistory
+import pgtrigger
+from django.db import models
+from django.db.models import Q
+
+from apps.catalog.models.products import BillableMetric, CatalogEntity, Feature, Fee
+from apps.rating.price_models import REGISTRY
+
+
+class PaymentTerm(models.TextChoices):
+    IN_ADVANCE = "in_advance", "In advance"
+    IN_ARREARS = "in_arrears", "In arrears"
+
+
+class SupplyScope(models.TextChoices):
+    IN_SCOPE = "IN_SCOPE", "In scope"
+    OUTSIDE_SCOPE = "OUTSIDE_SCOPE", "Outside scope"
+
+
+class PriceTermsColumns(models.Model):
+    """The columns that decide what a price bills; a price has them now, a revision for ever."""
+
+    model = models.CharField(max_length=20, choices=[(code, code) for code in sorted(REGISTRY)])
+    properties = models.JSONField(help_text="In the wire's form for the model, such as unitPrice or tiers.")
+    payment_term = models.CharField(max_length=10, choices=PaymentTerm)
+    billing_cadence = models.CharField(
+        max_length=20, blank=True, help_text="ISO 8601 duration, P0D once; empty: the plan's."
+    )
+    quantity = models.PositiveIntegerField(default=1, help_text="Units of a fee charged each time.")
+    invoice_display_name = models.CharField(max_length=255)
+    is_obligation = models.BooleanField(
+        default=False, help_text="Owed whole: never prorated, first charged at the first full period."
+    )
+    supply_scope = models.CharField(max_length=13, choices=SupplyScope, default=SupplyScope.IN_SCOPE)
+
+    class Meta:
+        abstract = True
+
+
+@pghistory.track()
+class Price(PriceTermsColumns, CatalogEntity):
+    """One priced item: a metric or a fee, its model and its terms, as they are now."""
+
+    PREFIX: ClassVar[str] = "price"
+
+    metric = models.ForeignKey(BillableMetric, null=True, blank=True, on_delete=models.PROTECT, related_name="prices")
+    fee = models.ForeignKey(Fee, null=True, blank=True, on_delete=models.PROTECT, related_name="prices")
+    feature = models.ForeignKey(Feature, null=True, blank=True, on_delete=models.PROTECT, related_name="prices")
+    entitlement_template = models.JSONField(
+        null=True, blank=True, help_text="The allowance a subscriber gets; null attaches the feature alone."
+    )
+    invoice_display_group = models.CharField(max_length=255, blank=True)
+    grant_discount_enabled = models.BooleanField(default=False)
+    rate_type = models.CharField(
+        max_length=10, choices=[("amount", "Amount"), ("proportion", "Proportion")], default="amount"
+    )
+    outside_scope_label = models.CharField(max_length=20, blank=True)
+    revision_number = models.PositiveIntegerField(default=1)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                name="price_of_metric_or_fee",
+                condition=Q(metric__isnull=False, fee__isnull=True) | Q(metric__isnull=True, fee__isnull=False),
+            ),
+            models.CheckConstraint(
+                name="price_metered_in_arrears",
+                condition=Q(metric__isnull=True) | Q(payment_term="in_arrears"),
+            ),
+            models.CheckConstraint(
+                name="price_fee_is_standard", condition=Q(fee__isnull=True) | Q(model="standard")
+            ),
+            models.CheckConstraint(
+                name="price_fee_has_cadence", condition=Q(fee__isnull=True) | ~Q(billing_cadence="")
+            ),
+            models.CheckConstraint(
+                name="price_obligation_is_a_fee", condition=Q(is_obligation=False) | Q(fee__isnull=False)
+            ),
+            models.CheckConstraint(
+                name="price_quantity_in_range", condition=Q(quantity__gte=1, quantity__lte=1_000_000)
+            ),
+            models.CheckConstraint(
+                name="price_outside_scope_is_labelled",
+                condition=Q(supply_scope="IN_SCOPE", outside_scope_label="")
+                | (Q(supply_scope="OUTSIDE_SCOPE") & ~Q(outside_scope_label="")),
+            ),
+            models.CheckConstraint(
+                name="price_template_needs_feature",
+                condition=Q(entitlement_template__isnull=True) | Q(feature__isnull=False),
+            ),
+        ]
+        indexes = [models.Index(fields=["organization", "-id"], name="price_list")]
+
+    def __str__(self) -> str:
+        return self.invoice_display_name
+
+
+class PriceRevision(PriceTermsColumns):
+    """The terms of a price as they stood; periods bill the revision they opened with."""
+
+    price = models.ForeignKey(Price, on_delete=models.PROTECT, related_name="revisions")
+    metric = models.ForeignKey(BillableMetric, null=True, on_delete=models.PROTECT, related_name="+")
+    fee = models.ForeignKey(Fee, null=True, on_delete=models.PROTECT, related_name="+")
+    number = models.PositiveIntegerField()
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["price", "number"], name="pricerevision_number_once")]
+        triggers = [
+            # What was billed by it must stay recomputable.
+            pgtrigger.Protect(name="revision_is_frozen", operation=pgtrigger.Update | pgtrigger.Delete)
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.invoice_display_name} v{self.number}"

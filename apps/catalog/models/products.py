@@ -1,0 +1,125 @@
+from typing import ClassVar
+
+import pghistory
+from django.db import models
+from django.db.models import Q
+
+from apps.kernel.models import Entity
+
+
+class CatalogEntity(Entity):
+    """What every catalogue row shares: its merchant and, once withdrawn, the moment it was."""
+
+    organization = models.ForeignKey("organizations.Organization", on_delete=models.PROTECT, related_name="+")
+    deleted_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        abstract = True
+
+
+@pghistory.track()
+class Product(CatalogEntity):
+    """Something a merchant sells: the container of metrics, fees, features and plans."""
+
+    PREFIX: ClassVar[str] = "prod"
+
+    name = models.CharField(max_length=255)
+    description = models.TextField(blank=True)
+    metadata = models.JSONField(default=dict, blank=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["organization", "-id"], name="product_list")]
+
+
+class Aggregation(models.TextChoices):
+    """How the events of a period become one quantity."""
+
+    SUM = "SUM", "Sum"
+    COUNT = "COUNT", "Count"
+    AVG = "AVG", "Average"
+    MIN = "MIN", "Minimum"
+    MAX = "MAX", "Maximum"
+    UNIQUE_COUNT = "UNIQUE_COUNT", "Unique count"
+    LATEST = "LATEST", "Latest"
+
+
+@pghistory.track()
+class BillableMetric(CatalogEntity):
+    """What is counted: which events, which value of them, and how they become a quantity."""
+
+    PREFIX: ClassVar[str] = "bm"
+
+    product = models.ForeignKey(Product, on_delete=models.PROTECT, related_name="metrics")
+    name = models.CharField(max_length=255)
+    description = models.TextField(blank=True)
+    unit = models.CharField(max_length=50)
+    aggregation = models.CharField(max_length=12, choices=Aggregation)
+    event_type = models.CharField(max_length=255)
+    value_property = models.CharField(
+        max_length=255, blank=True, help_text="Path of the value in the event's data, such as $.tokens."
+    )
+    group_by = models.JSONField(
+        default=dict, blank=True, help_text="Dimension name → path in the event's data."
+    )
+    event_from = models.DateTimeField(null=True, blank=True, help_text="Events before this do not count.")
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                name="metric_value_property_where_needed",
+                condition=(
+                    Q(aggregation="COUNT", value_property="")
+                    | Q(aggregation="UNIQUE_COUNT")
+                    | (Q(aggregation__in=["SUM", "AVG", "MIN", "MAX", "LATEST"]) & ~Q(value_property=""))
+                ),
+            ),
+            models.CheckConstraint(name="metric_event_type_filled", condition=~Q(event_type="")),
+        ]
+        indexes = [
+            models.Index(fields=["organization", "-id"], name="metric_list"),
+            # Serves ingest: which metrics of this merchant does an event type feed?
+            models.Index(fields=["organization", "event_type"], name="metric_by_event_type"),
+        ]
+
+
+@pghistory.track()
+class Fee(CatalogEntity):
+    """A fixed charge; its amount and cadence stand on its prices."""
+
+    PREFIX: ClassVar[str] = "fee"
+
+    product = models.ForeignKey(Product, on_delete=models.PROTECT, related_name="fees")
+    name = models.CharField(max_length=255)
+    description = models.TextField(blank=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["organization", "-id"], name="fee_list")]
+
+
+class FeatureType(models.TextChoices):
+    BOOLEAN = "boolean", "Boolean"
+    STATIC = "static", "Static"
+    METERED = "metered", "Metered"
+
+
+@pghistory.track()
+class Feature(CatalogEntity):
+    """A named capability that prices can carry to customers."""
+
+    PREFIX: ClassVar[str] = "feat"
+
+    product = models.ForeignKey(Product, on_delete=models.PROTECT, related_name="features")
+    key = models.CharField(max_length=255)
+    name = models.CharField(max_length=255)
+    type = models.CharField(max_length=8, choices=FeatureType, default=FeatureType.BOOLEAN)
+    metadata = models.JSONField(default=dict, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["product", "key"], name="feature_key_once", condition=Q(deleted_at__isnull=True)
+            ),
+            models.CheckConstraint(
+                name="feature_key_is_slug", condition=Q(key__regex=r"^[a-z0-9]+(-[a-z0-9]+)*$")
+            ),
+        ]

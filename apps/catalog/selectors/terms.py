@@ -1,0 +1,25 @@
+"""Price terms as billing reads them."""
+
+from collections.abc import Iterable, Sequence
+
+from django.db.models import F
+
+from apps.catalog.models import PlanVersionPrice, PriceRevision
+
+
+def current_revision_ids(*, plan_version_id: int) -> Sequence[int]:
+    """Give the price revisions that a period opening now under a plan version bills by, in the plan's order."""
+    return list(
+        PlanVersionPrice.objects.filter(
+            plan_version_id=plan_version_id,
+            price__revisions__number=F("price__revision_number"),
+        )
+        .order_by("position")
+        .values_list("price__revisions__pk", flat=True)
+    )
+
+
+def revisions_by_id(ids: Iterable[int]) -> dict[int, PriceRevision]:
+    """Give price revisions by key, with their price, metric and fee at hand."""
+    rows = PriceRevision.objects.select_related("price", "metric", "fee").filter(pk__in=set(ids))
+    return {row.pk: row for row in rows}

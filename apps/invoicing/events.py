@@ -1,0 +1,50 @@
+"""What invoicing announces."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from apps.outbox.domain.events import outbox_event
+
+
+@outbox_event("invoice.created.v0")
+@dataclass(frozen=True, slots=True)
+class InvoiceCreated:
+    invoice_id: str
+    subscription_id: str
+    sequence_number: int
+    period_start: datetime
+    period_end: datetime
+
+
+@outbox_event("invoice.issued.v0")
+@dataclass(frozen=True, slots=True)
+class InvoiceIssued:
+    invoice_id: str
+    invoice_number: str
+    grand_total: Decimal
+    currency: str
+
+
+@outbox_event("invoice.paid.v0")
+@dataclass(frozen=True, slots=True)
+class InvoicePaid:
+    invoice_id: str
+    paid_amount: Decimal
+    currency: str
+
+
+@outbox_event("invoice.failed.v0")
+@dataclass(frozen=True, slots=True)
+class InvoiceFailed:
+    invoice_id: str
+    reason: str
+
+
+@outbox_event("payment_session.completed.v0")
+@dataclass(frozen=True, slots=True)
+class PaymentSessionCompleted:
+    payment_session_id: str
+    invoice_id: str
+    amount: Decimal
+    currency: str

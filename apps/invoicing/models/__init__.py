@@ -1,0 +1,14 @@
+from apps.invoicing.models.invoice import Invoice, InvoiceStatus
+from apps.invoicing.models.line import InvoiceLine, LineKind
+from apps.invoicing.models.series import NumberSeries
+from apps.invoicing.models.session import PaymentSession, SessionStatus
+
+__all__ = [
+    "Invoice",
+    "InvoiceLine",
+    "InvoiceStatus",
+    "LineKind",
+    "NumberSeries",
+    "PaymentSession",
+    "SessionStatus",
+]

@@ -1,0 +1,83 @@
+from typing import ClassVar
+
+import pgtrigger
+from django.db import models
+from django.db.models import F, Q
+
+from apps.kernel.models import AmountField, CurrencyCodeField, Entity, QuantityField, UnitPriceField
+
+
+class LineKind(models.TextChoices):
+    FEE = "fee", "Fee"
+    METERED = "metered", "Metered"
+    MANUAL = "manual", "Manual"
+    DISCOUNT = "discount", "Discount"
+    ADJUSTMENT = "adjustment", "Adjustment"
+
+
+class InvoiceLine(Entity):
+    """One billable item of an invoice, rounded once, with the calculation that made it.
+
+    Lines of an open period are derived, not stored; only manual ones wait here until their invoice is calculated.
+    """
+
+    PREFIX: ClassVar[str] = "li"
+
+    organization = models.ForeignKey("organizations.Organization", on_delete=models.PROTECT, related_name="+")
+    invoice = models.ForeignKey("invoicing.Invoice", on_delete=models.PROTECT, related_name="lines")
+    kind = models.CharField(max_length=10, choices=LineKind)
+    reference = models.CharField(
+        max_length=120, help_text="What the line bills, the same at every calculation."
+    )
+    price_revision = models.ForeignKey(
+        "catalog.PriceRevision", null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+    )
+    display_name = models.CharField(max_length=255)
+    description = models.TextField(blank=True)
+    payment_term = models.CharField(max_length=10, blank=True)
+    currency = CurrencyCodeField()
+    period_start = models.DateTimeField(help_text="When the service was provided.")
+    period_end = models.DateTimeField()
+    quantity = QuantityField()
+    unit_price = UnitPriceField()
+    subtotal = AmountField(help_text="Without tax; rounded once, half-up, to the minor unit.")
+    tax_rate = models.DecimalField(max_digits=7, decimal_places=4, default=0, help_text="Percent.")
+    tax_amount = AmountField(default=0)
+    total = AmountField()
+    is_late = models.BooleanField(default=False, help_text="Usage of an earlier period that arrived too late.")
+    provenance = models.JSONField(default=dict)
+    idempotency_key = models.CharField(max_length=255, null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["invoice", "reference"], name="line_reference_once"),
+            models.UniqueConstraint(
+                fields=["organization", "idempotency_key"],
+                name="line_idempotency_key_once",
+                condition=Q(idempotency_key__isnull=False),
+            ),
+            models.CheckConstraint(name="line_total_adds_up", condition=Q(total=F("subtotal") + F("tax_amount"))),
+            models.CheckConstraint(
+                name="line_period_is_an_interval", condition=Q(period_start__lte=F("period_end"))
+            ),
+        ]
+        triggers = [
+            pgtrigger.Trigger(
+                name="issued_lines_are_frozen",
+                when=pgtrigger.Before,
+                operation=pgtrigger.Insert | pgtrigger.Update | pgtrigger.Delete,
+                declare=[("issued", "text")],
+                func="""
+                    SELECT number INTO issued FROM invoicing_invoice
+                    WHERE id = CASE WHEN TG_OP = 'DELETE' THEN OLD.invoice_id ELSE NEW.invoice_id END;
+                    IF issued IS NOT NULL THEN
+                        RAISE EXCEPTION 'lines of an issued invoice never change; write a credit note';
+                    END IF;
+                    IF TG_OP = 'DELETE' THEN RETURN OLD; END IF;
+                    RETURN NEW;
+                """,
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.display_name

@@ -1,0 +1,54 @@
+from datetime import datetime
+
+from django.db import transaction
+
+from apps.invoicing.domain import states
+from apps.invoicing.events import InvoicePaid
+from apps.invoicing.models import Invoice, InvoiceStatus, PaymentSession, SessionStatus
+from apps.invoicing.services.activation import activate_paid_subscription
+from apps.kernel.errors import ConflictError
+from apps.outbox.services import publish
+
+
+@transaction.atomic
+def settle_invoice(*, invoice_id: int, as_of: datetime, note: str = "") -> Invoice:
+    """Mark an invoice as paid in full; a subscription that waited for it becomes active.
+
+    Raises:
+        ConflictError: the invoice is already paid, or not issued.
+    """
+    invoice = Invoice.objects.select_for_update().select_related("subscription").get(pk=invoice_id)
+    if invoice.status == InvoiceStatus.PAID:
+        raise ConflictError("Invoice is already paid; issue a credit note to correct it.", code="INVOICE_PAID")
+    states.require(invoice.status, InvoiceStatus.PAID)
+    mark_paid(invoice=invoice, as_of=as_of, note=note)
+    if invoice.sequence_number == 0:
+        activate_paid_subscription(subscription_id=invoice.subscription_id, as_of=as_of)
+    return invoice
+
+
+@transaction.atomic
+def settle_out_of_band(*, invoice_id: int, as_of: datetime, reason: str = "") -> Invoice:
+    """Record that the money of an invoice came another way; its open payment link is withdrawn."""
+    invoice = settle_invoice(invoice_id=invoice_id, as_of=as_of, note=reason or "Settled out of band")
+    for session in PaymentSession.objects.filter(invoice=invoice, status=SessionStatus.PENDING):
+        session.status = SessionStatus.CANCELLED
+        session.save(update_fields=["status", "updated_at"])
+    return invoice
+
+
+def mark_paid(*, invoice: Invoice, as_of: datetime, note: str) -> None:
+    """Write the paid state of a locked, issued invoice and announce it (caller's transaction)."""
+    invoice.status = InvoiceStatus.PAID
+    invoice.paid_amount = max(invoice.grand_total, type(invoice.grand_total)(0))
+    invoice.paid_at = as_of
+    invoice.settlement_note = note[:1000]
+    invoice.save(update_fields=["status", "paid_amount", "paid_at", "settlement_note", "updated_at"])
+    publish(
+        InvoicePaid(
+            invoice_id=invoice.public_id, paid_amount=invoice.paid_amount, currency=invoice.currency
+        ),
+        organization_id=invoice.organization_id,
+        object_id=invoice.public_id,
+        at=as_of,
+    )

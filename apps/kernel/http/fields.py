@@ -1,0 +1,110 @@
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from rest_framework import serializers
+
+from apps.kernel.money import format_decimal
+from apps.kernel.time import format_instant, parse_instant
+
+
+class InstantField(serializers.Field[Any, Any, Any, Any]):
+    """An ISO 8601 instant; without an offset it is UTC."""
+
+    default_error_messages = {"invalid": "Give an ISO 8601 instant, such as 2026-01-31T12:00:00Z."}
+
+    def to_internal_value(self, data: Any) -> datetime:
+        if not isinstance(data, str) or len(data) > 40:
+            self.fail("invalid")
+        try:
+            instant = parse_instant(data)
+        except (ValueError, OverflowError):
+            self.fail("invalid")
+        # Outside of this the calendar arithmetic of a billing period could overflow.
+        if not 1970 <= instant.year <= 9000:
+            self.fail("invalid")
+        return instant.astimezone(UTC)
+
+    def to_representation(self, value: datetime) -> str:
+        return format_instant(value)
+
+
+class DecimalStringField(serializers.Field[Any, Any, Any, Any]):
+    """An exact decimal sent as a string, such as "0.000002"."""
+
+    default_error_messages = {
+        "invalid": 'Give a decimal number as a string, such as "12.50".',
+        "out_of_range": "Give a number from {low} to {high} with at most {places} decimal places.",
+    }
+
+    def __init__(
+        self,
+        *,
+        places: int = 15,
+        low: Decimal = Decimal("-1e15"),
+        high: Decimal = Decimal("1e15"),
+        accept_number: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.places, self.low, self.high, self.accept_number = places, low, high, accept_number
+
+    def to_internal_value(self, data: Any) -> Decimal:
+        is_number = isinstance(data, int | Decimal) and not isinstance(data, bool)
+        if not (isinstance(data, str) and 0 < len(data) <= 60) and not (self.accept_number and is_number):
+            self.fail("invalid")
+        try:
+            value = Decimal(data)
+        except InvalidOperation:
+            self.fail("invalid")
+        if not value.is_finite():
+            self.fail("invalid")
+        exponent = value.normalize().as_tuple().exponent
+        if not self.low <= value <= self.high or (isinstance(exponent, int) and -exponent > self.places):
+            self.fail("out_of_range", low=self.low, high=self.high, places=self.places)
+        return value
+
+    def to_representation(self, value: Decimal) -> str:
+        return format_decimal(value)
+
+
+class StrictCharField(serializers.CharField):
+    """A string that must be one on the wire: numbers and booleans are refused, NUL too."""
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return str(super().to_internal_value(data))
+
+
+class StringMapField(serializers.Field[Any, Any, Any, Any]):
+    """An object whose values are strings."""
+
+    default_error_messages = {
+        "invalid": "Give an object whose values are strings.",
+        "too_long": "At most {entries} entries of {length} characters.",
+    }
+    entries, length = 50, 500
+
+    def to_internal_value(self, data: Any) -> dict[str, str]:
+        if not isinstance(data, dict) or not all(isinstance(v, str) for v in data.values()):
+            self.fail("invalid")
+        if len(data) > self.entries or any(len(k) > 100 or len(v) > self.length for k, v in data.items()):
+            self.fail("too_long", entries=self.entries, length=self.length)
+        if any("\x00" in k or "\x00" in v for k, v in data.items()):
+            self.fail("invalid")
+        return dict(data)
+
+    def to_representation(self, value: dict[str, Any]) -> dict[str, Any]:
+        return dict(value)
+
+
+class AddressSerializer(serializers.Serializer[Any]):
+    """A postal address as it stands on invoices."""
+
+    line1 = StrictCharField(max_length=255, required=False, allow_blank=True)
+    line2 = StrictCharField(max_length=255, required=False, allow_blank=True)
+    city = StrictCharField(max_length=255, required=False, allow_blank=True)
+    state = StrictCharField(max_length=100, required=False, allow_blank=True)
+    country = StrictCharField(max_length=2, required=False, allow_blank=True)
+    zipCode = StrictCharField(max_length=20, required=False, allow_blank=True)  # noqa: N815

@@ -1,0 +1,40 @@
+from typing import Any
+
+from drf_spectacular.openapi import AutoSchema
+from rest_framework import serializers
+
+
+class ErrorSerializer(serializers.Serializer[Any]):
+    """What every refusal looks like."""
+
+    message = serializers.CharField()
+    error = serializers.CharField(required=False)
+    code = serializers.CharField(required=False)
+    details = serializers.DictField(required=False)
+    reason = serializers.CharField(required=False)
+    requiredPermissions = serializers.ListField(child=serializers.CharField(), required=False)  # noqa: N815
+
+
+class ContractSchema(AutoSchema):
+    """Describe every operation with the error answers that all of them share."""
+
+    def get_tags(self) -> list[str]:
+        parts = [part for part in self.path.split("/") if part]
+        return [parts[1]] if len(parts) > 1 else parts
+
+    def get_operation_id(self) -> str:
+        return str(getattr(self.view, "operation_ids", {}).get(self.method) or super().get_operation_id())
+
+    def _get_response_bodies(self, direction: str = "response") -> Any:
+        bodies = super()._get_response_bodies(direction)
+        refusal = self._get_response_for_code(ErrorSerializer, "default")
+        described = {
+            "400": "A field is malformed; every bad one is named.",
+            "401": "No valid API key was sent.",
+            "403": "The key may not do this.",
+            "404": "There is no such object of this merchant.",
+            "429": "Too many calls; wait as `Retry-After` says.",
+        }
+        for status, text in described.items():
+            bodies.setdefault(status, {**refusal, "description": text})
+        return bodies

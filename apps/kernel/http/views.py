@@ -1,0 +1,75 @@
+from typing import Any, ClassVar, TypeVar
+
+from django.db import models
+from rest_framework.request import Request
+from rest_framework.serializers import Serializer
+from rest_framework.views import APIView
+
+from apps.kernel.errors import FieldError, ForbiddenError, InvalidError, NotFoundError
+from apps.kernel.http.principal import Principal
+
+Row = TypeVar("Row", bound=models.Model)
+
+
+class ContractView(APIView):
+    """Base of every API view: the caller's principal, its tenancy, and input read in one line.
+
+    Subclasses name the scope of each method in `scopes`; a method without one is refused.
+    """
+
+    scopes: ClassVar[dict[str, str]] = {}
+
+    @property
+    def principal(self) -> Principal:
+        principal: Principal = self.request.user  # type: ignore[assignment]
+        return principal
+
+    @property
+    def organization_id(self) -> int:
+        """The merchant every query of this call is limited to."""
+        return self.principal.organization_id
+
+    def get_own(self, rows: models.QuerySet[Row], public_id: str, noun: str) -> Row:
+        """Find one of the caller's rows by its public id; another merchant's is as absent as none."""
+        row = rows.filter(organization_id=self.organization_id, public_id=public_id).first()
+        if row is None:
+            raise NotFoundError(f"There is no {noun} {public_id}.")
+        return row
+
+    def require_merchant(self, merchant_id: str | None) -> None:
+        """Refuse a call that names another merchant than the key's.
+
+        Raises:
+            ForbiddenError: the key does not belong to that merchant.
+        """
+        if merchant_id is not None and merchant_id != self.principal.organization_public_id:
+            raise ForbiddenError(
+                "This API key does not belong to that merchant.",
+                reason="not_member",
+                required_permissions=[],
+            )
+
+    def read(self, serializer: type[Serializer[Any]], **context: Any) -> dict[str, Any]:
+        """Validate the body; every wrong field is named, unknown ones are ignored."""
+        checked = serializer(data=self.request.data, context={"view": self, **context})
+        checked.is_valid(raise_exception=True)
+        data: dict[str, Any] = checked.validated_data
+        return data
+
+    def read_query(self, serializer: type[Serializer[Any]]) -> dict[str, Any]:
+        """Validate the query string the same way."""
+        checked = serializer(data=self.request.query_params, context={"view": self})
+        checked.is_valid(raise_exception=True)
+        data: dict[str, Any] = checked.validated_data
+        return data
+
+    def require_query(self, name: str) -> str:
+        value = self.request.query_params.get(name, "")
+        if not value:
+            raise InvalidError(
+                f"{name} is required.", errors=[FieldError(name, "This parameter is required.", "required")]
+            )
+        return value
+
+
+__all__ = ["ContractView", "Request"]

@@ -1,0 +1,110 @@
+from typing import ClassVar
+
+import pghistory
+from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models import Q
+
+from apps.kernel.models import CurrencyCodeField, Entity
+from apps.organizations.domain.roles import Role
+
+
+class Environment(models.TextChoices):
+    TEST = "test", "Test"
+    LIVE = "live", "Live"
+
+
+@pghistory.track()
+class Organization(Entity):
+    """A company: it sells (merchant), buys (consumer), or both; everything else belongs to one."""
+
+    PREFIX: ClassVar[str] = "org"
+
+    name = models.CharField(max_length=255)
+    email = models.EmailField(blank=True)
+    phone = models.CharField(max_length=50, blank=True)
+    billing_emails = ArrayField(models.EmailField(), default=list, blank=True)
+    line1 = models.CharField(max_length=255, blank=True)
+    line2 = models.CharField(max_length=255, blank=True)
+    city = models.CharField(max_length=255, blank=True)
+    state = models.CharField(max_length=100, blank=True)
+    country = models.CharField(max_length=2, blank=True)
+    zip_code = models.CharField(max_length=20, blank=True)
+
+    environment = models.CharField(max_length=4, choices=Environment, default=Environment.TEST)
+    is_merchant = models.BooleanField(default=False)
+    is_consumer = models.BooleanField(default=False)
+    managed_by = models.ForeignKey(
+        "self",
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="+",
+        help_text="The merchant that made this consumer; its data is that merchant's alone.",
+    )
+
+    # How a merchant bills.
+    timezone = models.CharField(max_length=64, default="UTC")
+    currency = CurrencyCodeField(default="USD", help_text="Offered first when a plan is made.")
+    grace_period_seconds = models.PositiveIntegerField(
+        default=3600, help_text="How long a closed period waits for late usage before it is calculated."
+    )
+    auto_approve = models.BooleanField(
+        default=True, help_text="Issue calculated invoices at once; otherwise they wait as drafts."
+    )
+    invoice_prefix = models.CharField(max_length=12, default="INV")
+    event_days_back = models.PositiveIntegerField(
+        default=35, help_text="Meter events older than this are kept aside until someone releases them."
+    )
+    event_seconds_ahead = models.PositiveIntegerField(default=300)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                name="organization_has_a_side", condition=Q(is_merchant=True) | Q(is_consumer=True)
+            ),
+            models.CheckConstraint(
+                name="organization_prefix_is_plain", condition=Q(invoice_prefix__regex=r"^[A-Z0-9]{1,12}$")
+            ),
+            # A managed consumer is found again by its e-mail within its merchant.
+            models.UniqueConstraint(
+                "managed_by",
+                models.functions.Lower("email"),
+                name="organization_managed_email_unique",
+                condition=Q(managed_by__isnull=False) & ~Q(email=""),
+            ),
+        ]
+
+
+class MembershipState(models.TextChoices):
+    INVITED = "invited"
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    DECLINED = "declined"
+
+
+@pghistory.track()
+class Membership(models.Model):
+    """A person's role in one organization."""
+
+    organization = models.ForeignKey(Organization, on_delete=models.PROTECT, related_name="memberships")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="memberships")
+    role = models.CharField(max_length=10, choices=[(role.value, role.value.title()) for role in Role])
+    state = models.CharField(max_length=10, choices=MembershipState, default=MembershipState.ACTIVE)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["organization", "user"], name="membership_once"),
+            models.CheckConstraint(
+                name="membership_role_known", condition=Q(role__in=[role.value for role in Role])
+            ),
+            models.CheckConstraint(
+                name="membership_state_known", condition=Q(state__in=MembershipState.values)
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user} · {self.role}"

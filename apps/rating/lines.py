@@ -1,0 +1,274 @@
+"""From a quantity and a price to a line: one fixed order of steps, each written down.
+
+The order is: proration of the quantity's price → price model → proration of the amount → what was billed before →
+rounding. Every step goes into the line's provenance, from which `recompute` gets the same amount again.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+from apps.kernel.money import EXACT, format_decimal, minor_digits, round_money, round_to
+from apps.kernel.time import Period, format_instant
+from apps.rating.price_models import REGISTRY, Component, PriceModel
+
+SIGNIFICANT_DIGITS = 38
+ROUNDING = "HALF_UP"
+
+
+@dataclass(frozen=True, slots=True)
+class RatedLine:
+    """A priced line.
+
+    Attributes:
+        quantity: units billed by this line.
+        unit_price: the price of one, effective where tiers mix (subtotal is authoritative).
+        components: the priced parts, exact.
+        exact: amount before rounding, major units.
+        subtotal: the amount, rounded once to the currency's minor unit.
+        provenance: the calculation in the wire's form.
+    """
+
+    quantity: Decimal
+    unit_price: Decimal
+    components: tuple[Component, ...]
+    exact: Decimal
+    subtotal: Decimal
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+
+def rate_usage(
+    *,
+    price: PriceModel,
+    quantity: Decimal,
+    currency: str,
+    period: Period,
+    sources: Mapping[str, Any],
+    calculated_at: datetime,
+    already_billed: Decimal | None = None,
+) -> RatedLine:
+    """Price the usage of a period, or what late usage adds to one that was billed.
+
+    Args:
+        price: the parsed price.
+        quantity: usage of the whole period, now.
+        currency: decides the minor unit.
+        period: what is billed.
+        sources: where the quantity and the price come from, for provenance.
+        calculated_at: for provenance.
+        already_billed: the quantity an earlier invoice billed for the same period; the line is then the
+            difference `amount(now) − amount(billed)`.
+    """
+    parts = price.components(quantity)
+    amount = _sum(parts)
+    steps = [_step("evaluate", "price", price.describe(), amount, {"quantity": format_decimal(quantity)}, "price")]
+    billed_quantity = quantity
+    if already_billed is not None:
+        before = _sum(price.components(already_billed))
+        after, amount = amount, EXACT.subtract(amount, before)
+        billed_quantity = EXACT.subtract(quantity, already_billed)
+        steps.append(
+            _step(
+                "subtract",
+                "amount",
+                format_decimal(after),
+                amount,
+                {"amount": format_decimal(before), "quantity": format_decimal(already_billed)},
+                "earlierInvoice",
+            )
+        )
+    subtotal = _rounded(steps, amount, currency)
+    return RatedLine(
+        quantity=billed_quantity,
+        unit_price=_unit_price(parts, amount, billed_quantity),
+        components=tuple(parts),
+        exact=amount,
+        subtotal=subtotal,
+        provenance=_provenance(
+            kind="metered",
+            quantity=quantity,
+            price=price,
+            currency=currency,
+            period=period,
+            sources=sources,
+            steps=steps,
+            subtotal=subtotal,
+            billed_quantity=billed_quantity,
+            calculated_at=calculated_at,
+        ),
+    )
+
+
+def rate_fee(
+    *,
+    price: PriceModel,
+    quantity: Decimal,
+    currency: str,
+    period: Period,
+    sources: Mapping[str, Any],
+    calculated_at: datetime,
+    share: Fraction = Fraction(1),
+    whole: Period | None = None,
+    basis: str = "second",
+) -> RatedLine:
+    """Price a fixed charge, or the part of it that a short period is worth.
+
+    Args:
+        share: which part of the full period is billed; 1 bills it whole.
+        whole: the full period, for provenance.
+        basis: how the share was measured.
+    """
+    parts = price.components(quantity)
+    amount = _sum(parts)
+    steps = [_step("evaluate", "price", price.describe(), amount, {"quantity": format_decimal(quantity)}, "price")]
+    if share != 1:
+        full = amount
+        amount = EXACT.divide(EXACT.multiply(full, Decimal(share.numerator)), Decimal(share.denominator))
+        window = whole or period
+        steps.append(
+            _step(
+                "prorate",
+                "amount",
+                format_decimal(full),
+                amount,
+                {
+                    "numerator": str(share.numerator),
+                    "denominator": str(share.denominator),
+                    "basis": basis,
+                    "billedWindow": _window(period),
+                    "fullWindow": _window(window),
+                },
+                "period",
+            )
+        )
+    subtotal = _rounded(steps, amount, currency)
+    return RatedLine(
+        quantity=quantity,
+        unit_price=_unit_price(parts, _sum(parts), quantity),
+        components=tuple(parts),
+        exact=amount,
+        subtotal=subtotal,
+        provenance=_provenance(
+            kind="fee",
+            quantity=quantity,
+            price=price,
+            currency=currency,
+            period=period,
+            sources=sources,
+            steps=steps,
+            subtotal=subtotal,
+            billed_quantity=quantity,
+            calculated_at=calculated_at,
+        ),
+    )
+
+
+def recompute(provenance: Mapping[str, Any]) -> Decimal:
+    """Compute a line's amount again from its provenance alone.
+
+    Raises:
+        ValueError: a step is of a kind that is not known.
+    """
+    amount = Decimal(0)
+    for step in provenance["steps"]:
+        params = step["params"]
+        match step["op"]:
+            case "evaluate":
+                described = step["in"]
+                model = REGISTRY[described["model"]].from_description(described)
+                amount = _sum(model.components(Decimal(params["quantity"])))
+            case "prorate":
+                share = Decimal(params["numerator"])
+                amount = EXACT.divide(EXACT.multiply(amount, share), Decimal(params["denominator"]))
+            case "subtract":
+                amount = EXACT.subtract(amount, Decimal(params["amount"]))
+            case "setToBound":
+                amount = Decimal(params["bound"])
+            case "round":
+                amount = round_to(amount, int(params["digits"]))
+            case other:
+                raise ValueError(f"unknown step of a calculation: {other}")
+    return amount
+
+
+def bound_to_zero(provenance: dict[str, Any], bound: Decimal) -> dict[str, Any]:
+    """Give the provenance of a rebate that was cut so that its invoice does not fall below zero."""
+    before = provenance["result"]["amount"]
+    step = _step("setToBound", "amount", before, bound, {"bound": format_decimal(bound)}, "invoiceTotal")
+    return {
+        **provenance,
+        "steps": [*provenance["steps"], step],
+        "result": {**provenance["result"], "amount": format_decimal(bound)},
+    }
+
+
+def _sum(parts: Sequence[Component]) -> Decimal:
+    total = Decimal(0)
+    for part in parts:
+        total = EXACT.add(total, part.amount)
+    return total
+
+
+def _rounded(steps: list[dict[str, Any]], amount: Decimal, currency: str) -> Decimal:
+    subtotal = round_money(amount, currency)
+    params = {"digits": minor_digits(currency), "mode": ROUNDING}
+    steps.append(_step("round", "amount", format_decimal(amount), subtotal, params, "currency"))
+    return subtotal
+
+
+def _unit_price(parts: Sequence[Component], amount: Decimal, quantity: Decimal) -> Decimal:
+    """Give the price of one unit: the plain one when there is one, else the average of the line."""
+    if len(parts) == 1 and parts[0].quantity == quantity and not parts[0].flat:
+        return parts[0].unit_price
+    if quantity == 0:
+        return parts[0].unit_price if len(parts) == 1 else Decimal(0)
+    return round_to(EXACT.divide(amount, quantity), 15)
+
+
+def _step(
+    op: str, on: str, given: Any, out: Decimal, params: Mapping[str, Any], source: str
+) -> dict[str, Any]:
+    return {"op": op, "on": on, "in": given, "out": format_decimal(out), "params": dict(params), "source": source}
+
+
+def _window(period: Period) -> dict[str, str]:
+    return {"start": format_instant(period.start), "end": format_instant(period.end)}
+
+
+def _provenance(
+    *,
+    kind: str,
+    quantity: Decimal,
+    price: PriceModel,
+    currency: str,
+    period: Period,
+    sources: Mapping[str, Any],
+    steps: list[dict[str, Any]],
+    subtotal: Decimal,
+    billed_quantity: Decimal,
+    calculated_at: datetime,
+) -> dict[str, Any]:
+    quantity_source = "usage" if kind == "metered" else "price"
+    return {
+        "status": "available",
+        "version": 1,
+        "currency": currency,
+        "precision": {"significantDigits": SIGNIFICANT_DIGITS, "rounding": ROUNDING},
+        "period": _window(period),
+        "calculatedAt": format_instant(calculated_at),
+        "inputs": {
+            "kind": kind,
+            "quantity": {"value": format_decimal(quantity), "source": quantity_source},
+            "price": {"fn": price.describe(), "source": "price"},
+        },
+        "sources": dict(sources),
+        "steps": steps,
+        "notApplied": [],
+        "result": {
+            "amount": format_decimal(subtotal),
+            "quantity": format_decimal(billed_quantity),
+        },
+    }

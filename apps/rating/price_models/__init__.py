@@ -1,0 +1,36 @@
+"""Every price model that there is; a new one adds its file and its line here."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from apps.kernel.errors import FieldError, InvalidError
+from apps.rating.price_models.base import Component, PriceModel
+from apps.rating.price_models.graduated import GraduatedPrice
+from apps.rating.price_models.package import PackagePrice
+from apps.rating.price_models.standard import StandardPrice
+from apps.rating.price_models.volume import VolumePrice
+
+REGISTRY: dict[str, type[PriceModel]] = {
+    StandardPrice.CODE: StandardPrice,
+    PackagePrice.CODE: PackagePrice,
+    GraduatedPrice.CODE: GraduatedPrice,
+    VolumePrice.CODE: VolumePrice,
+}
+
+
+def parse_properties(model: str, properties: Mapping[str, Any]) -> PriceModel:
+    """Read the wire's properties of a price by its model.
+
+    Raises:
+        InvalidError: the model is unknown, or a field is malformed; every bad field is named.
+    """
+    known = REGISTRY.get(model)
+    if known is None:
+        names = ", ".join(sorted(REGISTRY))
+        raise InvalidError(
+            f"There is no price model {model}.", errors=[FieldError("model", f"Use one of: {names}.", "invalid")]
+        )
+    return known.parse(properties)
+
+
+__all__ = ["REGISTRY", "Component", "PriceModel", "parse_properties"]

@@ -1,0 +1,38 @@
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, ClassVar, Self
+
+from apps.kernel.money import EXACT
+from apps.rating.price_models.base import Component, component
+from apps.rating.price_models.tiers import Tier, describe_tiers, parse_tiers, tiers_from_description
+
+
+@dataclass(frozen=True, slots=True)
+class GraduatedPrice:
+    """Each unit costs what the tier it falls into says; a tier's flat fee is due once it is entered."""
+
+    CODE: ClassVar[str] = "graduated"
+    tiers: tuple[Tier, ...]
+
+    @classmethod
+    def parse(cls, properties: Mapping[str, Any]) -> Self:
+        return cls(parse_tiers(properties))
+
+    def components(self, quantity: Decimal) -> list[Component]:
+        parts: list[Component] = []
+        floor = Decimal(0)
+        for number, tier in enumerate(self.tiers, start=1):
+            if quantity <= floor:
+                break
+            top = quantity if tier.up_to is None else min(quantity, tier.up_to)
+            parts.append(component(f"tier {number}", EXACT.subtract(top, floor), tier.unit_price, tier.flat))
+            floor = top if tier.up_to is None else tier.up_to
+        return parts
+
+    def describe(self) -> dict[str, Any]:
+        return {"model": self.CODE, "bands": describe_tiers(self.tiers)}
+
+    @classmethod
+    def from_description(cls, described: Mapping[str, Any]) -> Self:
+        return cls(tiers_from_description(described["bands"]))

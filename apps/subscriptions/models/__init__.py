@@ -1,0 +1,4 @@
+from apps.subscriptions.models.clock import ClockStatus, TestClock
+from apps.subscriptions.models.subscription import Subscription, SubscriptionStatus
+
+__all__ = ["ClockStatus", "Subscription", "SubscriptionStatus", "TestClock"]

@@ -1,0 +1,130 @@
+from typing import ClassVar
+
+import pghistory
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models import F, Q
+
+from apps.kernel.models import CurrencyCodeField, Entity
+
+
+class SubscriptionStatus(models.TextChoices):
+    SCHEDULED = "scheduled", "Scheduled"
+    PENDING_PAYMENT = "pending_payment", "Pending payment"
+    ACTIVE = "active", "Active"
+    TERMINATED = "terminated", "Terminated"
+
+
+@pghistory.track(exclude=["updated_at"])
+class Subscription(Entity):
+    """Who has which plan, from when, and which period of it is open."""
+
+    PREFIX: ClassVar[str] = "sub"
+
+    organization = models.ForeignKey("organizations.Organization", on_delete=models.PROTECT, related_name="+")
+    customer = models.ForeignKey("customers.Customer", on_delete=models.PROTECT, related_name="+")
+    plan = models.ForeignKey("catalog.Plan", on_delete=models.PROTECT, related_name="+")
+    plan_version = models.ForeignKey("catalog.PlanVersion", on_delete=models.PROTECT, related_name="+")
+    product = models.ForeignKey("catalog.Product", on_delete=models.PROTECT, related_name="+")
+    test_clock = models.ForeignKey(
+        "subscriptions.TestClock", null=True, blank=True, on_delete=models.PROTECT, related_name="subscriptions"
+    )
+    name = models.CharField(max_length=255)
+    status = models.CharField(max_length=15, choices=SubscriptionStatus)
+    version_policy = models.CharField(
+        max_length=8, choices=[("floating", "Floating"), ("pinned", "Pinned")], default="floating"
+    )
+    currency = CurrencyCodeField()
+
+    placed_at = models.DateTimeField(help_text="When it was made, in its own time.")
+    started_at = models.DateTimeField()
+    billing_starts_at = models.DateTimeField(help_text="Charges due before this are not billed.")
+    billing_anchor = models.DateTimeField(help_text="The instant periods count from.")
+    billing_cadence = models.CharField(max_length=20)
+    has_own_anchor = models.BooleanField(default=True, help_text="The plan sets no anchor.")
+    timezone = models.CharField(max_length=64, default="UTC", help_text="Calendar steps are local to it.")
+    elapsed_period_billing = models.CharField(
+        max_length=10, choices=[("none", "None"), ("per_period", "Per period")], default="none"
+    )
+    activated_at = models.DateTimeField(null=True, blank=True)
+    ending_at = models.DateTimeField(null=True, blank=True, help_text="Fixed end of the term.")
+    terminated_at = models.DateTimeField(null=True, blank=True)
+    terminated_by = models.CharField(max_length=255, blank=True)
+    termination_reason = models.CharField(max_length=1000, blank=True)
+    termination_change_reason = models.CharField(max_length=12, blank=True)
+
+    # The open period. Periods are numbered from 1; before activation there is none (0).
+    period_number = models.PositiveIntegerField(default=0)
+    period_start = models.DateTimeField(null=True, blank=True)
+    period_end = models.DateTimeField(null=True, blank=True)
+    price_revision_ids = ArrayField(
+        models.BigIntegerField(),
+        default=list,
+        blank=True,
+        help_text="Price revisions the open period bills by, in the order of the plan.",
+    )
+    next_action_at = models.DateTimeField(
+        null=True, blank=True, help_text="When lifecycle work is due next, in the subscription's time."
+    )
+    parked_reason = models.TextField(blank=True, help_text="Why lifecycle work of this one is held back.")
+
+    auto_charge = models.BooleanField(default=False)
+    tax_exempt = models.BooleanField(default=False)
+    auto_approve = models.BooleanField(null=True, blank=True, help_text="Empty: as the merchant does.")
+    payment_term_days = models.PositiveSmallIntegerField(default=0)
+    session_expiry_minutes = models.PositiveIntegerField(default=240)
+    redirect_on_success = models.URLField(max_length=2000, blank=True)
+    redirect_on_failure = models.URLField(max_length=2000, blank=True)
+    renewal_reminder_enabled = models.BooleanField(null=True, blank=True)
+    renewal_reminder_days = models.PositiveSmallIntegerField(null=True, blank=True)
+    minimum_account_balance = models.CharField(max_length=40, blank=True)
+    change_reason = models.CharField(max_length=12, blank=True)
+    change_description = models.TextField(blank=True)
+    change_metadata = models.JSONField(default=dict, blank=True)
+    metadata = models.JSONField(default=dict, blank=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                name="subscription_status_known", condition=Q(status__in=SubscriptionStatus.values)
+            ),
+            models.CheckConstraint(
+                name="subscription_period_is_an_interval",
+                condition=Q(period_start__isnull=True, period_end__isnull=True)
+                | Q(period_start__lt=F("period_end")),
+            ),
+            models.CheckConstraint(
+                name="subscription_ends_after_start",
+                condition=Q(ending_at__isnull=True) | Q(ending_at__gt=F("started_at")),
+            ),
+            models.CheckConstraint(
+                name="subscription_terminated_has_instant",
+                condition=Q(status="terminated", terminated_at__isnull=False)
+                | (~Q(status="terminated") & Q(terminated_at__isnull=True)),
+            ),
+            models.CheckConstraint(
+                name="subscription_active_has_period",
+                condition=~Q(status="active") | Q(period_number__gte=1, period_end__isnull=False),
+            ),
+            # One live subscription per customer and plan; another plan of the product is refused by the service.
+            models.UniqueConstraint(
+                fields=["customer", "product"],
+                name="subscription_one_live_per_product",
+                condition=~Q(status="terminated"),
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["organization", "-id"], name="subscription_list"),
+            # Serves "what is due on the wall clock", oldest first.
+            models.Index(
+                fields=["next_action_at"],
+                name="subscription_due",
+                condition=Q(next_action_at__isnull=False, test_clock__isnull=True, parked_reason=""),
+            ),
+            # Serves the same question for one test clock.
+            models.Index(
+                fields=["test_clock", "next_action_at"],
+                name="subscription_due_on_clock",
+                condition=Q(next_action_at__isnull=False, test_clock__isnull=False),
+            ),
+        ]

@@ -1,0 +1,33 @@
+from collections.abc import Sequence
+from datetime import datetime
+
+from django.db.models import Q, QuerySet
+
+from apps.kernel.clock import wall_now
+from apps.subscriptions.models import ClockStatus, Subscription, SubscriptionStatus, TestClock
+
+
+def clocks_of(*, organization_id: int) -> QuerySet[TestClock]:
+    """Give a merchant's test clocks, newest first, without the deleted ones."""
+    return TestClock.objects.filter(organization_id=organization_id, deleted_at__isnull=True).order_by("-id")
+
+
+def current_time(subscription: Subscription) -> datetime:
+    """Give the present of a subscription: its test clock's, or the wall clock's."""
+    clock = subscription.test_clock
+    return wall_now() if clock is None else clock.current_time
+
+
+def live_subscriptions_on(*, clock: TestClock) -> QuerySet[Subscription]:
+    """Give the subscriptions that still live in a clock's time."""
+    return Subscription.objects.filter(test_clock=clock).exclude(status=SubscriptionStatus.TERMINATED)
+
+
+def interrupted_clock_ids() -> Sequence[int]:
+    """Give the clocks whose advance was asked for and is not done."""
+    return list(TestClock.objects.filter(status=ClockStatus.ADVANCING).values_list("pk", flat=True))
+
+
+def on_clock(clock_id: int | None, prefix: str = "") -> Q:
+    """Give the filter for rows that live on one test clock (or, with None, on the wall clock)."""
+    return Q(**{f"{prefix}test_clock__isnull": True}) if clock_id is None else Q(**{f"{prefix}test_clock_id": clock_id})

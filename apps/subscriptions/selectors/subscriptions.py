@@ -1,0 +1,48 @@
+from datetime import datetime
+
+from django.db.models import QuerySet
+
+from apps.kernel.time import Cadence
+from apps.subscriptions.domain.grid import Grid
+from apps.subscriptions.models import Subscription, SubscriptionStatus
+from apps.subscriptions.selectors.clocks import on_clock
+
+
+def subscriptions_of(*, organization_id: int) -> QuerySet[Subscription]:
+    """Give a merchant's subscriptions, newest first, with what their wire form needs."""
+    return (
+        Subscription.objects.filter(organization_id=organization_id)
+        .select_related("organization", "customer", "plan", "plan_version", "test_clock")
+        .order_by("-id")
+    )
+
+
+def live_product_ids(*, customer_id: int) -> list[int]:
+    """Give the products a customer has a live subscription to."""
+    live = Subscription.objects.filter(customer_id=customer_id).exclude(status=SubscriptionStatus.TERMINATED)
+    return list(live.values_list("product_id", flat=True))
+
+
+def grid_of(subscription: Subscription) -> Grid:
+    """Give the calendar a subscription bills on, up to its known end."""
+    ends = [end for end in (subscription.ending_at, subscription.terminated_at) if end is not None]
+    return Grid(
+        anchor=subscription.billing_anchor,
+        starts_at=subscription.started_at,
+        ends_at=min(ends, default=None),
+        tz=subscription.timezone,
+        is_own=subscription.has_own_anchor,
+    )
+
+
+def cadence_of(subscription: Subscription) -> Cadence:
+    return Cadence.parse(subscription.billing_cadence)
+
+
+def due_subscriptions(
+    *, clock_id: int | None, status: SubscriptionStatus, as_of: datetime
+) -> QuerySet[Subscription]:
+    """Give the subscriptions in a state whose lifecycle work is due, oldest first, without parked ones."""
+    return Subscription.objects.filter(
+        on_clock(clock_id), status=status, next_action_at__lte=as_of, parked_reason=""
+    ).order_by("next_action_at", "pk")

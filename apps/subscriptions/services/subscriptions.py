@@ -1,0 +1,261 @@
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import transaction
+
+from apps.catalog.models import Plan
+from apps.customers.models import Customer
+from apps.kernel.errors import ConflictError, FieldError, InvalidError
+from apps.kernel.time import Cadence, add
+from apps.outbox.services import publish
+from apps.subscriptions.domain.grid import own_anchor
+from apps.subscriptions.events import (
+    SubscriptionActivated,
+    SubscriptionCancelled,
+    SubscriptionCreated,
+    SubscriptionRenewed,
+)
+from apps.subscriptions.models import Subscription, SubscriptionStatus, TestClock
+from apps.subscriptions.selectors.subscriptions import cadence_of, grid_of
+
+# A start up to this far in the past counts as "now": clocks differ, sign-ups are reported a little late.
+BACKDATED_AFTER = timedelta(hours=24)
+MAXIMUM_BACKDATING = Cadence.parse("P1Y")
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionOptions:
+    """What a caller may say about a new subscription beyond who, what and when."""
+
+    ending_at: datetime | None = None
+    test_clock: TestClock | None = None
+    elapsed_period_billing: str = "none"
+    auto_charge: bool = False
+    tax_exempt: bool = False
+    auto_approve: bool | None = None
+    payment_term_days: int = 0
+    session_expiry_minutes: int = 240
+    version_policy: str = "floating"
+    redirect_on_success: str = ""
+    redirect_on_failure: str = ""
+    renewal_reminder_enabled: bool | None = None
+    renewal_reminder_days: int | None = None
+    minimum_account_balance: str = ""
+    change_reason: str = ""
+    change_description: str = ""
+    change_metadata: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@transaction.atomic
+def place_subscription(
+    *,
+    customer: Customer,
+    plan: Plan,
+    name: str,
+    started_at: datetime,
+    as_of: datetime,
+    options: SubscriptionOptions,
+) -> tuple[Subscription, bool]:
+    """Write down that a customer takes a plan, or give the live subscription that already says so.
+
+    The row is scheduled; billing it (Invoice 0, activation) is the work of the app above.
+
+    Returns:
+        The subscription, and whether it is new.
+
+    Raises:
+        ConflictError: the customer has a live subscription to another plan of the product.
+        InvalidError: the dates contradict each other or reach too far back.
+    """
+    # The customer's row serialises two sign-ups at once.
+    Customer.objects.select_for_update(no_key=True).get(pk=customer.pk)
+    live = (
+        Subscription.objects.select_related("plan")
+        .filter(customer=customer, product_id=plan.product_id)
+        .exclude(status=SubscriptionStatus.TERMINATED)
+        .first()
+    )
+    if live is not None:
+        if live.plan_id == plan.pk:
+            return live, False
+        raise ConflictError(
+            f"The customer already subscribes to {live.plan.name} of this product; terminate it first.",
+            code="SUBSCRIPTION_EXISTS",
+            details={"subscriptionId": live.public_id, "planId": live.plan.public_id},
+        )
+    _check_dates(started_at, as_of, options)
+    is_backdated = as_of - started_at > BACKDATED_AFTER
+    bills_from_now = is_backdated and options.elapsed_period_billing == "none"
+    subscription = Subscription.objects.create(
+        organization_id=customer.organization_id,
+        customer=customer,
+        plan=plan,
+        plan_version_id=_default_version(plan),
+        product_id=plan.product_id,
+        test_clock=options.test_clock,
+        name=name,
+        status=SubscriptionStatus.SCHEDULED,
+        version_policy=options.version_policy,
+        currency=plan.currency,
+        placed_at=as_of,
+        started_at=started_at,
+        billing_starts_at=as_of if bills_from_now else started_at,
+        billing_anchor=plan.billing_anchor or own_anchor(started_at),
+        billing_cadence=plan.billing_cadence,
+        has_own_anchor=plan.billing_anchor is None,
+        timezone=customer.timezone or customer.organization.timezone,
+        elapsed_period_billing=options.elapsed_period_billing,
+        ending_at=options.ending_at,
+        next_action_at=max(started_at, as_of),
+        auto_charge=options.auto_charge,
+        tax_exempt=options.tax_exempt,
+        auto_approve=options.auto_approve,
+        payment_term_days=options.payment_term_days,
+        session_expiry_minutes=options.session_expiry_minutes,
+        redirect_on_success=options.redirect_on_success,
+        redirect_on_failure=options.redirect_on_failure,
+        renewal_reminder_enabled=options.renewal_reminder_enabled,
+        renewal_reminder_days=options.renewal_reminder_days,
+        minimum_account_balance=options.minimum_account_balance,
+        change_reason=options.change_reason,
+        change_description=options.change_description,
+        change_metadata=options.change_metadata,
+        metadata=options.metadata,
+    )
+    publish(
+        SubscriptionCreated(
+            subscription_id=subscription.public_id,
+            customer_id=customer.public_id,
+            plan_id=plan.public_id,
+            status=subscription.status,
+        ),
+        organization_id=subscription.organization_id,
+        object_id=subscription.public_id,
+        at=as_of,
+    )
+    return subscription, True
+
+
+def activate(*, subscription: Subscription, as_of: datetime) -> None:
+    """Make a placed subscription active and open the period that holds the present (caller's transaction)."""
+    grid = grid_of(subscription)
+    slot = grid.slot_at(cadence_of(subscription), _opening_instant(subscription))
+    if slot is None:
+        raise ConflictError("The term of this subscription is over before it began.", code="TERM_OVER")
+    subscription.status = SubscriptionStatus.ACTIVE
+    subscription.activated_at = as_of
+    subscription.period_number = 1
+    subscription.period_start, subscription.period_end = slot.service.start, slot.service.end
+    subscription.next_action_at = slot.service.end
+    subscription.save()
+    publish(
+        SubscriptionActivated(subscription_id=subscription.public_id, activated_at=as_of),
+        organization_id=subscription.organization_id,
+        object_id=subscription.public_id,
+        at=as_of,
+    )
+
+
+def _opening_instant(subscription: Subscription) -> datetime:
+    """Give an instant of the first open period: elapsed ones are on Invoice 0, or not billed at all."""
+    if subscription.placed_at - subscription.started_at > BACKDATED_AFTER:
+        return subscription.placed_at
+    return subscription.started_at
+
+
+def claim_boundary(*, subscription: Subscription) -> bool:
+    """Move an active subscription into its next period; False when another worker did (caller's transaction).
+
+    At the end of its term there is no next period: the subscription is terminated instead.
+    """
+    assert subscription.period_end is not None
+    ended_at = subscription.period_end
+    slot = grid_of(subscription).slot_at(cadence_of(subscription), ended_at)
+    mine = Subscription.objects.filter(
+        pk=subscription.pk, status=SubscriptionStatus.ACTIVE, period_end=ended_at
+    )
+    if slot is None:
+        values: dict[str, Any] = {
+            "status": SubscriptionStatus.TERMINATED,
+            "terminated_at": ended_at,
+            "terminated_by": "term",
+            "termination_reason": "The fixed term ended.",
+            "next_action_at": None,
+        }
+    else:
+        version_id = subscription.plan_version_id
+        if subscription.version_policy == "floating":
+            version_id = _default_version(subscription.plan)
+        values = {
+            "period_number": subscription.period_number + 1,
+            "period_start": slot.service.start,
+            "period_end": slot.service.end,
+            "next_action_at": slot.service.end,
+            "plan_version_id": version_id,
+        }
+    if mine.update(**values) == 0:
+        return False
+    subscription.refresh_from_db()
+    if slot is None:
+        announce_cancelled(subscription)
+    else:
+        publish(
+            SubscriptionRenewed(
+                subscription_id=subscription.public_id,
+                period_number=subscription.period_number,
+                period_start=slot.service.start,
+                period_end=slot.service.end,
+            ),
+            organization_id=subscription.organization_id,
+            object_id=subscription.public_id,
+            at=ended_at,
+        )
+    return True
+
+
+def mark_terminated(
+    *, subscription: Subscription, at: datetime, by: str, reason: str, change_reason: str
+) -> None:
+    """Write down the end of a subscription (caller's transaction)."""
+    subscription.status = SubscriptionStatus.TERMINATED
+    subscription.terminated_at = at
+    subscription.terminated_by = by
+    subscription.termination_reason = reason
+    subscription.termination_change_reason = change_reason
+    subscription.next_action_at = None
+    subscription.save()
+    announce_cancelled(subscription)
+
+
+def announce_cancelled(subscription: Subscription) -> None:
+    assert subscription.terminated_at is not None
+    publish(
+        SubscriptionCancelled(
+            subscription_id=subscription.public_id,
+            terminated_at=subscription.terminated_at,
+            reason=subscription.termination_reason,
+        ),
+        organization_id=subscription.organization_id,
+        object_id=subscription.public_id,
+        at=subscription.terminated_at,
+    )
+
+
+def _default_version(plan: Plan) -> int:
+    version_id = Plan.objects.filter(pk=plan.pk).values_list("default_version_id", flat=True).get()
+    assert version_id is not None, "every plan is made with its first version"
+    return int(version_id)
+
+
+def _check_dates(started_at: datetime, as_of: datetime, options: SubscriptionOptions) -> None:
+    errors = []
+    if options.ending_at is not None and options.ending_at <= max(started_at, as_of):
+        errors.append(FieldError("endingAt", "The end must lie after the start and the present.", "invalid"))
+    if options.elapsed_period_billing == "per_period" and add(started_at, MAXIMUM_BACKDATING) < as_of:
+        errors.append(
+            FieldError("startedAt", "Elapsed periods are billed at most 12 months back.", "too_far_back")
+        )
+    if errors:
+        raise InvalidError("The dates of the subscription do not fit.", errors=errors)

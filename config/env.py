@@ -1,0 +1,124 @@
+"""Typed settings from the environment; a bad value stops the start and says what to do."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+ROOT = Path(__file__).resolve().parent.parent
+# Good enough for a machine of one's own; a server that is reachable must set its own.
+DEVELOPMENT_KEY = "metergate-development-key-not-for-production-use-0123456789"
+
+
+class SettingError(RuntimeError):
+    """A setting is missing or malformed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """All that differs between machines."""
+
+    debug: bool
+    secret_key: str
+    allowed_hosts: list[str]
+    base_url: str
+    database: dict[str, Any]
+    redis_url: str
+    var_dir: Path
+    shared_dir: Path
+    log_level: str
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str]) -> "Environment":
+        """Read and check every setting.
+
+        Raises:
+            SettingError: naming the variable and an example of a good value.
+        """
+        debug = boolean(environ, "DEBUG", default=False)
+        base_url = url(environ, "BASE_URL", default="http://127.0.0.1:8000", schemes=("http", "https"))
+        host = urlsplit(base_url).hostname or ""
+        is_local = host in {"127.0.0.1", "localhost", "::1"}
+        secret_key = text(environ, "SECRET_KEY", default=DEVELOPMENT_KEY if is_local else "")
+        if len(secret_key) < 32:
+            raise SettingError("SECRET_KEY must have at least 32 characters; make one with `openssl rand -hex 32`.")
+        hosts = text(environ, "ALLOWED_HOSTS", default=f"{host},127.0.0.1,localhost,testserver")
+        level = text(environ, "LOG_LEVEL", default="INFO").upper()
+        if level not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
+            raise SettingError(f"LOG_LEVEL is {level!r}; use DEBUG, INFO, WARNING or ERROR.")
+        return cls(
+            debug=debug,
+            secret_key=secret_key,
+            allowed_hosts=[part.strip() for part in hosts.split(",") if part.strip()],
+            base_url=base_url.rstrip("/"),
+            database=database(
+                url(
+                    environ,
+                    "DATABASE_URL",
+                    default="postgresql://metergate@127.0.0.1:5432/metergate",
+                    schemes=("postgresql", "postgres"),
+                )
+            ),
+            redis_url=url(
+                environ, "REDIS_URL", default="redis://127.0.0.1:6379/0", schemes=("redis", "rediss", "unix")
+            ),
+            var_dir=Path(text(environ, "VAR", default=str(ROOT / "var"))).resolve(),
+            shared_dir=Path(text(environ, "METERGATE_SHARED", default=str(ROOT.parent / "shared"))),
+            log_level=level,
+        )
+
+
+def text(environ: Mapping[str, str], name: str, *, default: str) -> str:
+    return environ.get(name, "").strip() or default
+
+
+def boolean(environ: Mapping[str, str], name: str, *, default: bool) -> bool:
+    value = environ.get(name, "").strip().lower()
+    if not value:
+        return default
+    if value in {"1", "true", "yes", "on"}:
+        return True
+    if value in {"0", "false", "no", "off"}:
+        return False
+    raise SettingError(f"{name} is {value!r}; use 1 or 0.")
+
+
+def integer(environ: Mapping[str, str], name: str, *, default: int, low: int, high: int) -> int:
+    value = environ.get(name, "").strip()
+    if not value:
+        return default
+    if not value.isascii() or not value.isdigit() or not low <= int(value) <= high:
+        raise SettingError(f"{name} is {value!r}; use a whole number from {low} to {high}.")
+    return int(value)
+
+
+def url(environ: Mapping[str, str], name: str, *, default: str, schemes: tuple[str, ...]) -> str:
+    value = text(environ, name, default=default)
+    if urlsplit(value).scheme not in schemes:
+        raise SettingError(f"{name} is {value!r}; it must start with {schemes[0]}://, as in {default}.")
+    return value
+
+
+def database(address: str) -> dict[str, Any]:
+    """Turn a DATABASE_URL into Django's form; `?host=/folder` names a unix socket.
+
+    Raises:
+        SettingError: it names no database.
+    """
+    parts = urlsplit(address)
+    query = dict(parse_qsl(parts.query))
+    name = unquote(parts.path.lstrip("/"))
+    if not name:
+        raise SettingError("DATABASE_URL names no database; end it with /metergate.")
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": name,
+        "USER": unquote(parts.username or ""),
+        "PASSWORD": unquote(parts.password or ""),
+        "HOST": query.pop("host", None) or parts.hostname or "",
+        "PORT": str(parts.port or query.pop("port", "")),
+        "CONN_MAX_AGE": 60,
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {"connect_timeout": 10, **query},
+    }

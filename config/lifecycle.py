@@ -1,0 +1,13 @@
+"""The order of everything that time makes due."""
+
+from collections.abc import Sequence
+
+from apps.invoicing.services import lifecycle as invoicing
+from apps.kernel.lifecycle import Step
+
+STEPS: Sequence[Step] = (
+    Step("start scheduled subscriptions", invoicing.next_start_due, invoicing.run_starts),
+    Step("close billing periods", invoicing.next_boundary_due, invoicing.run_boundaries),
+    Step("calculate and issue invoices", invoicing.next_calculation_due, invoicing.run_calculations),
+    Step("expire payment sessions", invoicing.next_expiry_due, invoicing.run_expiries),
+)

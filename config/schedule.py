@@ -1,0 +1,11 @@
+"""What beat runs and how often; shown and editable in the admin after the first start."""
+
+from typing import Any
+
+SCHEDULE: dict[str, dict[str, Any]] = {
+    "heartbeat": {"task": "config.tasks.beat_heartbeat", "schedule": 5.0},
+    "lifecycle": {"task": "config.tasks.run_lifecycle", "schedule": 10.0},
+    "metering.sweep": {"task": "metering.sweep", "schedule": 1.0},
+    "subscriptions.resume_clocks": {"task": "subscriptions.resume_clocks", "schedule": 15.0},
+    "organizations.clean_idempotency": {"task": "organizations.clean_idempotency", "schedule": 3600.0},
+}

@@ -1,0 +1,79 @@
+"""The admin skin: name, colours, menu."""
+
+from typing import Any
+
+from django.urls import reverse_lazy
+
+
+def _entry(title: str, icon: str, model: str, right: str = "view") -> dict[str, Any]:
+    return {
+        "title": title,
+        "icon": icon,
+        "link": reverse_lazy(f"admin:{model}_changelist"),
+        "permission": lambda request, right=right: request.user.has_right(right),
+    }
+
+
+UNFOLD: dict[str, Any] = {
+    "SITE_TITLE": "Metergate",
+    "SITE_HEADER": "Metergate",
+    "SITE_SUBHEADER": "Usage billing",
+    "SITE_SYMBOL": "speed",
+    "SHOW_HISTORY": True,
+    "SHOW_VIEW_ON_SITE": False,
+    "DASHBOARD_CALLBACK": "config.overview.dashboard",
+    "STYLES": [lambda request: "/static/metergate/admin.css"],
+    "COMMAND": {"search_models": True, "show_history": True},
+    "COLORS": {
+        "primary": {
+            "50": "239 246 255",
+            "100": "219 234 254",
+            "200": "191 219 254",
+            "300": "147 197 253",
+            "400": "96 165 250",
+            "500": "37 99 235",
+            "600": "29 78 216",
+            "700": "30 64 175",
+            "800": "30 58 138",
+            "900": "23 37 84",
+            "950": "15 23 42",
+        },
+    },
+    "SIDEBAR": {
+        "show_search": True,
+        "show_all_applications": False,
+        "navigation": [
+            {
+                "title": "Work",
+                "items": [
+                    {
+                        "title": "Overview",
+                        "icon": "monitoring",
+                        "link": reverse_lazy("admin:index"),
+                    },
+                    _entry("Invoices", "receipt_long", "invoicing_invoice"),
+                    _entry("Invoice lines", "list_alt", "invoicing_invoiceline"),
+                    _entry("Payment sessions", "credit_card", "invoicing_paymentsession"),
+                ],
+            },
+            {
+                "title": "Customers",
+                "items": [
+                    _entry("Customers", "groups", "customers_customer"),
+                    _entry("Subscriptions", "autorenew", "subscriptions_subscription"),
+                ],
+            },
+            {
+                "title": "Catalogue",
+                "items": [
+                    _entry("Products", "inventory_2", "catalog_product"),
+                    _entry("Plans", "sell", "catalog_plan"),
+                    _entry("Prices", "price_change", "catalog_price"),
+                    _entry("Metrics", "speed", "catalog_billablemetric"),
+                    _entry("Fees", "payments", "catalog_fee"),
+                    _entry("Features", "toggle_on", "catalog_feature"),
+                ],
+            },
+        ],
+    },
+}

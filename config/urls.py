@@ -1,0 +1,21 @@
+from django.contrib import admin
+from django.urls import include, path
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+
+from config.health import healthz, readyz
+from config.overview import home
+
+urlpatterns = [
+    path("", home, name="home"),
+    path("admin/", admin.site.urls),
+    path("healthz", healthz),
+    path("readyz", readyz),
+    path("schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("", include("apps.organizations.api.urls")),
+    path("", include("apps.customers.api.urls")),
+    path("", include("apps.catalog.api.urls")),
+    path("", include("apps.metering.api.urls")),
+    path("", include("apps.subscriptions.api.urls")),
+    path("", include("apps.invoicing.api.urls")),
+]
