@@ -25,6 +25,10 @@ class InvoiceStatus(models.TextChoices):
 
 # An invoice in one of these was issued; a number is what tells a cancelled one that was from one that was not.
 FROZEN = ("ISSUED", "PAID", "PAYMENT_FAILED", "WRITTEN_OFF")
+FROZEN_COLUMNS = (
+    "number", "issued_at", "due_at", "subtotal", "total_tax", "grand_total", "line_count", "currency",
+    "organization_id", "customer_id", "subscription_id", "sequence_number", "period_start", "period_end",
+)
 
 
 @pghistory.track(exclude=["updated_at"])
@@ -114,10 +118,12 @@ class Invoice(Entity):
             pgtrigger.Protect(
                 name="issued_is_frozen",
                 operation=pgtrigger.Update,
-                condition=pgtrigger.Q(old__number__isnull=False)
-                & pgtrigger.AnyChange(
-                    "number", "issued_at", "subtotal", "total_tax", "grand_total", "currency", "customer",
-                    "organization", "subscription", "period_start", "period_end", "due_at", "line_count",
+                condition=pgtrigger.Condition(
+                    "OLD.number IS NOT NULL AND ROW("
+                    + ", ".join(f"OLD.{column}" for column in FROZEN_COLUMNS)
+                    + ") IS DISTINCT FROM ROW("
+                    + ", ".join(f"NEW.{column}" for column in FROZEN_COLUMNS)
+                    + ")"
                 ),
             ),
             pgtrigger.Protect(

@@ -40,7 +40,10 @@ class InvoiceLine(Entity):
     period_end = models.DateTimeField()
     quantity = QuantityField()
     unit_price = UnitPriceField()
-    subtotal = AmountField(help_text="Without tax; rounded once, half-up, to the minor unit.")
+    gross = AmountField(
+        help_text="Rounded once, half-up, to the minor unit; with tax contained where the plan says so."
+    )
+    subtotal = AmountField(help_text="Without tax.")
     tax_rate = models.DecimalField(max_digits=7, decimal_places=4, default=0, help_text="Percent.")
     tax_amount = AmountField(default=0)
     total = AmountField()

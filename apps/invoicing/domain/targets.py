@@ -1,0 +1,93 @@
+"""What an invoice's lines should be: plain data, the same whether it is shown live or stored."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from apps.kernel.money import EXACT
+from apps.rating.lines import bound_to_zero
+from apps.rating.tax import tax_lines
+
+
+@dataclass(frozen=True, slots=True)
+class TargetLine:
+    """One line as it should stand on an invoice now.
+
+    Attributes:
+        reference: stable within the invoice; the same line at every calculation.
+        gross: the rounded amount before tax is added, or with it contained, as the plan says.
+        subtotal: without tax. `total` = subtotal + tax_amount.
+    """
+
+    kind: str
+    reference: str
+    display_name: str
+    payment_term: str
+    period_start: datetime
+    period_end: datetime
+    quantity: Decimal
+    unit_price: Decimal
+    gross: Decimal
+    tax_rate: Decimal
+    price_revision_id: int | None = None
+    metric_id: int | None = None
+    description: str = ""
+    is_late: bool = False
+    provenance: dict[str, Any] = field(default_factory=dict)
+    stored_id: int | None = None
+    public_id: str = ""
+    subtotal: Decimal = Decimal(0)
+    tax_amount: Decimal = Decimal(0)
+
+    @property
+    def total(self) -> Decimal:
+        return EXACT.add(self.subtotal, self.tax_amount)
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    subtotal: Decimal
+    total_tax: Decimal
+
+    @property
+    def grand_total(self) -> Decimal:
+        return EXACT.add(self.subtotal, self.total_tax)
+
+
+def limit_rebates(lines: Sequence[TargetLine]) -> list[TargetLine]:
+    """Cut usage rebates so that they never push a document below zero; the last rebate gives way first."""
+    total = sum((line.gross for line in lines), Decimal(0))
+    kept = list(lines)
+    for index in reversed(range(len(kept))):
+        line = kept[index]
+        if total >= 0:
+            break
+        if line.kind != "metered" or line.gross >= 0:
+            continue
+        bounded = min(EXACT.subtract(line.gross, total), Decimal(0))
+        total = EXACT.add(total, EXACT.subtract(bounded, line.gross))
+        kept[index] = replace(line, gross=bounded, provenance=bound_to_zero(line.provenance, bounded))
+    return kept
+
+
+def with_tax(lines: Sequence[TargetLine], *, currency: str, is_inclusive: bool) -> list[TargetLine]:
+    """Give the lines with their taxes: per rate on the sum of its lines, shared out so that they add up."""
+    taxed = tax_lines(
+        [line.gross for line in lines],
+        [line.tax_rate for line in lines],
+        currency=currency,
+        is_inclusive=is_inclusive,
+    )
+    return [
+        replace(line, subtotal=amount.net, tax_amount=amount.tax)
+        for line, amount in zip(lines, taxed, strict=True)
+    ]
+
+
+def totals_of(lines: Sequence[TargetLine]) -> Totals:
+    return Totals(
+        subtotal=sum((line.subtotal for line in lines), Decimal(0)),
+        total_tax=sum((line.tax_amount for line in lines), Decimal(0)),
+    )

@@ -1,0 +1,258 @@
+"""What the lines of invoices should be, computed for many invoices at once."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
+
+from apps.catalog.models import PriceRevision
+from apps.catalog.selectors.terms import current_revision_ids, revisions_by_id
+from apps.invoicing.domain.charges import Charge, ChargeTerms, charges_due
+from apps.invoicing.domain.targets import TargetLine, limit_rebates, with_tax
+from apps.invoicing.domain.taxes import tax_rate_for
+from apps.invoicing.models import Invoice, InvoiceLine, InvoiceStatus, LineKind
+from apps.invoicing.selectors.late import find_late_usage
+from apps.kernel.time import Cadence, format_instant, ratio
+from apps.metering.selectors.usage import UsageRequest, period_usage, subjects_of
+from apps.rating.lines import rate_fee, rate_usage
+from apps.rating.price_models import parse_properties
+from apps.subscriptions.domain.grid import Grid
+from apps.subscriptions.selectors.subscriptions import cadence_of, grid_of
+
+OPEN = (InvoiceStatus.ACTIVE, InvoiceStatus.CLOSING, InvoiceStatus.CALCULATING, InvoiceStatus.FAILED)
+ZERO = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """A charge of one invoice with the price it goes by."""
+
+    invoice: Invoice
+    charge: Charge
+    revision: PriceRevision
+
+
+def target_lines(invoices: Sequence[Invoice], *, as_of: datetime) -> dict[int, list[TargetLine]]:
+    """Give what the lines of open invoices should be at `as_of`, without storing anything.
+
+    Args:
+        invoices: open ones, with subscription, plan, customer and organization at hand.
+        as_of: present of the subscriptions; usage counts up to what is merged.
+
+    Returns:
+        Lines by invoice key, taxed, in document order.
+    """
+    revisions = revisions_by_id(_all_revision_ids(invoices))
+    items = [item for invoice in invoices for item in _items(invoice, revisions)]
+    subjects = subjects_of(customer_ids=sorted({invoice.customer_id for invoice in invoices}))
+    metered = [item for item in items if item.revision.metric_id is not None]
+    quantities = period_usage(
+        requests=[
+            UsageRequest(
+                organization_id=item.invoice.organization_id,
+                metric_id=item.revision.metric_id,
+                subjects=subjects.get(item.invoice.customer_id, ()),
+                start=item.charge.service.start,
+                end=item.charge.service.end,
+            )
+            for item in metered
+        ]
+    )
+    usage = {id(item): quantity or ZERO for item, quantity in zip(metered, quantities, strict=True)}
+    lines: dict[int, list[TargetLine]] = defaultdict(list)
+    for item in items:
+        lines[item.invoice.pk].append(_line(item, usage.get(id(item)), as_of))
+    for invoice_id, late in find_late_usage(invoices, subjects, as_of=as_of).items():
+        lines[invoice_id].extend(late)
+    for stored in _stored_lines(invoices):
+        lines[stored.invoice_id].append(_of_stored(stored))
+    return {invoice.pk: _finish(invoice, lines[invoice.pk]) for invoice in invoices}
+
+
+def next_terms(invoice: Invoice) -> Sequence[int]:
+    """Give the price revisions that charges in advance of the next period go by."""
+    if invoice.status != InvoiceStatus.ACTIVE:
+        return invoice.next_revision_ids
+    subscription = invoice.subscription
+    version_id = subscription.plan_version_id
+    if subscription.version_policy == "floating":
+        version_id = subscription.plan.default_version_id or version_id
+    return current_revision_ids(plan_version_id=version_id)
+
+
+def charge_terms(revision: PriceRevision, *, plan_cadence: str) -> ChargeTerms:
+    """Give what decides when a price is charged; without an own cadence it follows the plan's."""
+    return ChargeTerms(
+        revision_id=revision.pk,
+        price_id=revision.price.public_id,
+        is_in_advance=revision.payment_term == "in_advance",
+        cadence=Cadence.parse(revision.billing_cadence or plan_cadence),
+        is_obligation=revision.is_obligation,
+    )
+
+
+def charges_of(invoice: Invoice, revisions: Mapping[int, PriceRevision]) -> list[Charge]:
+    """Give the charges that belong on an invoice: those due in its window, each by the terms it opened with."""
+    subscription = invoice.subscription
+    grid: Grid = grid_of(subscription)
+    cadence = subscription.billing_cadence
+
+    def due(ids: Iterable[int]) -> list[Charge]:
+        return charges_due(
+            [charge_terms(revisions[i], plan_cadence=cadence) for i in ids if i in revisions],
+            grid,
+            after=invoice.due_after,
+            until=invoice.due_until,
+            plan_cadence=cadence_of(subscription),
+        )
+
+    if invoice.sequence_number == 0:
+        return due(invoice.price_revision_ids)
+    starts_next = invoice.due_until
+    own = [c for c in due(invoice.price_revision_ids) if c.service.start < starts_next]
+    return own + [c for c in due(next_terms(invoice)) if c.service.start >= starts_next]
+
+
+def _all_revision_ids(invoices: Sequence[Invoice]) -> set[int]:
+    ids: set[int] = set()
+    for invoice in invoices:
+        ids.update(invoice.price_revision_ids)
+        ids.update(next_terms(invoice))
+    return ids
+
+
+def _items(invoice: Invoice, revisions: Mapping[int, PriceRevision]) -> list[_Item]:
+    return [_Item(invoice, charge, revisions[charge.revision_id]) for charge in charges_of(invoice, revisions)]
+
+
+def _line(item: _Item, quantity: Decimal | None, as_of: datetime) -> TargetLine:
+    revision, charge, invoice = item.revision, item.charge, item.invoice
+    price = parse_properties(revision.model, revision.properties)
+    sources = sources_of(revision, invoice)
+    if quantity is not None:
+        rated = rate_usage(
+            price=price,
+            quantity=quantity,
+            currency=invoice.currency,
+            period=charge.service,
+            sources=sources,
+            calculated_at=as_of,
+        )
+    else:
+        plan, tz = invoice.subscription.plan, invoice.subscription.timezone
+        share = Fraction(1)
+        if charge.is_prorated:
+            share = ratio(charge.service, charge.whole, basis=plan.proration, tz=tz)
+        rated = rate_fee(
+            price=price,
+            quantity=Decimal(revision.quantity),
+            currency=invoice.currency,
+            period=charge.service,
+            sources=sources,
+            calculated_at=as_of,
+            share=share,
+            whole=charge.whole,
+            basis=plan.proration,
+        )
+    return TargetLine(
+        kind=LineKind.METERED if revision.metric_id else LineKind.FEE,
+        reference=charge.reference,
+        display_name=revision.invoice_display_name,
+        payment_term=revision.payment_term,
+        period_start=charge.service.start,
+        period_end=charge.service.end,
+        quantity=rated.quantity,
+        unit_price=rated.unit_price,
+        gross=rated.subtotal,
+        tax_rate=rate_of(invoice, revision),
+        price_revision_id=revision.pk,
+        metric_id=revision.metric_id,
+        provenance=rated.provenance,
+    )
+
+
+def rate_of(invoice: Invoice, revision: PriceRevision | None) -> Decimal:
+    """Give the tax percent of a line of an invoice."""
+    subscription = invoice.subscription
+    metric = revision.metric if revision is not None else None
+    return tax_rate_for(
+        is_exempt=subscription.tax_exempt,
+        is_in_scope=revision is None or revision.supply_scope == "IN_SCOPE",
+        customer_rates=invoice.customer.tax_rates,
+        metric_public_id=metric.public_id if metric is not None else None,
+        plan_public_id=subscription.plan.public_id,
+        plan_rate=subscription.plan.default_tax_rate,
+    )
+
+
+def sources_of(revision: PriceRevision, invoice: Invoice) -> dict[str, object]:
+    """Name where a line's figures come from, for its provenance."""
+    sources: dict[str, object] = {
+        "price": {
+            "type": "price",
+            "ref": {"priceId": revision.price.public_id, "revision": revision.number},
+            "asUsed": {"model": revision.model, "properties": revision.properties},
+        },
+        "currency": {"type": "currency", "ref": {"currency": invoice.currency}},
+        "period": {
+            "type": "billingPeriod",
+            "ref": {
+                "subscriptionId": invoice.subscription.public_id,
+                "anchor": format_instant(invoice.subscription.billing_anchor),
+            },
+        },
+    }
+    if revision.metric is not None:
+        sources["usage"] = {
+            "type": "meter",
+            "ref": {"billableMetricId": revision.metric.public_id},
+            "asUsed": {
+                "aggregation": revision.metric.aggregation,
+                "eventType": revision.metric.event_type,
+                "valueProperty": revision.metric.value_property,
+            },
+        }
+    return sources
+
+
+def _stored_lines(invoices: Sequence[Invoice]) -> Iterable[InvoiceLine]:
+    """Give the lines that are facts of their own: manual ones and adjustments."""
+    return InvoiceLine.objects.filter(
+        invoice_id__in=[invoice.pk for invoice in invoices],
+        kind__in=[LineKind.MANUAL, LineKind.ADJUSTMENT],
+    ).order_by("pk")
+
+
+def _of_stored(line: InvoiceLine) -> TargetLine:
+    return TargetLine(
+        kind=line.kind,
+        reference=line.reference,
+        display_name=line.display_name,
+        description=line.description,
+        payment_term=line.payment_term,
+        period_start=line.period_start,
+        period_end=line.period_end,
+        quantity=line.quantity,
+        unit_price=line.unit_price,
+        gross=line.gross,
+        tax_rate=line.tax_rate,
+        provenance=line.provenance,
+        stored_id=line.pk,
+        public_id=line.public_id,
+    )
+
+
+def _finish(invoice: Invoice, lines: Sequence[TargetLine]) -> list[TargetLine]:
+    plan = invoice.subscription.plan
+    return with_tax(
+        limit_rebates(lines), currency=invoice.currency, is_inclusive=plan.tax_behavior == "inclusive"
+    )
+
+
+def just_before(instant: datetime) -> datetime:
+    """Give the last moment before an instant, to make a window that contains it."""
+    return instant - timedelta(microseconds=1)
+
+

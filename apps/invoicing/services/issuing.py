@@ -1,0 +1,218 @@
+"""From a closed period to an issued document."""
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from django.db import transaction
+
+from apps.invoicing.domain import states
+from apps.invoicing.domain.targets import TargetLine, totals_of
+from apps.invoicing.events import InvoiceFailed, InvoiceIssued
+from apps.invoicing.models import Invoice, InvoiceLine, InvoiceStatus, LineKind
+from apps.invoicing.selectors.invoices import with_neighbours
+from apps.invoicing.selectors.targets import target_lines
+from apps.invoicing.services.numbers import next_number
+from apps.invoicing.services.settlement import mark_paid
+from apps.kernel.clock import wall_now
+from apps.kernel.ids import BASE_62
+from apps.outbox.services import publish
+
+logger = logging.getLogger(__name__)
+
+STORED_KINDS = (LineKind.MANUAL, LineKind.ADJUSTMENT)
+
+
+def calculate_invoices(*, invoice_ids: Sequence[int], as_of: datetime) -> int:
+    """Calculate invoices whose grace period is over, and issue those that need no approval.
+
+    All in one transaction where that works; when one cannot be calculated, each is tried on its own and only
+    the one that fails is set aside as FAILED.
+
+    Returns:
+        How many changed their state.
+    """
+    try:
+        return _calculate(invoice_ids, as_of)
+    except Exception:
+        if len(invoice_ids) == 1:
+            raise
+    moved = 0
+    for invoice_id in invoice_ids:
+        try:
+            moved += _calculate([invoice_id], as_of)
+        except Exception as error:
+            logger.exception("invoice %s could not be calculated", invoice_id)
+            moved += _set_aside(invoice_id, error, as_of)
+    return moved
+
+
+def calculate_or_set_aside(*, invoice_ids: Sequence[int], as_of: datetime) -> int:
+    """As `calculate_invoices`, also for a single one: a failure is written down, never raised."""
+    try:
+        return calculate_invoices(invoice_ids=invoice_ids, as_of=as_of)
+    except Exception as error:
+        logger.exception("invoice %s could not be calculated", invoice_ids)
+        return sum(_set_aside(invoice_id, error, as_of) for invoice_id in invoice_ids)
+
+
+@transaction.atomic
+def _calculate(invoice_ids: Sequence[int], as_of: datetime) -> int:
+    # What is merged after this moment counts as late; read before the usage, so nothing falls between.
+    counted_at = wall_now()
+    invoices = list(
+        with_neighbours(
+            Invoice.objects.select_for_update(of=("self",), skip_locked=True).filter(
+                pk__in=invoice_ids, status=InvoiceStatus.CLOSING
+            )
+        ).order_by("organization_id", "pk")
+    )
+    lines = target_lines(invoices, as_of=as_of)
+    to_issue: list[Invoice] = []
+    for invoice in invoices:
+        store_calculation(invoice=invoice, lines=lines[invoice.pk], as_of=as_of, counted_at=counted_at)
+        if invoice.auto_approve:
+            to_issue.append(invoice)
+        else:
+            invoice.status = InvoiceStatus.DRAFT
+            invoice.next_action_at = None
+            invoice.save()
+    # Numbers last: their counters stay locked to the end of the transaction.
+    for organization_id in dict.fromkeys(invoice.organization_id for invoice in to_issue):
+        group = [invoice for invoice in to_issue if invoice.organization_id == organization_id]
+        issue_group(invoices=group, as_of=as_of)
+    return len(invoices)
+
+
+def store_calculation(
+    *, invoice: Invoice, lines: Sequence[TargetLine], as_of: datetime, counted_at: datetime
+) -> None:
+    """Write an invoice's lines as they should be, in place of an earlier calculation's (caller's transaction)."""
+    InvoiceLine.objects.filter(invoice=invoice).exclude(kind__in=STORED_KINDS).delete()
+    InvoiceLine.objects.bulk_create([_row(invoice, line) for line in lines if line.stored_id is None])
+    for line in lines:
+        if line.stored_id is not None:
+            InvoiceLine.objects.filter(pk=line.stored_id).update(
+                subtotal=line.subtotal, tax_amount=line.tax_amount, total=line.total
+            )
+    totals = totals_of(lines)
+    invoice.subtotal, invoice.total_tax = totals.subtotal, totals.total_tax
+    invoice.grand_total = totals.grand_total
+    invoice.line_count = len(lines)
+    invoice.calculated_at, invoice.usage_counted_at = as_of, counted_at
+    invoice.failure_reason = ""
+
+
+def issue_group(*, invoices: Sequence[Invoice], as_of: datetime) -> None:
+    """Number, freeze and announce calculated invoices of one organization (caller's transaction).
+
+    An invoice with nothing to pay is settled at once.
+    """
+    if not invoices:
+        return
+    numbers = next_number(organization=invoices[0].organization, as_of=as_of, count=len(invoices))
+    for invoice, number in zip(invoices, numbers, strict=True):
+        invoice.number = number
+        invoice.status = InvoiceStatus.ISSUED
+        invoice.issued_at = as_of
+        invoice.due_at = _due_at(invoice, as_of)
+        invoice.next_action_at = None
+        invoice.save()
+        publish(
+            InvoiceIssued(
+                invoice_id=invoice.public_id,
+                invoice_number=number,
+                grand_total=invoice.grand_total,
+                currency=invoice.currency,
+            ),
+            organization_id=invoice.organization_id,
+            object_id=invoice.public_id,
+            at=as_of,
+        )
+        if invoice.grand_total <= 0:
+            mark_paid(invoice=invoice, as_of=as_of, note="Nothing to pay")
+
+
+@transaction.atomic
+def approve_invoice(*, invoice_id: int, as_of: datetime) -> Invoice:
+    """Issue a draft that waited for approval; an issued one is given back as it is."""
+    invoice = with_neighbours(Invoice.objects.select_for_update(of=("self",))).get(pk=invoice_id)
+    if invoice.number is not None:
+        return invoice
+    states.require(invoice.status, InvoiceStatus.ISSUED)
+    issue_group(invoices=[invoice], as_of=as_of)
+    return invoice
+
+
+@transaction.atomic
+def retry_failed(*, invoice_id: int, as_of: datetime) -> Invoice:
+    """Send an invoice whose calculation failed back to be calculated at the next run."""
+    invoice = Invoice.objects.select_for_update().get(pk=invoice_id)
+    states.require(invoice.status, InvoiceStatus.CALCULATING)
+    invoice.status, invoice.next_action_at, invoice.failure_reason = InvoiceStatus.CLOSING, as_of, ""
+    invoice.save()
+    return invoice
+
+
+@transaction.atomic
+def _set_aside(invoice_id: int, error: Exception, as_of: datetime) -> int:
+    invoice = Invoice.objects.select_for_update().get(pk=invoice_id)
+    if invoice.status != InvoiceStatus.CLOSING:
+        return 0
+    invoice.status, invoice.next_action_at = InvoiceStatus.FAILED, None
+    invoice.failure_reason = f"{type(error).__name__}: {error}"[:2000]
+    invoice.save()
+    publish(
+        InvoiceFailed(invoice_id=invoice.public_id, reason=invoice.failure_reason),
+        organization_id=invoice.organization_id,
+        object_id=invoice.public_id,
+        at=as_of,
+    )
+    return 1
+
+
+def _due_at(invoice: Invoice, as_of: datetime) -> datetime:
+    """Give the day the money is due: issue plus the payment term, at midnight UTC."""
+    day = as_of.replace(hour=0, minute=0, second=0, microsecond=0)
+    return day + timedelta(days=invoice.subscription.payment_term_days)
+
+
+def line_public_id(invoice_public_id: str, reference: str) -> str:
+    """Give the id of a computed line: the same before it is stored and at every calculation."""
+    number = int.from_bytes(
+        hashlib.blake2b(f"{invoice_public_id}\x00{reference}".encode(), digest_size=16).digest(), "big"
+    )
+    digits = []
+    for _ in range(20):
+        number, rest = divmod(number, 62)
+        digits.append(BASE_62[rest])
+    return "li_" + "".join(digits)
+
+
+def _row(invoice: Invoice, line: TargetLine) -> InvoiceLine:
+    return InvoiceLine(
+        public_id=line_public_id(invoice.public_id, line.reference),
+        organization_id=invoice.organization_id,
+        invoice=invoice,
+        kind=line.kind,
+        reference=line.reference,
+        price_revision_id=line.price_revision_id,
+        display_name=line.display_name,
+        description=line.description,
+        payment_term=line.payment_term,
+        currency=invoice.currency,
+        period_start=line.period_start,
+        period_end=line.period_end,
+        quantity=line.quantity,
+        unit_price=line.unit_price,
+        gross=line.gross,
+        subtotal=line.subtotal,
+        tax_rate=line.tax_rate,
+        tax_amount=line.tax_amount,
+        total=line.total,
+        is_late=line.is_late,
+        provenance=line.provenance,
+    )
+
+

@@ -1,0 +1,129 @@
+"""What time makes due in invoicing, in claimable pieces."""
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+
+from django.db import transaction
+from django.db.models import Min
+
+from apps.invoicing.models import Invoice, InvoiceStatus, PaymentSession, SessionStatus
+from apps.invoicing.services.issuing import calculate_or_set_aside
+from apps.invoicing.services.periods import cross_boundary
+from apps.invoicing.services.sessions import expire_sessions
+from apps.invoicing.services.subscribing import start_billing
+from apps.metering.services.merge import drain
+from apps.subscriptions.models import Subscription, SubscriptionStatus
+from apps.subscriptions.selectors.clocks import on_clock
+from apps.subscriptions.selectors.subscriptions import due_subscriptions
+
+logger = logging.getLogger(__name__)
+
+# How many subscriptions or invoices one run of a step takes at most.
+CHUNK = 1_000
+# Invoices calculated in one transaction: large enough to share queries, small enough to be repeated cheaply.
+GROUP = 200
+
+
+def next_start_due(clock_id: int | None, horizon: datetime) -> datetime | None:
+    return _earliest(clock_id, SubscriptionStatus.SCHEDULED, horizon)
+
+
+def run_starts(clock_id: int | None, as_of: datetime) -> int:
+    """Start billing subscriptions whose start has come."""
+    return _each(
+        clock_id, SubscriptionStatus.SCHEDULED, as_of, lambda pk: start_billing(subscription_id=pk, as_of=as_of)
+    )
+
+
+def next_boundary_due(clock_id: int | None, horizon: datetime) -> datetime | None:
+    return _earliest(clock_id, SubscriptionStatus.ACTIVE, horizon)
+
+
+def run_boundaries(clock_id: int | None, as_of: datetime) -> int:
+    """Close the periods that are over and open the next ones."""
+    return _each(
+        clock_id, SubscriptionStatus.ACTIVE, as_of, lambda pk: cross_boundary(subscription_id=pk)
+    )
+
+
+def next_calculation_due(clock_id: int | None, horizon: datetime) -> datetime | None:
+    found = Invoice.objects.filter(
+        on_clock(clock_id, "subscription__"), status=InvoiceStatus.CLOSING, next_action_at__lte=horizon
+    ).aggregate(earliest=Min("next_action_at"))
+    moment: datetime | None = found["earliest"]
+    return moment
+
+
+def run_calculations(clock_id: int | None, as_of: datetime) -> int:
+    """Calculate the invoices whose grace is over, after everything accepted until now is counted."""
+    ids = list(
+        Invoice.objects.filter(
+            on_clock(clock_id, "subscription__"), status=InvoiceStatus.CLOSING, next_action_at__lte=as_of
+        )
+        .order_by("next_action_at", "pk")
+        .values_list("pk", flat=True)[:CHUNK]
+    )
+    if not ids:
+        return 0
+    drain()
+    return sum(
+        calculate_or_set_aside(invoice_ids=ids[start : start + GROUP], as_of=as_of)
+        for start in range(0, len(ids), GROUP)
+    )
+
+
+def next_expiry_due(clock_id: int | None, horizon: datetime) -> datetime | None:
+    found = PaymentSession.objects.filter(
+        on_clock(clock_id, "invoice__subscription__"),
+        status=SessionStatus.PENDING,
+        expires_at__lte=horizon,
+    ).aggregate(earliest=Min("expires_at"))
+    moment: datetime | None = found["earliest"]
+    return moment
+
+
+def run_expiries(clock_id: int | None, as_of: datetime) -> int:
+    """Close payment pages whose time is over."""
+    ids = list(
+        PaymentSession.objects.filter(
+            on_clock(clock_id, "invoice__subscription__"),
+            status=SessionStatus.PENDING,
+            expires_at__lte=as_of,
+        ).values_list("pk", flat=True)[:CHUNK]
+    )
+    return expire_sessions(session_ids=ids)
+
+
+def _earliest(clock_id: int | None, status: SubscriptionStatus, horizon: datetime) -> datetime | None:
+    due = due_subscriptions(clock_id=clock_id, status=status, as_of=horizon)
+    return due.values_list("next_action_at", flat=True).first()
+
+
+def _each(
+    clock_id: int | None, status: SubscriptionStatus, as_of: datetime, work: Callable[[int], bool]
+) -> int:
+    """Do one piece of work per due subscription; one that fails is parked and the rest goes on."""
+    due = due_subscriptions(clock_id=clock_id, status=status, as_of=as_of)
+    moved = 0
+    for subscription_id in list(due.values_list("pk", flat=True)[:CHUNK]):
+        try:
+            moved += work(subscription_id)
+        except Exception as error:
+            logger.exception("subscription %s is parked", subscription_id)
+            moved += park(subscription_id=subscription_id, reason=f"{type(error).__name__}: {error}")
+    return moved
+
+
+@transaction.atomic
+def park(*, subscription_id: int, reason: str) -> int:
+    """Hold back one subscription's lifecycle work, with the reason, so that the others go on."""
+    return Subscription.objects.filter(pk=subscription_id, parked_reason="").update(
+        parked_reason=reason[:2000]
+    )
+
+
+@transaction.atomic
+def unpark(*, subscription_id: int) -> int:
+    """Let a repaired subscription's work go on at the next run."""
+    return Subscription.objects.filter(pk=subscription_id).exclude(parked_reason="").update(parked_reason="")
