@@ -29,6 +29,15 @@ class Environment:
     shared_dir: Path
     log_level: str
 
+    @property
+    def broker_url(self) -> str:
+        """The broker's address in the form its client library wants for a unix socket."""
+        parts = urlsplit(self.redis_url)
+        if parts.scheme != "unix":
+            return self.redis_url
+        database = dict(parse_qsl(parts.query)).get("db", "0")
+        return f"redis+socket://{parts.path}?virtual_host={database}"
+
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> "Environment":
         """Read and check every setting.

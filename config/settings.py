@@ -124,7 +124,7 @@ REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["apps.kernel.http.authentication.PrincipalAuthentication"],
     # Deny by default: a view opens itself by naming its scopes.
     "DEFAULT_PERMISSION_CLASSES": ["apps.kernel.http.permissions.ScopePermission"],
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_RENDERER_CLASSES": ["apps.kernel.http.renderers.ContractJSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["apps.kernel.http.parsers.ContractJSONParser"],
     "DEFAULT_SCHEMA_CLASS": "apps.kernel.http.schema.ContractSchema",
     "EXCEPTION_HANDLER": "apps.kernel.http.exceptions.exception_handler",
@@ -151,7 +151,8 @@ SPECTACULAR_SETTINGS = {
     "ENUM_ADD_EXPLICIT_BLANK_NULL_CHOICE": False,
 }
 
-CELERY_BROKER_URL = ENV.redis_url
+REDIS_URL = ENV.redis_url
+CELERY_BROKER_URL = ENV.broker_url
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True

@@ -1,0 +1,58 @@
+# Everything a person runs. `make` alone lists the targets.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+VENV := .venv
+PY := $(VENV)/bin/python
+PYTHON ?= $(shell for p in python3.12 python3.11 python3.13 python3; do \
+  if command -v $$p >/dev/null && $$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null; \
+  then command -v $$p; break; fi; done)
+export VAR PORT DETACH DATABASE_URL REDIS_URL
+
+.PHONY: help setup demo stop test check format vectors bench servers clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: $(VENV)/.ready  ## create the environment from the lock file
+
+$(VENV)/.ready: pyproject.toml uv.lock
+	@test -n "$(PYTHON)" || { echo "Metergate needs Python 3.11, 3.12 or 3.13 with venv; install one and try again."; exit 1; }
+	@test -x $(PY) || "$(PYTHON)" -m venv $(VENV)
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check "uv>=0.8"
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) UV_PROJECT_ENVIRONMENT=$(VENV) $(VENV)/bin/uv sync --frozen --quiet --inexact --python $(PY)
+	@touch $@
+
+demo: setup  ## run a merchant with customers, usage and invoices (PORT=, VAR=, DETACH=1)
+	@exec $(PY) -m config.stack demo
+
+stop: setup  ## stop a detached demo (VAR=)
+	@$(PY) -m config.stack stop
+
+test: setup check  ## all checks and all tests
+	$(PY) -m pytest -n 2 --dist loadgroup $(ARGS)
+
+check: setup  ## format, lint, types, import order, missing migrations
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+	$(PY) manage.py makemigrations --check --dry-run --skip-checks
+	@if docker compose version >/dev/null 2>&1; then docker compose config -q && echo "docker-compose.yml is valid"; \
+	else echo "docker compose is not installed: its own config check is skipped, a test reads the file instead"; fi
+
+format: setup  ## format the code
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix .
+
+vectors: setup  ## run numeric vectors (FILE=path.json)
+	@test -n "$(FILE)" || { echo "Name the file: make vectors FILE=path.json"; exit 2; }
+	@$(PY) -m tests.vectors.run "$(FILE)"
+
+bench: setup  ## measure ingest and period close
+	$(PY) -m bench
+
+servers: setup  ## run only the embedded PostgreSQL and Valkey and print their addresses
+	@exec $(PY) -m config.stack servers
+
+clean:  ## remove the environment and the caches, not the data in var/
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

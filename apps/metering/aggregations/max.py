@@ -1,0 +1,18 @@
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import ClassVar
+
+from apps.metering.aggregations.base import CountedEvent, UsageState
+
+
+class Max:
+    CODE: ClassVar[str] = "MAX"
+    IS_SUMMABLE: ClassVar[bool] = False
+
+    @staticmethod
+    def fold(events: Iterable[CountedEvent]) -> Decimal | None:
+        return max((event.value for event in events if event.value is not None), default=None)
+
+    @staticmethod
+    def of_state(state: UsageState) -> Decimal | None:
+        return state.max
