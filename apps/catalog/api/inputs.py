@@ -1,0 +1,186 @@
+# ruff: noqa: N815 - the wire's names are camelCase
+from decimal import Decimal
+from typing import Any
+
+from rest_framework import serializers
+
+from apps.catalog.models import Aggregation, FeatureType
+from apps.kernel.http.fields import DecimalStringField, InstantField, StrictCharField, StringMapField
+
+KEY = r"^[a-z0-9]+(-[a-z0-9]+)*$"
+CADENCES = {"monthly": "P1M", "quarterly": "P3M", "yearly": "P1Y", "annual": "P1Y"}
+
+
+class CreateProductSerializer(serializers.Serializer[Any]):
+    name = StrictCharField(max_length=255)
+    description = StrictCharField(allow_blank=True, max_length=10_000)
+    merchantId = StrictCharField()
+    metadata = StringMapField(required=False)
+
+
+class UpdateProductSerializer(serializers.Serializer[Any]):
+    name = StrictCharField(max_length=255, required=False)
+    description = StrictCharField(allow_blank=True, max_length=10_000, required=False)
+
+
+class CreateMetricSerializer(serializers.Serializer[Any]):
+    aggregation = serializers.ChoiceField(choices=Aggregation.values)
+    description = StrictCharField(allow_blank=True, max_length=10_000)
+    merchantId = StrictCharField()
+    name = StrictCharField(max_length=255)
+    unit = StrictCharField(max_length=50)
+    eventType = StrictCharField(max_length=255)
+    productId = StrictCharField()
+    valueProperty = StrictCharField(max_length=255, required=False, allow_null=True)
+    groupBy = StringMapField(required=False, allow_null=True)
+    eventFrom = InstantField(required=False, allow_null=True)
+
+
+class UpdateMetricSerializer(serializers.Serializer[Any]):
+    description = StrictCharField(allow_blank=True, max_length=10_000, required=False)
+    name = StrictCharField(max_length=255, required=False)
+    unit = StrictCharField(max_length=50, required=False)
+    eventType = StrictCharField(max_length=255, required=False)
+    valueProperty = StrictCharField(max_length=255, required=False, allow_null=True)
+    groupBy = StringMapField(required=False, allow_null=True)
+    eventFrom = InstantField(required=False, allow_null=True)
+
+
+class CreateFeeSerializer(serializers.Serializer[Any]):
+    name = StrictCharField(max_length=255)
+    description = StrictCharField(allow_blank=True, max_length=10_000)
+    merchantId = StrictCharField()
+    productId = StrictCharField()
+
+
+class UpdateFeeSerializer(serializers.Serializer[Any]):
+    name = StrictCharField(max_length=255, required=False)
+    description = StrictCharField(allow_blank=True, max_length=10_000, required=False)
+
+
+class CreateFeatureSerializer(serializers.Serializer[Any]):
+    key = serializers.RegexField(KEY, max_length=255)
+    name = StrictCharField(max_length=255)
+    merchantId = StrictCharField()
+    productId = StrictCharField()
+    type = serializers.ChoiceField(choices=FeatureType.values, default="boolean")
+    metadata = StringMapField(required=False)
+
+
+class UpdateFeatureSerializer(serializers.Serializer[Any]):
+    key = serializers.RegexField(KEY, max_length=255, required=False)
+    name = StrictCharField(max_length=255, required=False)
+    type = serializers.ChoiceField(choices=FeatureType.values, required=False)
+    metadata = StringMapField(required=False)
+
+
+class PriceFeatureSerializer(serializers.Serializer[Any]):
+    featureId = StrictCharField()
+    entitlementTemplate = serializers.DictField(required=False)
+
+
+class PriceTaxSerializer(serializers.Serializer[Any]):
+    supplyScope = serializers.ChoiceField(choices=["IN_SCOPE", "OUTSIDE_SCOPE"])
+    outsideScopeLabel = serializers.ChoiceField(choices=["CASHBACK"], required=False, allow_null=True)
+
+
+class CreatePriceSerializer(serializers.Serializer[Any]):
+    invoiceDisplayName = StrictCharField(max_length=255)
+    paymentTerm = serializers.ChoiceField(choices=["in_arrears", "in_advance"])
+    properties = serializers.DictField()
+    billableMetricId = StrictCharField(required=False)
+    feeId = StrictCharField(required=False)
+    model = serializers.ChoiceField(
+        choices=["standard", "package", "graduated", "volume"],
+        required=False,
+        error_messages={
+            "invalid_choice": "Prices can be made with the models standard, package, graduated and volume."
+        },
+    )
+    invoiceDisplayGroup = StrictCharField(max_length=255, required=False, allow_null=True)
+    billingCadence = StrictCharField(max_length=20, required=False, allow_null=True)
+    feature = PriceFeatureSerializer(required=False)
+    grantDiscountEnabled = serializers.BooleanField(default=False)
+    isObligation = serializers.BooleanField(default=False)
+    rateType = serializers.ChoiceField(choices=["amount", "proportion"], default="amount")
+    tax = PriceTaxSerializer(required=False)
+    quantity = serializers.IntegerField(min_value=1, max_value=1_000_000, default=1)
+
+
+class UpdatePriceSerializer(serializers.Serializer[Any]):
+    billableMetricId = StrictCharField(required=False)
+    invoiceDisplayName = StrictCharField(max_length=255, required=False)
+    invoiceDisplayGroup = StrictCharField(max_length=255, required=False, allow_null=True)
+    model = serializers.ChoiceField(choices=["standard", "package", "graduated", "volume"], required=False)
+    properties = serializers.DictField(required=False)
+    paymentTerm = serializers.ChoiceField(choices=["in_arrears", "in_advance"], required=False)
+    billingCadence = StrictCharField(max_length=20, required=False, allow_null=True)
+    feature = PriceFeatureSerializer(required=False, allow_null=True)
+    grantDiscountEnabled = serializers.BooleanField(required=False)
+    isObligation = serializers.BooleanField(required=False)
+    rateType = serializers.ChoiceField(choices=["amount", "proportion"], required=False)
+    tax = PriceTaxSerializer(required=False)
+    quantity = serializers.IntegerField(min_value=1, max_value=1_000_000, required=False)
+
+
+class PlanLineField(serializers.Field[Any, Any, Any, Any]):
+    """A price id, or an object of a price id and the key it keeps in the plan."""
+
+    default_error_messages = {"invalid": 'Give a price id, or {"priceId": …, "key": …}.'}
+
+    def to_internal_value(self, data: Any) -> tuple[str, str | None]:
+        if isinstance(data, str):
+            return data, None
+        if isinstance(data, dict) and isinstance(data.get("priceId"), str):
+            key = data.get("key")
+            if key is None or isinstance(key, str):
+                return data["priceId"], key
+        self.fail("invalid")
+
+    def to_representation(self, value: Any) -> Any:
+        return value
+
+
+class CreditAllocationSerializer(serializers.Serializer[Any]):
+    pricingUnitId = StrictCharField()
+    amount = DecimalStringField(accept_number=True, places=9, low=Decimal("1e-9"))
+    recurrencePeriod = StrictCharField(required=False)
+
+
+class VersionTransitionSerializer(serializers.Serializer[Any]):
+    effectiveDate = serializers.ChoiceField(choices=["end_of_current_period", "immediate"])
+    proration = serializers.ChoiceField(choices=["none"], required=False)
+
+
+class PlanFieldsSerializer(serializers.Serializer[Any]):
+    """What creating and changing a plan share."""
+
+    billingCadence = serializers.ChoiceField(choices=["P1M", "P3M", "P1Y"], required=False)
+    billingInterval = serializers.ChoiceField(choices=list(CADENCES), required=False)
+    defaultTaxCode = StrictCharField(max_length=30, required=False)
+    defaultTaxRate = serializers.DecimalField(
+        max_digits=7, decimal_places=4, min_value=Decimal(0), max_value=Decimal(100), required=False
+    )
+    description = StrictCharField(allow_blank=True, max_length=10_000, required=False)
+    invoiceDisplayName = StrictCharField(allow_blank=True, max_length=255, required=False)
+    taxBehavior = serializers.ChoiceField(choices=["exclusive", "inclusive"], required=False)
+    renewalReminderEnabled = serializers.BooleanField(required=False)
+    renewalReminderDays = serializers.IntegerField(min_value=1, max_value=30, required=False)
+    billingAnchor = InstantField(required=False, allow_null=True)
+    stablePriceIds = serializers.BooleanField(required=False)
+    versionTransition = VersionTransitionSerializer(required=False)
+    proration = serializers.ChoiceField(choices=["second", "day", "none"], required=False)
+
+
+class CreatePlanSerializer(PlanFieldsSerializer):
+    currency = serializers.RegexField(r"^[A-Z]{3}$")
+    merchantId = StrictCharField()
+    name = StrictCharField(max_length=255)
+    productId = StrictCharField()
+    prices = serializers.ListField(child=PlanLineField(), required=False, max_length=200)
+    billingVersion = serializers.IntegerField(default=1)
+
+
+class UpdatePlanSerializer(PlanFieldsSerializer):
+    name = StrictCharField(max_length=255, required=False)
+    prices = serializers.ListField(child=StrictCharField(), required=False, max_length=200)

@@ -1,0 +1,183 @@
+# ruff: noqa: N815 - the wire's names are camelCase
+"""Catalogue objects as the wire has them."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from apps.catalog.models import Plan, PlanVersion, PlanVersionPrice, Price
+from apps.kernel.http.fields import InstantField
+from apps.kernel.time import format_instant
+
+INTERVALS = {"P1M": "monthly", "P3M": "quarterly", "P1Y": "yearly"}
+
+
+class EntitySerializer(serializers.Serializer[Any]):
+    id = serializers.CharField(source="public_id")
+    createdAt = InstantField(source="created_at")
+    updatedAt = InstantField(source="updated_at")
+    merchantId = serializers.CharField(source="organization.public_id")
+
+
+class ConstantField(serializers.ReadOnlyField):
+    """A field that always has one value, such as the object's kind."""
+
+    def __init__(self, value: Any, **kwargs: Any) -> None:
+        super().__init__(source="*", **kwargs)
+        self.value = value
+
+    def to_representation(self, value: Any) -> Any:
+        return self.value
+
+
+class ProductSerializer(EntitySerializer):
+    object = ConstantField("product")
+    name = serializers.CharField()
+    description = serializers.CharField()
+    metadata = serializers.DictField()
+
+
+class MetricSerializer(EntitySerializer):
+    object = ConstantField("billableMetric")
+    aggregation = serializers.CharField()
+    description = serializers.CharField()
+    name = serializers.CharField()
+    productId = serializers.CharField(source="product.public_id")
+    itemId = ConstantField(None)
+    unit = serializers.CharField()
+    eventType = serializers.CharField(source="event_type")
+    valueProperty = serializers.SerializerMethodField()
+    groupBy = serializers.SerializerMethodField()
+    eventFrom = InstantField(source="event_from", allow_null=True)
+
+    def get_valueProperty(self, metric: Any) -> str | None:  # noqa: N802
+        return metric.value_property or None
+
+    def get_groupBy(self, metric: Any) -> dict[str, str] | None:  # noqa: N802
+        return metric.group_by or None
+
+
+class FeeSerializer(EntitySerializer):
+    object = ConstantField("fee")
+    name = serializers.CharField()
+    description = serializers.CharField()
+    productId = serializers.CharField(source="product.public_id")
+    itemId = ConstantField(None)
+
+
+class FeatureSerializer(EntitySerializer):
+    object = ConstantField("feature")
+    key = serializers.CharField()
+    name = serializers.CharField()
+    type = serializers.CharField()
+    productId = serializers.CharField(source="product.public_id")
+    metadata = serializers.DictField()
+
+
+def render_price(price: Price) -> dict[str, Any]:
+    """Give a price in the wire's form; keys without a value are left out where the wire allows it."""
+    body: dict[str, Any] = {
+        "id": price.public_id,
+        "object": "price",
+        "merchantId": price.organization.public_id,
+        "createdAt": format_instant(price.created_at),
+        "updatedAt": format_instant(price.updated_at),
+        "invoiceDisplayName": price.invoice_display_name,
+        "invoiceDisplayGroup": price.invoice_display_group or None,
+        "model": price.model,
+        "paymentTerm": price.payment_term,
+        "properties": price.properties,
+        "billingCadence": price.billing_cadence or None,
+        "quantity": price.quantity,
+        "features": _features(price),
+        "grantDiscountEnabled": price.grant_discount_enabled,
+        "isObligation": price.is_obligation,
+        "rateType": price.rate_type,
+        "tax": {"supplyScope": price.supply_scope},
+    }
+    if price.outside_scope_label:
+        body["tax"]["outsideScopeLabel"] = price.outside_scope_label
+    if price.metric is not None:
+        body["billableMetricId"] = price.metric.public_id
+    if price.fee is not None:
+        body["feeId"] = price.fee.public_id
+    return body
+
+
+def _features(price: Price) -> list[dict[str, Any]]:
+    feature = price.feature
+    if feature is None:
+        return []
+    return [
+        {
+            "id": feature.public_id,
+            "featureId": feature.public_id,
+            "entitlementTemplate": price.entitlement_template or {},
+            "feature": {"key": feature.key, "name": feature.name, "type": feature.type},
+        }
+    ]
+
+
+def render_plan_price(slot: PlanVersionPrice, plan: Plan) -> dict[str, Any]:
+    """Give a price as it stands in a plan: with the plan's currency and the parent's words."""
+    price = slot.price
+    parent = price.metric or price.fee
+    body = render_price(price)
+    body["currency"] = plan.currency
+    body["description"] = parent.description if parent is not None else ""
+    body["key"] = slot.key
+    body["priceDeleted"] = price.deleted_at is not None
+    if "unitPrice" in price.properties:
+        body["unitAmount"] = price.properties["unitPrice"]
+    return body
+
+
+def render_plan(plan: Plan, slots: list[PlanVersionPrice]) -> dict[str, Any]:
+    """Give a plan with the prices of its default version."""
+    terms = {slot.price.payment_term for slot in slots}
+    body: dict[str, Any] = {
+        "id": plan.public_id,
+        "object": "plan",
+        "merchantId": plan.organization.public_id,
+        "productId": plan.product.public_id,
+        "name": plan.name,
+        "description": plan.description,
+        "invoiceDisplayName": plan.invoice_display_name,
+        "currency": plan.currency,
+        "billingCadence": plan.billing_cadence,
+        "billingInterval": INTERVALS[plan.billing_cadence],
+        "billingAnchor": format_instant(plan.billing_anchor) if plan.billing_anchor else None,
+        "billingVersion": plan.billing_version,
+        "createdAt": format_instant(plan.created_at),
+        "updatedAt": format_instant(plan.updated_at),
+        "defaultTaxCode": plan.default_tax_code,
+        "defaultTaxRate": plan.default_tax_rate.normalize() + 0,
+        "taxBehavior": plan.tax_behavior,
+        "proration": plan.proration,
+        "paymentTerm": {"in_advance": "in_advance" in terms, "in_arrears": "in_arrears" in terms},
+        "renewalReminderEnabled": plan.renewal_reminder_enabled,
+        "renewalReminderDays": plan.renewal_reminder_days,
+        "stablePriceIds": plan.stable_price_ids,
+        "creditAllocations": plan.credit_allocations,
+        "versionTransition": {"effectiveDate": plan.version_effective, "proration": "none"},
+        "prices": [render_plan_price(slot, plan) for slot in slots],
+    }
+    if plan.default_version is not None:
+        body["defaultVersionId"] = plan.default_version.public_id
+    return body
+
+
+def render_version(version: PlanVersion, plan: Plan, subscription_count: int) -> dict[str, Any]:
+    """Give a plan version without its prices."""
+    return {
+        "id": version.public_id,
+        "object": "plan_version",
+        "versionNumber": version.number,
+        "status": version.status,
+        "isDefault": version.pk == plan.default_version_id,
+        "subscriptionCount": subscription_count,
+        "publishedAt": format_instant(version.published_at),
+        "updatedAt": format_instant(version.updated_at),
+    }
+
+

@@ -1,0 +1,13 @@
+"""What the catalogue announces."""
+
+from dataclasses import dataclass
+
+from apps.outbox.domain.events import outbox_event
+
+
+@outbox_event("plan.version_published.v0")
+@dataclass(frozen=True, slots=True)
+class PlanVersionPublished:
+    plan_id: str
+    plan_version_id: str
+    version_number: int

@@ -1,0 +1,156 @@
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+
+from apps.catalog.events import PlanVersionPublished
+from apps.catalog.models import Plan, PlanVersion, PlanVersionPrice, Price, Product
+from apps.kernel.errors import FieldError, InvalidError
+from apps.kernel.ids import new_id
+from apps.kernel.money import is_currency
+from apps.outbox.services import publish
+
+KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class PlanLine:
+    """A price in a plan and the key it keeps there over versions; no key: one is made."""
+
+    price_id: str
+    key: str | None = None
+
+
+@transaction.atomic
+def create_plan(*, product: Product, lines: Sequence[PlanLine], as_of: datetime, **fields: Any) -> Plan:
+    """Make a plan with its first version.
+
+    Raises:
+        InvalidError: currency, anchor, keys or prices are not fit; every bad field is named.
+    """
+    plan = Plan(organization_id=product.organization_id, product=product, **fields)
+    _check_plan(plan, as_of)
+    plan.save()
+    mint_version(plan=plan, lines=lines, as_of=as_of)
+    return plan
+
+
+@transaction.atomic
+def update_plan(
+    *, plan_id: int, changes: dict[str, Any], price_ids: Sequence[str] | None, as_of: datetime
+) -> Plan:
+    """Change a plan; a changed set of prices becomes a new version, which is the default from then on."""
+    plan = Plan.objects.select_for_update(of=("self",)).select_related("default_version").get(pk=plan_id)
+    for name, value in changes.items():
+        setattr(plan, name, value)
+    _check_plan(plan, as_of)
+    plan.save()
+    if price_ids is not None:
+        current = list(_slots(plan))
+        keys = {slot.price.public_id: slot.key for slot in current}
+        if list(price_ids) != [slot.price.public_id for slot in current]:
+            lines = [PlanLine(price_id, keys.get(price_id)) for price_id in price_ids]
+            mint_version(plan=plan, lines=lines, as_of=as_of)
+    return plan
+
+
+def mint_version(*, plan: Plan, lines: Sequence[PlanLine], as_of: datetime) -> PlanVersion:
+    """Publish a price set as the plan's next version and make it the default (caller's transaction).
+
+    Raises:
+        InvalidError: a price is unknown, of another product, or stands twice; a metric is priced twice.
+    """
+    prices = _resolve(plan, lines)
+    previous = plan.default_version
+    last = PlanVersion.objects.filter(plan=plan).order_by("-number").first()
+    version = PlanVersion.objects.create(
+        organization_id=plan.organization_id,
+        plan=plan,
+        number=last.number + 1 if last is not None else 1,
+        based_on=previous,
+        published_at=as_of,
+    )
+    PlanVersionPrice.objects.bulk_create(
+        PlanVersionPrice(
+            organization_id=plan.organization_id,
+            plan_version=version,
+            price=price,
+            key=line.key or new_id("k").lower(),
+            position=position,
+        )
+        for position, (line, price) in enumerate(zip(lines, prices, strict=True))
+    )
+    plan.default_version = version
+    plan.save(update_fields=["default_version", "updated_at"])
+    publish(
+        PlanVersionPublished(
+            plan_id=plan.public_id, plan_version_id=version.public_id, version_number=version.number
+        ),
+        organization_id=plan.organization_id,
+        object_id=plan.public_id,
+        at=as_of,
+    )
+    return version
+
+
+def _slots(plan: Plan) -> Any:
+    return (
+        PlanVersionPrice.objects.filter(plan_version=plan.default_version)
+        .select_related("price")
+        .order_by("position")
+    )
+
+
+def _resolve(plan: Plan, lines: Sequence[PlanLine]) -> list[Price]:
+    known = {
+        price.public_id: price
+        for price in Price.objects.select_related("metric", "fee").filter(
+            organization_id=plan.organization_id,
+            public_id__in=[line.price_id for line in lines],
+            deleted_at__isnull=True,
+        )
+    }
+    errors: list[FieldError] = []
+    seen_prices: set[str] = set()
+    seen_keys: set[str] = set()
+    seen_metrics: set[int] = set()
+    found: list[Price] = []
+    for index, line in enumerate(lines):
+        field = f"prices.{index}"
+        price = known.get(line.price_id)
+        if line.key is not None and (not KEY.fullmatch(line.key) or line.key in seen_keys):
+            errors.append(FieldError(f"{field}.key", "Use a key once: a-z, 0-9, - and _, at most 64.", "invalid"))
+        if line.key is not None:
+            seen_keys.add(line.key)
+        if price is None:
+            errors.append(FieldError(field, f"There is no price {line.price_id}.", "not_found"))
+            continue
+        parent = price.metric or price.fee
+        if parent is not None and parent.product_id != plan.product_id:
+            errors.append(FieldError(field, "The price belongs to another product.", "invalid"))
+        if line.price_id in seen_prices:
+            errors.append(FieldError(field, "The price stands twice in the plan.", "duplicate"))
+        if price.metric_id is not None and price.metric_id in seen_metrics:
+            errors.append(FieldError(field, "The plan prices this metric twice.", "duplicate"))
+        seen_prices.add(line.price_id)
+        if price.metric_id is not None:
+            seen_metrics.add(price.metric_id)
+        found.append(price)
+    if errors:
+        raise InvalidError("The plan's prices do not fit.", errors=errors)
+    return found
+
+
+def _check_plan(plan: Plan, as_of: datetime) -> None:
+    errors = []
+    if not is_currency(plan.currency):
+        errors.append(FieldError("currency", "Give an ISO 4217 code, such as USD.", "invalid"))
+    if plan.billing_anchor is not None and plan.billing_anchor > as_of:
+        errors.append(FieldError("billingAnchor", "The anchor must not lie in the future.", "invalid"))
+    if plan.billing_version != 1:
+        errors.append(FieldError("billingVersion", "Use billing version 1.", "invalid"))
+    if errors:
+        raise InvalidError("The plan is malformed.", errors=errors)

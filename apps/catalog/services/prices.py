@@ -1,0 +1,209 @@
+from collections.abc import Callable
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from django.db import transaction
+from django.db.models import F
+
+from apps.catalog.models import BillableMetric, Feature, Fee, PlanVersionPrice, Price, PriceRevision
+from apps.kernel.errors import ConflictError, FieldError, InvalidError
+from apps.kernel.time import Cadence
+from apps.rating.price_models import parse_properties
+from apps.rating.price_models.standard import StandardPrice
+
+REVISED = (
+    "model",
+    "properties",
+    "payment_term",
+    "billing_cadence",
+    "quantity",
+    "invoice_display_name",
+    "is_obligation",
+    "supply_scope",
+)
+
+# How many live subscriptions bill a price; the app that knows subscriptions says so at start-up.
+_subscription_counters: list[Callable[[int], int]] = []
+
+
+def register_subscription_counter(count: Callable[[int], int]) -> None:
+    """Let a higher app tell how many live subscriptions bill a price (by its key)."""
+    _subscription_counters.append(count)
+
+
+@transaction.atomic
+def create_price(
+    *,
+    organization_id: int,
+    metric: BillableMetric | None,
+    fee: Fee | None,
+    feature: Feature | None = None,
+    **fields: Any,
+) -> Price:
+    """Make a price with its first revision.
+
+    Raises:
+        InvalidError: the fields contradict each other; every bad one is named.
+    """
+    price = Price(organization_id=organization_id, metric=metric, fee=fee, feature=feature, **fields)
+    check_price(price)
+    price.save()
+    _append_revision(price)
+    return price
+
+
+@transaction.atomic
+def update_price(*, price_id: int, changes: dict[str, Any]) -> Price:
+    """Change a price: open periods keep the terms they opened with, later ones bill by the new terms.
+
+    Raises:
+        InvalidError: the result contradicts itself.
+        ConflictError: live subscriptions forbid the change.
+    """
+    price = Price.objects.select_for_update().get(pk=price_id)
+    swapped = [
+        name for name in ("metric", "fee") if name in changes and changes[name] != getattr(price, name)
+    ]
+    if swapped:
+        subscriptions = sum(count(price.pk) for count in _subscription_counters)
+        if subscriptions and "metric" in swapped and price.metric is None:
+            raise ConflictError(
+                "Live subscriptions bill this fee; it cannot become metered.",
+                code="PRICE_IN_USE",
+                details={
+                    "priceId": price.public_id,
+                    "fields": ["billableMetricId"],
+                    "subscriptionCount": subscriptions,
+                },
+            )
+    before = {name: getattr(price, name) for name in (*REVISED, "metric_id", "fee_id")}
+    for name, value in changes.items():
+        setattr(price, name, value)
+    check_price(price)
+    if before != {name: getattr(price, name) for name in (*REVISED, "metric_id", "fee_id")}:
+        price.revision_number += 1
+        price.save()
+        _append_revision(price)
+    else:
+        price.save()
+    return price
+
+
+@transaction.atomic
+def delete_price(*, price_id: int, as_of: datetime) -> None:
+    """Withdraw a price that no live plan uses.
+
+    Raises:
+        ConflictError: live plans use it; they are named with their versions.
+    """
+    price = Price.objects.select_for_update().get(pk=price_id)
+    slots = (
+        PlanVersionPrice.objects.filter(price=price, plan_version__plan__deleted_at__isnull=True)
+        .filter(plan_version__plan__default_version=F("plan_version"))
+        .select_related("plan_version__plan")
+        .order_by("plan_version__plan_id")
+    )
+    items = [
+        {
+            "id": slot.plan_version.plan.public_id,
+            "name": slot.plan_version.plan.name,
+            "versionNumber": slot.plan_version.number,
+            "versionNumbers": [slot.plan_version.number],
+        }
+        for slot in slots
+    ]
+    if items:
+        raise ConflictError(
+            "Plans sell this price; take it out of them first.",
+            code="PRICE_IN_USE",
+            details={"blockers": [{"type": "plans", "count": len(items), "items": items}]},
+        )
+    price.deleted_at = as_of
+    price.save(update_fields=["deleted_at", "updated_at"])
+
+
+def check_price(price: Price) -> None:
+    """Check all rules of a price at once.
+
+    Raises:
+        InvalidError: naming every bad field.
+    """
+    errors: list[FieldError] = []
+    if (price.metric is None) == (price.fee is None):
+        errors.append(FieldError("billableMetricId", "Give either billableMetricId or feeId.", "required"))
+    model: object = None
+    try:
+        model = parse_properties(price.model, price.properties)
+    except InvalidError as error:
+        errors.extend(error.errors)
+    unit_price = model.unit_price if isinstance(model, StandardPrice) else Decimal(0)
+    if price.fee is not None:
+        errors.extend(_fee_errors(price, unit_price))
+    else:
+        errors.extend(_metered_errors(price, unit_price))
+    errors.extend(_cadence_errors(price))
+    if price.supply_scope == "OUTSIDE_SCOPE":
+        if not price.outside_scope_label:
+            errors.append(FieldError("tax.outsideScopeLabel", "Label what is outside the scope.", "required"))
+        elif price.outside_scope_label == "CASHBACK" and (price.model != "standard" or unit_price > 0):
+            message = "A cashback is a standard price that is not above zero."
+            errors.append(FieldError("tax.outsideScopeLabel", message, "invalid"))
+    elif price.outside_scope_label:
+        errors.append(FieldError("tax.outsideScopeLabel", "Only for what is outside the scope.", "invalid"))
+    if price.invoice_display_group and price.model != "standard":
+        errors.append(FieldError("invoiceDisplayGroup", "Only standard prices can be grouped.", "invalid"))
+    if errors:
+        raise InvalidError("The price is malformed.", errors=errors)
+
+
+def _fee_errors(price: Price, unit_price: Decimal) -> list[FieldError]:
+    errors = []
+    if price.model != "standard":
+        errors.append(FieldError("model", "A fee has a standard price.", "invalid"))
+    if not price.billing_cadence:
+        errors.append(FieldError("billingCadence", "A fee needs a cadence; P0D charges it once.", "required"))
+    if unit_price < 0:
+        errors.append(FieldError("properties.unitPrice", "Only metered prices can be rebates.", "invalid"))
+    if price.grant_discount_enabled:
+        errors.append(FieldError("grantDiscountEnabled", "Only metered prices can have it.", "invalid"))
+    return errors
+
+
+def _metered_errors(price: Price, unit_price: Decimal) -> list[FieldError]:
+    errors = []
+    if price.payment_term != "in_arrears":
+        errors.append(FieldError("paymentTerm", "Usage is billed in arrears.", "invalid"))
+    if price.is_obligation:
+        errors.append(FieldError("isObligation", "Only fees can be obligations.", "invalid"))
+    if price.quantity != 1:
+        errors.append(FieldError("quantity", "Only fees have a quantity.", "invalid"))
+    if unit_price < 0 and price.grant_discount_enabled:
+        errors.append(FieldError("grantDiscountEnabled", "Not together with a rebate.", "invalid"))
+    if price.grant_discount_enabled and price.model != "standard":
+        errors.append(FieldError("grantDiscountEnabled", "Only standard prices can have it.", "invalid"))
+    return errors
+
+
+def _cadence_errors(price: Price) -> list[FieldError]:
+    if not price.billing_cadence:
+        return []
+    try:
+        cadence = Cadence.parse(price.billing_cadence)
+    except ValueError:
+        return [FieldError("billingCadence", "Give an ISO 8601 duration, such as P1M.", "invalid")]
+    if cadence.is_once and price.metric is not None:
+        return [FieldError("billingCadence", "Only fees can be charged once.", "invalid")]
+    if not cadence.is_once and (cadence.seconds or cadence.months > 120 or cadence.days > 3660):
+        return [FieldError("billingCadence", "Use whole days, months or years, at most ten years.", "invalid")]
+    return []
+
+
+def _append_revision(price: Price) -> None:
+    PriceRevision.objects.create(
+        price=price,
+        metric=price.metric,
+        fee=price.fee,
+        number=price.revision_number,
+        **{name: getattr(price, name) for name in REVISED},
+    )

@@ -1,0 +1,119 @@
+from datetime import datetime
+from typing import Any
+
+from django.db import IntegrityError, transaction
+
+from apps.catalog.domain.metrics import check_metric
+from apps.catalog.models import BillableMetric, Feature, Fee, Price, Product
+from apps.kernel.errors import ConflictError
+
+
+def create_product(*, organization_id: int, name: str, description: str, metadata: dict[str, str]) -> Product:
+    """Make a product."""
+    return Product.objects.create(
+        organization_id=organization_id, name=name, description=description, metadata=metadata
+    )
+
+
+def create_metric(*, product: Product, **fields: Any) -> BillableMetric:
+    """Make a billable metric.
+
+    Raises:
+        InvalidError: its value path or a dimension is malformed or missing.
+    """
+    fields["value_property"] = check_metric(
+        aggregation=fields["aggregation"],
+        value_property=fields.get("value_property") or "",
+        group_by=fields.get("group_by") or {},
+    )
+    return BillableMetric.objects.create(organization_id=product.organization_id, product=product, **fields)
+
+
+@transaction.atomic
+def update_metric(*, metric_id: int, changes: dict[str, Any]) -> BillableMetric:
+    """Change a metric; what was counted before stays as it was counted."""
+    metric = BillableMetric.objects.select_for_update().get(pk=metric_id)
+    for name, value in changes.items():
+        setattr(metric, name, value)
+    metric.value_property = check_metric(
+        aggregation=metric.aggregation, value_property=metric.value_property, group_by=metric.group_by
+    )
+    metric.save()
+    return metric
+
+
+def create_fee(*, product: Product, name: str, description: str) -> Fee:
+    """Make a fee; its amount and cadence stand on its prices."""
+    return Fee.objects.create(
+        organization_id=product.organization_id, product=product, name=name, description=description
+    )
+
+
+@transaction.atomic
+def delete_fee(*, fee_id: int, as_of: datetime) -> None:
+    """Withdraw a fee that no price uses.
+
+    Raises:
+        ConflictError: prices use it; they are named.
+    """
+    fee = Fee.objects.select_for_update().get(pk=fee_id)
+    prices = list(Price.objects.filter(fee=fee, deleted_at__isnull=True).order_by("pk"))
+    if prices:
+        items = [{"id": price.public_id, "invoiceDisplayName": price.invoice_display_name} for price in prices]
+        raise ConflictError(
+            "Prices use this fee; delete them first.",
+            code="FEE_IN_USE",
+            details={"blockers": [{"type": "prices", "count": len(items), "items": items}]},
+        )
+    fee.deleted_at = as_of
+    fee.save(update_fields=["deleted_at", "updated_at"])
+
+
+def create_feature(
+    *, product: Product, key: str, name: str, type: str, metadata: dict[str, str]
+) -> Feature:
+    """Make a feature.
+
+    Raises:
+        ConflictError: the product has a feature with this key.
+    """
+    try:
+        with transaction.atomic():
+            return Feature.objects.create(
+                organization_id=product.organization_id,
+                product=product,
+                key=key,
+                name=name,
+                type=type,
+                metadata=metadata,
+            )
+    except IntegrityError:
+        raise _taken(key) from None
+
+
+def update_feature(*, feature: Feature, changes: dict[str, Any]) -> Feature:
+    """Change a feature.
+
+    Raises:
+        ConflictError: the product has another feature with the new key.
+    """
+    for name, value in changes.items():
+        setattr(feature, name, value)
+    try:
+        with transaction.atomic():
+            feature.save()
+    except IntegrityError:
+        raise _taken(feature.key) from None
+    return feature
+
+
+@transaction.atomic
+def delete_feature(*, feature: Feature, as_of: datetime) -> None:
+    """Withdraw a feature; prices that carried it carry it no longer for new subscribers."""
+    Price.objects.filter(feature=feature).update(feature=None, entitlement_template=None)
+    feature.deleted_at = as_of
+    feature.save(update_fields=["deleted_at", "updated_at"])
+
+
+def _taken(key: str) -> ConflictError:
+    return ConflictError(f"The product already has a feature with the key {key}.", code="FEATURE_KEY_TAKEN")
