@@ -16,6 +16,7 @@ from apps.catalog.selectors.catalog import (
     plans_of,
     prices_of,
     slots_of_versions,
+    subscription_counts,
 )
 from apps.catalog.services.plans import PlanLine, create_plan, update_plan
 from apps.catalog.services.prices import create_price, delete_price, update_price
@@ -271,4 +272,7 @@ class PlanVersionList(PlanView):
     def get(self, request: Request, public_id: str) -> Response:
         plan = self.plan(public_id)
         rows = PlanVersion.objects.filter(plan=plan).order_by("-number")
-        return Response(list_page(request, rows, lambda version: render_version(version, plan, 0)))
+        page = list_page(request, rows, lambda version: version)
+        counts = subscription_counts([version.pk for version in page["data"]])
+        page["data"] = [render_version(version, plan, counts[version.pk]) for version in page["data"]]
+        return Response(page)

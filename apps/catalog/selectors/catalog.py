@@ -6,11 +6,27 @@ from apps.catalog.models import BillableMetric, Feature, Fee, Plan, PlanVersionP
 
 # Which products a customer already has; the app that knows subscriptions says so at start-up.
 _occupancy: list[Callable[[int], list[int]]] = []
+# How many live subscriptions stand on plan versions, by the same way.
+_version_counters: list[Callable[[list[int]], dict[int, int]]] = []
 
 
 def register_product_occupancy(products_of_customer: Callable[[int], list[int]]) -> None:
     """Let a higher app tell the products (keys) that a customer (key) has a live subscription to."""
     _occupancy.append(products_of_customer)
+
+
+def register_version_counter(count: Callable[[list[int]], dict[int, int]]) -> None:
+    """Let a higher app tell how many live subscriptions stand on each of some plan versions (keys)."""
+    _version_counters.append(count)
+
+
+def subscription_counts(version_ids: list[int]) -> dict[int, int]:
+    """Give the number of live subscriptions by plan version."""
+    counts = dict.fromkeys(version_ids, 0)
+    for count in _version_counters:
+        for version_id, number in count(version_ids).items():
+            counts[version_id] += number
+    return counts
 
 
 def products_of(*, organization_id: int) -> QuerySet[Product]:

@@ -1,0 +1,7 @@
+from django.urls import path
+
+from apps.organizations.api.users import UserDetail
+
+urlpatterns = [
+    path("v0/users/<str:public_id>", UserDetail.as_view()),
+]
