@@ -24,9 +24,7 @@ def readyz(request: HttpRequest) -> JsonResponse:
     """Answer 200 when database, broker, worker and beat are all there, else 503 naming what is not."""
     checks = {name: _outcome(check) for name, check in CHECKS.items()}
     ready = all(outcome == "ok" for outcome in checks.values())
-    return JsonResponse(
-        {"status": "ok" if ready else "unavailable", "checks": checks}, status=200 if ready else 503
-    )
+    return JsonResponse({"status": "ok" if ready else "unavailable", "checks": checks}, status=200 if ready else 503)
 
 
 def _outcome(check: Callable[[], str]) -> str:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from config.env import Environment
 from config.schedule import SCHEDULE
-from config.unfold import UNFOLD
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 ENV = Environment.read(os.environ)
@@ -109,7 +108,6 @@ USE_I18N = True
 USE_TZ = True
 
 STATIC_URL = "/static/"
-STATIC_ROOT = ENV.var_dir / "static"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 # Served straight from the packages, so that no collect step stands between a checkout and a page.
 WHITENOISE_USE_FINDERS = True

@@ -19,9 +19,7 @@ class Customer(Entity):
         max_length=255, null=True, blank=True, help_text="The merchant's own id; meter events may use it."
     )
     tax_id = models.CharField(max_length=50, blank=True)
-    tax_rates = models.JSONField(
-        default=dict, blank=True, help_text='Percent by plan id, metric id or "default".'
-    )
+    tax_rates = models.JSONField(default=dict, blank=True, help_text='Percent by plan id, metric id or "default".')
     timezone = models.CharField(max_length=64, blank=True, help_text="Empty: the merchant's.")
     notify_invoice_issued = models.BooleanField(default=True)
     notify_invoice_paid = models.BooleanField(default=True)

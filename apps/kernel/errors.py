@@ -32,9 +32,7 @@ class DomainError(Exception):
     error: ClassVar[str] = "bad_request"
     default_code: ClassVar[str] = "BAD_REQUEST"
 
-    def __init__(
-        self, message: str, *, code: str | None = None, details: dict[str, Any] | None = None
-    ) -> None:
+    def __init__(self, message: str, *, code: str | None = None, details: dict[str, Any] | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.code = code or self.default_code

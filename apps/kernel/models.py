@@ -40,7 +40,6 @@ class PublicIdField(models.CharField):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("max_length", 40)
-        kwargs.setdefault("unique", True)
         kwargs.setdefault("editable", False)
         super().__init__(*args, **kwargs)
 
@@ -50,7 +49,7 @@ class Entity(models.Model):
 
     PREFIX: ClassVar[str]
 
-    public_id = PublicIdField()
+    public_id = PublicIdField(unique=True)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 

@@ -108,7 +108,9 @@ def boundary(anchor: datetime, cadence: Cadence, n: int, tz: str = "UTC") -> dat
     local = anchor.astimezone(zone)
     day = add_months(local.date(), cadence.months * n) + timedelta(days=cadence.days * n)
     # A local time that the clock skips or repeats is taken as its first reading, as ISO calendars do.
-    moved = datetime.combine(day, local.time().replace(fold=0), tzinfo=zone) if cadence.months or cadence.days else anchor
+    moved = (
+        datetime.combine(day, local.time().replace(fold=0), tzinfo=zone) if cadence.months or cadence.days else anchor
+    )
     return moved.astimezone(UTC) + timedelta(seconds=cadence.seconds * n)
 
 

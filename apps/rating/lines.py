@@ -185,6 +185,8 @@ def recompute(provenance: Mapping[str, Any]) -> Decimal:
                 amount = EXACT.divide(EXACT.multiply(amount, share), Decimal(params["denominator"]))
             case "subtract":
                 amount = EXACT.subtract(amount, Decimal(params["amount"]))
+            case "replace":
+                amount = Decimal(params["amount"])
             case "setToBound":
                 amount = Decimal(params["bound"])
             case "round":
@@ -228,10 +230,15 @@ def _unit_price(parts: Sequence[Component], amount: Decimal, quantity: Decimal) 
     return round_to(EXACT.divide(amount, quantity), 15)
 
 
-def _step(
-    op: str, on: str, given: Any, out: Decimal, params: Mapping[str, Any], source: str
-) -> dict[str, Any]:
-    return {"op": op, "on": on, "in": given, "out": format_decimal(out), "params": dict(params), "source": source}
+def _step(op: str, on: str, given: Any, out: Decimal, params: Mapping[str, Any], source: str) -> dict[str, Any]:
+    return {
+        "op": op,
+        "on": on,
+        "in": given,
+        "out": format_decimal(out),
+        "params": dict(params),
+        "source": source,
+    }
 
 
 def _window(period: Period) -> dict[str, str]:

@@ -99,7 +99,9 @@ def start_detached(var: Path, port: int | None) -> int:
             start_new_session=True,
         )  # fmt: skip
     healthy = wait_until(
-        lambda: (var / "demo.json").exists() or process.poll() is not None, seconds=READY_SECONDS + 90, pause=0.1
+        lambda: (var / "demo.json").exists() or process.poll() is not None,
+        seconds=READY_SECONDS + 90,
+        pause=0.1,
     )
     if not healthy or process.poll() is not None:
         if process.poll() is None:
@@ -110,9 +112,7 @@ def start_detached(var: Path, port: int | None) -> int:
     return 0
 
 
-def _start(
-    supervisor: Supervisor, var: Path, port: int | None, ended: threading.Event
-) -> dict[str, Any] | None:
+def _start(supervisor: Supervisor, var: Path, port: int | None, ended: threading.Event) -> dict[str, Any] | None:
     began = time.monotonic()
     port = port if port is not None else free_port(8000)
     base_url = f"http://127.0.0.1:{port}"
@@ -130,7 +130,9 @@ def _start(
             _write_facts(facts, var)
             return facts
         if time.monotonic() > end:
-            logs = "\n".join(f"── {name}\n{tail(var / 'log' / f'{name}.log', 12)}" for name in ("web", "worker", "beat"))
+            logs = "\n".join(
+                f"── {name}\n{tail(var / 'log' / f'{name}.log', 12)}" for name in ("web", "worker", "beat")
+            )
             raise StackError(f"The stack is not ready after {READY_SECONDS:.0f} s: {_readiness(base_url)}\n{logs}")
         time.sleep(0.1)
     return None
@@ -148,7 +150,12 @@ def _programs(var: Path, port: int) -> list[Program]:
     ]  # fmt: skip
     return [
         Program("web", web, log / "web.log", folder=ROOT),
-        Program("worker", [*worker, "-Q", "default", "-c", "2", "-n", "worker@%h"], log / "worker.log", folder=ROOT),
+        Program(
+            "worker",
+            [*worker, "-Q", "default", "-c", "2", "-n", "worker@%h"],
+            log / "worker.log",
+            folder=ROOT,
+        ),
         Program("merger", [*worker, "-Q", "merge", "-c", "1", "-n", "merger@%h"], log / "merger.log", folder=ROOT),
         Program("beat", [*celery, "beat", "--loglevel", "WARNING", "--pidfile="], log / "beat.log", folder=ROOT),
     ]

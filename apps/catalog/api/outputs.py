@@ -179,5 +179,3 @@ def render_version(version: PlanVersion, plan: Plan, subscription_count: int) ->
         "publishedAt": format_instant(version.published_at),
         "updatedAt": format_instant(version.updated_at),
     }
-
-

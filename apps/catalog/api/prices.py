@@ -140,9 +140,7 @@ class PriceList(PriceView):
             rows = rows.filter(metric=metric)
         return Response(list_page(request, rows, render_price))
 
-    @extend_schema(
-        operation_id="createPrice", request=inputs.CreatePriceSerializer, responses={201: PriceSchema}
-    )
+    @extend_schema(operation_id="createPrice", request=inputs.CreatePriceSerializer, responses={201: PriceSchema})
     def post(self, request: Request) -> Response:
         data = self.read(inputs.CreatePriceSerializer)
         if "model" not in data:
@@ -150,9 +148,7 @@ class PriceList(PriceView):
                 raise required("model", "A metered price needs a model.")
             data["model"] = "standard"
         metric, fee = self.parent(data)
-        price = create_price(
-            organization_id=self.organization_id, metric=metric, fee=fee, **self.fields(data)
-        )
+        price = create_price(organization_id=self.organization_id, metric=metric, fee=fee, **self.fields(data))
         return Response(render_price(price), status=201)
 
 
@@ -209,16 +205,12 @@ class PlanView(CatalogView):
 
 
 class PlanList(PlanView):
-    @extend_schema(
-        operation_id="listPlans", parameters=[MERCHANT, PRODUCT, *PAGE], responses=PlanSchema(many=True)
-    )
+    @extend_schema(operation_id="listPlans", parameters=[MERCHANT, PRODUCT, *PAGE], responses=PlanSchema(many=True))
     def get(self, request: Request) -> Response:
         self.require_merchant(request.query_params.get("merchantId"))
         return self.page(request, self.narrow_to_product(plans_of(organization_id=self.organization_id)))
 
-    @extend_schema(
-        operation_id="createPlan", request=inputs.CreatePlanSerializer, responses={201: PlanSchema}
-    )
+    @extend_schema(operation_id="createPlan", request=inputs.CreatePlanSerializer, responses={201: PlanSchema})
     def post(self, request: Request) -> Response:
         data = self.read(inputs.CreatePlanSerializer)
         self.require_merchant(data["merchantId"])
@@ -261,9 +253,7 @@ class PlanDetail(PlanView):
     def patch(self, request: Request, public_id: str) -> Response:
         plan = self.plan(public_id)
         data = self.read(inputs.UpdatePlanSerializer)
-        update_plan(
-            plan_id=plan.pk, changes=self.fields(data), price_ids=data.get("prices"), as_of=wall_now()
-        )
+        update_plan(plan_id=plan.pk, changes=self.fields(data), price_ids=data.get("prices"), as_of=wall_now())
         return self.rendered(plan.pk)
 
 

@@ -68,9 +68,7 @@ class ProductDetail(CatalogView):
     def get(self, request: Request, public_id: str) -> Response:
         return Response(ProductSerializer(self.product(public_id)).data)
 
-    @extend_schema(
-        operation_id="updateProduct", request=inputs.UpdateProductSerializer, responses=ProductSerializer
-    )
+    @extend_schema(operation_id="updateProduct", request=inputs.UpdateProductSerializer, responses=ProductSerializer)
     def patch(self, request: Request, public_id: str) -> Response:
         product = self.product(public_id)
         for name, value in self.read(inputs.UpdateProductSerializer).items():
@@ -138,9 +136,7 @@ class MetricDetail(CatalogView):
         for name, cleared in self.CLEARED.items():
             if name in changes and changes[name] is None:
                 changes[name] = cleared
-        return Response(
-            MetricSerializer(services.update_metric(metric_id=metric.pk, changes=changes)).data
-        )
+        return Response(MetricSerializer(services.update_metric(metric_id=metric.pk, changes=changes)).data)
 
 
 class FeeList(CatalogView):
@@ -154,9 +150,7 @@ class FeeList(CatalogView):
         rows = self.narrow_to_product(fees_of(organization_id=self.organization_id))
         return Response(list_page(request, rows, lambda row: FeeSerializer(row).data))
 
-    @extend_schema(
-        operation_id="createFee", request=inputs.CreateFeeSerializer, responses={201: FeeSerializer}
-    )
+    @extend_schema(operation_id="createFee", request=inputs.CreateFeeSerializer, responses={201: FeeSerializer})
     def post(self, request: Request) -> Response:
         data = self.read(inputs.CreateFeeSerializer)
         self.require_merchant(data["merchantId"])
@@ -225,9 +219,7 @@ class FeatureDetail(CatalogView):
         rows = features_of(organization_id=self.organization_id)
         return Response(FeatureSerializer(self.get_own(rows, public_id, "feature")).data)
 
-    @extend_schema(
-        operation_id="updateFeature", request=inputs.UpdateFeatureSerializer, responses=FeatureSerializer
-    )
+    @extend_schema(operation_id="updateFeature", request=inputs.UpdateFeatureSerializer, responses=FeatureSerializer)
     def patch(self, request: Request, public_id: str) -> Response:
         feature = self.get_own(features_of(organization_id=self.organization_id), public_id, "feature")
         changed = services.update_feature(feature=feature, changes=self.read(inputs.UpdateFeatureSerializer))

@@ -33,7 +33,9 @@ class Plan(CatalogEntity):
     currency = CurrencyCodeField()
     billing_cadence = models.CharField(max_length=20, default="P1M")
     billing_anchor = models.DateTimeField(
-        null=True, blank=True, help_text="All subscriptions bill on its recurrences; empty: each on its own start."
+        null=True,
+        blank=True,
+        help_text="All subscriptions bill on its recurrences; empty: each on its own start.",
     )
     billing_version = models.PositiveSmallIntegerField(default=1)
     tax_behavior = models.CharField(max_length=9, choices=TaxBehavior, default=TaxBehavior.EXCLUSIVE)
@@ -60,7 +62,8 @@ class Plan(CatalogEntity):
         constraints = [
             models.CheckConstraint(name="plan_currency_is_code", condition=Q(currency__regex=r"^[A-Z]{3}$")),
             models.CheckConstraint(
-                name="plan_reminder_days", condition=Q(renewal_reminder_days__gte=1, renewal_reminder_days__lte=30)
+                name="plan_reminder_days",
+                condition=Q(renewal_reminder_days__gte=1, renewal_reminder_days__lte=30),
             ),
             models.CheckConstraint(
                 name="plan_tax_rate_is_percent",
@@ -84,9 +87,7 @@ class PlanVersion(Entity):
     organization = models.ForeignKey("organizations.Organization", on_delete=models.PROTECT, related_name="+")
     plan = models.ForeignKey(Plan, on_delete=models.PROTECT, related_name="versions")
     number = models.PositiveIntegerField()
-    status = models.CharField(
-        max_length=9, choices=PlanVersionStatus, default=PlanVersionStatus.PUBLISHED
-    )
+    status = models.CharField(max_length=9, choices=PlanVersionStatus, default=PlanVersionStatus.PUBLISHED)
     based_on = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="+")
     published_at = models.DateTimeField()
 

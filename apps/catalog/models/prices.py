@@ -69,9 +69,7 @@ class Price(PriceTermsColumns, CatalogEntity):
                 name="price_metered_in_arrears",
                 condition=Q(metric__isnull=True) | Q(payment_term="in_arrears"),
             ),
-            models.CheckConstraint(
-                name="price_fee_is_standard", condition=Q(fee__isnull=True) | Q(model="standard")
-            ),
+            models.CheckConstraint(name="price_fee_is_standard", condition=Q(fee__isnull=True) | Q(model="standard")),
             models.CheckConstraint(
                 name="price_fee_has_cadence", condition=Q(fee__isnull=True) | ~Q(billing_cadence="")
             ),

@@ -58,9 +58,7 @@ class BillableMetric(CatalogEntity):
     value_property = models.CharField(
         max_length=255, blank=True, help_text="Path of the value in the event's data, such as $.tokens."
     )
-    group_by = models.JSONField(
-        default=dict, blank=True, help_text="Dimension name → path in the event's data."
-    )
+    group_by = models.JSONField(default=dict, blank=True, help_text="Dimension name → path in the event's data.")
     event_from = models.DateTimeField(null=True, blank=True, help_text="Events before this do not count.")
 
     class Meta:
@@ -119,7 +117,5 @@ class Feature(CatalogEntity):
             models.UniqueConstraint(
                 fields=["product", "key"], name="feature_key_once", condition=Q(deleted_at__isnull=True)
             ),
-            models.CheckConstraint(
-                name="feature_key_is_slug", condition=Q(key__regex=r"^[a-z0-9]+(-[a-z0-9]+)*$")
-            ),
+            models.CheckConstraint(name="feature_key_is_slug", condition=Q(key__regex=r"^[a-z0-9]+(-[a-z0-9]+)*$")),
         ]

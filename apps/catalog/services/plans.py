@@ -39,9 +39,7 @@ def create_plan(*, product: Product, lines: Sequence[PlanLine], as_of: datetime,
 
 
 @transaction.atomic
-def update_plan(
-    *, plan_id: int, changes: dict[str, Any], price_ids: Sequence[str] | None, as_of: datetime
-) -> Plan:
+def update_plan(*, plan_id: int, changes: dict[str, Any], price_ids: Sequence[str] | None, as_of: datetime) -> Plan:
     """Change a plan; a changed set of prices becomes a new version, which is the default from then on."""
     plan = Plan.objects.select_for_update(of=("self",)).select_related("default_version").get(pk=plan_id)
     for name, value in changes.items():

@@ -62,9 +62,7 @@ def update_price(*, price_id: int, changes: dict[str, Any]) -> Price:
         ConflictError: live subscriptions forbid the change.
     """
     price = Price.objects.select_for_update().get(pk=price_id)
-    swapped = [
-        name for name in ("metric", "fee") if name in changes and changes[name] != getattr(price, name)
-    ]
+    swapped = [name for name in ("metric", "fee") if name in changes and changes[name] != getattr(price, name)]
     if swapped:
         subscriptions = sum(count(price.pk) for count in _subscription_counters)
         if subscriptions and "metric" in swapped and price.metric is None:

@@ -69,9 +69,7 @@ def delete_fee(*, fee_id: int, as_of: datetime) -> None:
     fee.save(update_fields=["deleted_at", "updated_at"])
 
 
-def create_feature(
-    *, product: Product, key: str, name: str, type: str, metadata: dict[str, str]
-) -> Feature:
+def create_feature(*, product: Product, key: str, name: str, type: str, metadata: dict[str, str]) -> Feature:
     """Make a feature.
 
     Raises:

@@ -179,7 +179,8 @@ class CustomerList(ContractView):
                 continue
             if not 3 <= len(text) <= 255 or "\x00" in text:
                 raise InvalidError(
-                    f"{name} is too short.", errors=[FieldError(name, "Give 3 to 255 characters.", "too_short")]
+                    f"{name} is too short.",
+                    errors=[FieldError(name, "Give 3 to 255 characters.", "too_short")],
                 )
             rows = rows.filter(**{f"{column}__icontains": text})
         external_id = request.query_params.get("externalId")
@@ -237,9 +238,7 @@ class CustomerDetail(ContractView):
     def get(self, request: Request, public_id: str) -> Response:
         return Response(render_customer(self.customer(public_id)))
 
-    @extend_schema(
-        operation_id="updateCustomer", request=UpdateCustomerSerializer, responses=CustomerSerializer
-    )
+    @extend_schema(operation_id="updateCustomer", request=UpdateCustomerSerializer, responses=CustomerSerializer)
     def patch(self, request: Request, public_id: str) -> Response:
         customer = self.customer(public_id)
         data = self.read(UpdateCustomerSerializer)
@@ -264,5 +263,3 @@ class CustomerDetail(ContractView):
     def delete(self, request: Request, public_id: str) -> Response:
         delete_customer(customer_id=self.customer(public_id).pk, as_of=wall_now())
         return Response(status=204)
-
-

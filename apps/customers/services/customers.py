@@ -52,9 +52,7 @@ def create_customer(
                 tax_rates=tax_rates or {},
             )
     except IntegrityError:
-        known = Customer.objects.filter(
-            organization=merchant, consumer=consumer, deleted_at__isnull=True
-        ).first()
+        known = Customer.objects.filter(organization=merchant, consumer=consumer, deleted_at__isnull=True).first()
         if known is not None:
             return known, False
         raise _taken(external_id) from None
@@ -124,6 +122,4 @@ def check_tax_rates(rates: dict[str, Any]) -> dict[str, Any]:
 
 
 def _taken(external_id: str | None) -> ConflictError:
-    return ConflictError(
-        f"Another customer has the externalId {external_id}.", code="EXTERNAL_ID_TAKEN"
-    )
+    return ConflictError(f"Another customer has the externalId {external_id}.", code="EXTERNAL_ID_TAKEN")

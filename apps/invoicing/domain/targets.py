@@ -81,8 +81,7 @@ def with_tax(lines: Sequence[TargetLine], *, currency: str, is_inclusive: bool) 
         is_inclusive=is_inclusive,
     )
     return [
-        replace(line, subtotal=amount.net, tax_amount=amount.tax)
-        for line, amount in zip(lines, taxed, strict=True)
+        replace(line, subtotal=amount.net, tax_amount=amount.tax) for line, amount in zip(lines, taxed, strict=True)
     ]
 
 

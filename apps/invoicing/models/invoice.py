@@ -26,8 +26,20 @@ class InvoiceStatus(models.TextChoices):
 # An invoice in one of these was issued; a number is what tells a cancelled one that was from one that was not.
 FROZEN = ("ISSUED", "PAID", "PAYMENT_FAILED", "WRITTEN_OFF")
 FROZEN_COLUMNS = (
-    "number", "issued_at", "due_at", "subtotal", "total_tax", "grand_total", "line_count", "currency",
-    "organization_id", "customer_id", "subscription_id", "sequence_number", "period_start", "period_end",
+    "number",
+    "issued_at",
+    "due_at",
+    "subtotal",
+    "total_tax",
+    "grand_total",
+    "line_count",
+    "currency",
+    "organization_id",
+    "customer_id",
+    "subscription_id",
+    "sequence_number",
+    "period_start",
+    "period_end",
 )
 
 
@@ -39,9 +51,7 @@ class Invoice(Entity):
 
     organization = models.ForeignKey("organizations.Organization", on_delete=models.PROTECT, related_name="+")
     customer = models.ForeignKey("customers.Customer", on_delete=models.PROTECT, related_name="+")
-    subscription = models.ForeignKey(
-        "subscriptions.Subscription", on_delete=models.PROTECT, related_name="+"
-    )
+    subscription = models.ForeignKey("subscriptions.Subscription", on_delete=models.PROTECT, related_name="+")
     sequence_number = models.PositiveIntegerField(help_text="0: upfront charges; n: the n-th billing period.")
     status = models.CharField(max_length=14, choices=InvoiceStatus)
     currency = CurrencyCodeField()
@@ -97,9 +107,7 @@ class Invoice(Entity):
                 name="invoice_frozen_is_numbered",
                 condition=~Q(status__in=FROZEN) | Q(number__isnull=False, issued_at__isnull=False),
             ),
-            models.UniqueConstraint(
-                fields=["subscription", "sequence_number"], name="invoice_one_per_period"
-            ),
+            models.UniqueConstraint(fields=["subscription", "sequence_number"], name="invoice_one_per_period"),
             models.UniqueConstraint(fields=["organization", "number"], name="invoice_number_once"),
             models.UniqueConstraint(
                 fields=["subscription"], name="invoice_one_open_period", condition=Q(status="ACTIVE")
@@ -109,9 +117,7 @@ class Invoice(Entity):
             models.Index(fields=["organization", "-id"], name="invoice_list"),
             models.Index(fields=["customer", "-id"], name="invoice_of_customer"),
             # Serves "which closed periods are past their grace".
-            models.Index(
-                fields=["next_action_at"], name="invoice_due", condition=Q(next_action_at__isnull=False)
-            ),
+            models.Index(fields=["next_action_at"], name="invoice_due", condition=Q(next_action_at__isnull=False)),
         ]
         triggers = [
             # An issued document never changes; what is paid, and whether, may.

@@ -26,9 +26,7 @@ class InvoiceLine(Entity):
     organization = models.ForeignKey("organizations.Organization", on_delete=models.PROTECT, related_name="+")
     invoice = models.ForeignKey("invoicing.Invoice", on_delete=models.PROTECT, related_name="lines")
     kind = models.CharField(max_length=10, choices=LineKind)
-    reference = models.CharField(
-        max_length=120, help_text="What the line bills, the same at every calculation."
-    )
+    reference = models.CharField(max_length=120, help_text="What the line bills, the same at every calculation.")
     price_revision = models.ForeignKey(
         "catalog.PriceRevision", null=True, blank=True, on_delete=models.PROTECT, related_name="+"
     )
@@ -60,9 +58,7 @@ class InvoiceLine(Entity):
                 condition=Q(idempotency_key__isnull=False),
             ),
             models.CheckConstraint(name="line_total_adds_up", condition=Q(total=F("subtotal") + F("tax_amount"))),
-            models.CheckConstraint(
-                name="line_period_is_an_interval", condition=Q(period_start__lte=F("period_end"))
-            ),
+            models.CheckConstraint(name="line_period_is_an_interval", condition=Q(period_start__lte=F("period_end"))),
         ]
         triggers = [
             pgtrigger.Trigger(

@@ -14,9 +14,7 @@ class NumberSeries(models.Model):
     class Meta:
         verbose_name_plural = "number series"
         constraints = [
-            models.UniqueConstraint(
-                fields=["organization", "kind", "prefix", "year"], name="numberseries_once"
-            ),
+            models.UniqueConstraint(fields=["organization", "kind", "prefix", "year"], name="numberseries_once"),
             models.CheckConstraint(name="numberseries_year_sane", condition=Q(year__gte=1970)),
         ]
 

@@ -22,9 +22,7 @@ class PaymentSession(Entity):
 
     organization = models.ForeignKey("organizations.Organization", on_delete=models.PROTECT, related_name="+")
     invoice = models.ForeignKey("invoicing.Invoice", on_delete=models.PROTECT, related_name="sessions")
-    entity_type = models.CharField(
-        max_length=12, choices=[("subscription", "Subscription"), ("invoice", "Invoice")]
-    )
+    entity_type = models.CharField(max_length=12, choices=[("subscription", "Subscription"), ("invoice", "Invoice")])
     amount = AmountField()
     currency = CurrencyCodeField()
     status = models.CharField(max_length=10, choices=SessionStatus, default=SessionStatus.PENDING)
@@ -40,7 +38,5 @@ class PaymentSession(Entity):
                 | (~Q(status="completed") & Q(completed_at__isnull=True)),
             ),
             # A new link replaces the old one.
-            models.UniqueConstraint(
-                fields=["invoice"], name="session_one_pending", condition=Q(status="pending")
-            ),
+            models.UniqueConstraint(fields=["invoice"], name="session_one_pending", condition=Q(status="pending")),
         ]

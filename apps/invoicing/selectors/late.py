@@ -36,9 +36,7 @@ def find_late_usage(
 
     The line is worth what the new events add to their own period, `amount(now) − amount(billed)`.
     """
-    by_subscription = {
-        invoice.subscription_id: invoice for invoice in invoices if invoice.sequence_number > 0
-    }
+    by_subscription = {invoice.subscription_id: invoice for invoice in invoices if invoice.sequence_number > 0}
     billed = _billed(by_subscription)
     requests: list[tuple[Invoice, _Billed, UsageRequest]] = []
     for subscription_id, entries in billed.items():

@@ -246,13 +246,9 @@ def _of_stored(line: InvoiceLine) -> TargetLine:
 
 def _finish(invoice: Invoice, lines: Sequence[TargetLine]) -> list[TargetLine]:
     plan = invoice.subscription.plan
-    return with_tax(
-        limit_rebates(lines), currency=invoice.currency, is_inclusive=plan.tax_behavior == "inclusive"
-    )
+    return with_tax(limit_rebates(lines), currency=invoice.currency, is_inclusive=plan.tax_behavior == "inclusive")
 
 
 def just_before(instant: datetime) -> datetime:
     """Give the last moment before an instant, to make a window that contains it."""
     return instant - timedelta(microseconds=1)
-
-

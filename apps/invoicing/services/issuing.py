@@ -214,5 +214,3 @@ def _row(invoice: Invoice, line: TargetLine) -> InvoiceLine:
         is_late=line.is_late,
         provenance=line.provenance,
     )
-
-

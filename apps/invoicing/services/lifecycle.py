@@ -32,7 +32,10 @@ def next_start_due(clock_id: int | None, horizon: datetime) -> datetime | None:
 def run_starts(clock_id: int | None, as_of: datetime) -> int:
     """Start billing subscriptions whose start has come."""
     return _each(
-        clock_id, SubscriptionStatus.SCHEDULED, as_of, lambda pk: start_billing(subscription_id=pk, as_of=as_of)
+        clock_id,
+        SubscriptionStatus.SCHEDULED,
+        as_of,
+        lambda pk: start_billing(subscription_id=pk, as_of=as_of),
     )
 
 
@@ -42,9 +45,7 @@ def next_boundary_due(clock_id: int | None, horizon: datetime) -> datetime | Non
 
 def run_boundaries(clock_id: int | None, as_of: datetime) -> int:
     """Close the periods that are over and open the next ones."""
-    return _each(
-        clock_id, SubscriptionStatus.ACTIVE, as_of, lambda pk: cross_boundary(subscription_id=pk)
-    )
+    return _each(clock_id, SubscriptionStatus.ACTIVE, as_of, lambda pk: cross_boundary(subscription_id=pk))
 
 
 def next_calculation_due(clock_id: int | None, horizon: datetime) -> datetime | None:
@@ -100,9 +101,7 @@ def _earliest(clock_id: int | None, status: SubscriptionStatus, horizon: datetim
     return due.values_list("next_action_at", flat=True).first()
 
 
-def _each(
-    clock_id: int | None, status: SubscriptionStatus, as_of: datetime, work: Callable[[int], bool]
-) -> int:
+def _each(clock_id: int | None, status: SubscriptionStatus, as_of: datetime, work: Callable[[int], bool]) -> int:
     """Do one piece of work per due subscription; one that fails is parked and the rest goes on."""
     due = due_subscriptions(clock_id=clock_id, status=status, as_of=as_of)
     moved = 0
@@ -118,9 +117,7 @@ def _each(
 @transaction.atomic
 def park(*, subscription_id: int, reason: str) -> int:
     """Hold back one subscription's lifecycle work, with the reason, so that the others go on."""
-    return Subscription.objects.filter(pk=subscription_id, parked_reason="").update(
-        parked_reason=reason[:2000]
-    )
+    return Subscription.objects.filter(pk=subscription_id, parked_reason="").update(parked_reason=reason[:2000])
 
 
 @transaction.atomic

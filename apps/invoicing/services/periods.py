@@ -80,9 +80,7 @@ def open_invoice(
 
 def close_invoice(*, subscription: Subscription, at: datetime, next_revision_ids: Sequence[int]) -> None:
     """End the live invoice's period; it is calculated when its grace is over (caller's transaction)."""
-    invoice = Invoice.objects.select_for_update().get(
-        subscription=subscription, status=InvoiceStatus.ACTIVE
-    )
+    invoice = Invoice.objects.select_for_update().get(subscription=subscription, status=InvoiceStatus.ACTIVE)
     invoice.status = InvoiceStatus.CLOSING
     invoice.period_end = invoice.due_until = at
     invoice.grace_period_end = at + grace_of(subscription)

@@ -45,9 +45,7 @@ def mark_paid(*, invoice: Invoice, as_of: datetime, note: str) -> None:
     invoice.settlement_note = note[:1000]
     invoice.save(update_fields=["status", "paid_amount", "paid_at", "settlement_note", "updated_at"])
     publish(
-        InvoicePaid(
-            invoice_id=invoice.public_id, paid_amount=invoice.paid_amount, currency=invoice.currency
-        ),
+        InvoicePaid(invoice_id=invoice.public_id, paid_amount=invoice.paid_amount, currency=invoice.currency),
         organization_id=invoice.organization_id,
         object_id=invoice.public_id,
         at=as_of,

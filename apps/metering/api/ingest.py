@@ -48,7 +48,11 @@ class IngestView(View):
     http_method_names = ["post", "options"]
 
     def http_method_not_allowed(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        body = {"message": "Send events with POST.", "error": "method_not_allowed", "code": "METHOD_NOT_ALLOWED"}
+        body = {
+            "message": "Send events with POST.",
+            "error": "method_not_allowed",
+            "code": "METHOD_NOT_ALLOWED",
+        }
         return JsonResponse(body, status=405, headers={"Allow": "POST"})
 
     def post(self, request: HttpRequest) -> HttpResponse:
@@ -198,5 +202,3 @@ def _rejection(rejection: Rejection) -> dict[str, Any]:
 
 def _json(body: dict[str, Any], status: int) -> HttpResponse:
     return HttpResponse(_encoder.encode(body), status=status, content_type="application/json")
-
-

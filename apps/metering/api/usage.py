@@ -107,9 +107,7 @@ class MetricUsage(ContractView):
         }
         size, groups = query.get("windowSize"), self._groups(metric, query)
         if size or groups:
-            rows = meter_rows(
-                MeterQuestion(metric, base.start, base.end, base.subjects, size, groups, base.filters)
-            )
+            rows = meter_rows(MeterQuestion(metric, base.start, base.end, base.subjects, size, groups, base.filters))
             rows = self._page(rows, query, body) if groups else rows
             if size:
                 body["windowedValues"] = [self._window(row, size) for row in rows]

@@ -53,7 +53,9 @@ def meter_rows(question: MeterQuestion) -> list[MeterRow]:
     window = "NULL::timestamptz"
     if question.window_size is not None:
         window = f"date_trunc('{SIZES[question.window_size]}', at, 'UTC')"
-    groups = ["p.subject_id::text" if name == SUBJECT else "coalesce(d.values ->> %s, '')" for name in question.group_by]
+    groups = [
+        "p.subject_id::text" if name == SUBJECT else "coalesce(d.values ->> %s, '')" for name in question.group_by
+    ]
     group_values = [name for name in question.group_by if name != SUBJECT]
     where, filter_values = _filters(question)
     keys = ", ".join(str(n + 1) for n in range(1 + len(groups)))

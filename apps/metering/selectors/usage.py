@@ -110,9 +110,7 @@ def period_usage(*, requests: Sequence[UsageRequest]) -> list[Decimal | None]:
     states = _states(rows)
     needs_uniques = any(kind == "UNIQUE_COUNT" for kind in kinds.values())
     uniques = _uniques(rows) if needs_uniques else {}
-    return [
-        _quantity(kinds[request.metric_id], states.get(n), uniques.get(n)) for n, request in enumerate(requests)
-    ]
+    return [_quantity(kinds[request.metric_id], states.get(n), uniques.get(n)) for n, request in enumerate(requests)]
 
 
 def usage_changed_since(*, requests: Sequence[UsageRequest], moments: Sequence[datetime]) -> list[bool]:

@@ -56,11 +56,7 @@ def draft_event(
         return problems
     metrics = metrics_fed_by(organization_id=organization_id, event_type=event_type)
     if not metrics:
-        return [
-            Problem(
-                "UNKNOWN_EVENT_TYPE", "type", f"No billable metric counts events of type {event_type!r}."
-            )
-        ]
+        return [Problem("UNKNOWN_EVENT_TYPE", "type", f"No billable metric counts events of type {event_type!r}.")]
     draft = EventDraft(
         event_type=event_type,
         source=source,
@@ -154,9 +150,7 @@ def _instant(raw: Mapping[str, Any], as_of: datetime, problems: list[Problem]) -
     except (ValueError, OverflowError):
         instant = None
     if instant is None or not 1970 <= instant.year <= 9000:
-        problems.append(
-            Problem("invalid", "timestamp", "Give an ISO 8601 instant, such as 2026-01-31T12:00:00Z.")
-        )
+        problems.append(Problem("invalid", "timestamp", "Give an ISO 8601 instant, such as 2026-01-31T12:00:00Z."))
         return as_of
     return instant
 

@@ -41,7 +41,10 @@ def intern_subjects(names: Iterable[SubjectName]) -> dict[SubjectName, int]:
 def intern_dimensions(names: Iterable[DimensionName]) -> dict[DimensionName, int]:
     """Give the number of each combination of group values, making those that are new."""
     return _intern(
-        set(names), _dimensions, _INSERT_DIMENSIONS, lambda name: (name[0], name[1], digest_of(name[2]), name[2])
+        set(names),
+        _dimensions,
+        _INSERT_DIMENSIONS,
+        lambda name: (name[0], name[1], digest_of(name[2]), name[2]),
     )
 
 

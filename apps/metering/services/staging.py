@@ -115,9 +115,7 @@ def key_hash(organization_id: int, key: str) -> Any:
 
 
 def _rows(drafts: Sequence[EventDraft], organization_id: int, as_of: datetime) -> list[tuple[Any, ...]]:
-    subject_names: list[SubjectName] = [
-        (organization_id, draft.is_external, draft.subject) for draft in drafts
-    ]
+    subject_names: list[SubjectName] = [(organization_id, draft.is_external, draft.subject) for draft in drafts]
     subjects = intern_subjects(subject_names)
     dimension_names: set[DimensionName] = {
         (organization_id, metric_id, group)

@@ -75,12 +75,7 @@ class IdempotencyMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         key = request.headers.get("Idempotency-Key")
         principal: Principal | None = getattr(request, "principal", None)
-        if (
-            key is None
-            or principal is None
-            or request.method != "POST"
-            or request.path.startswith(OWN_KEYS)
-        ):
+        if key is None or principal is None or request.method != "POST" or request.path.startswith(OWN_KEYS):
             return self.get_response(request)
         try:
             return self._once(request, principal.organization_id, key)

@@ -83,9 +83,7 @@ class UserDetail(ContractView):
     scopes = {"GET": "users:read", "PATCH": "users:write"}
 
     def user(self, public_id: str) -> User:
-        user = User.objects.filter(
-            public_id=public_id, memberships__organization_id=self.organization_id
-        ).first()
+        user = User.objects.filter(public_id=public_id, memberships__organization_id=self.organization_id).first()
         if user is None:
             raise NotFoundError(f"There is no user {public_id}.")
         return user

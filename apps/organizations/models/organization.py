@@ -98,12 +98,8 @@ class Membership(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["organization", "user"], name="membership_once"),
-            models.CheckConstraint(
-                name="membership_role_known", condition=Q(role__in=[role.value for role in Role])
-            ),
-            models.CheckConstraint(
-                name="membership_state_known", condition=Q(state__in=MembershipState.values)
-            ),
+            models.CheckConstraint(name="membership_role_known", condition=Q(role__in=[role.value for role in Role])),
+            models.CheckConstraint(name="membership_state_known", condition=Q(state__in=MembershipState.values)),
         ]
 
     def __str__(self) -> str:

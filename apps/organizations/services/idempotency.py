@@ -37,9 +37,7 @@ def claim_key(
         UnprocessableError: the key was used with another request.
         ConflictError: the first call is still running.
     """
-    IdempotencyRecord.objects.filter(
-        organization_id=organization_id, key=key, created_at__lt=as_of - KEPT
-    ).delete()
+    IdempotencyRecord.objects.filter(organization_id=organization_id, key=key, created_at__lt=as_of - KEPT).delete()
     IdempotencyRecord.objects.filter(
         organization_id=organization_id, key=key, response_status=None, created_at__lt=as_of - ABANDONED
     ).delete()

@@ -28,7 +28,8 @@ def parse_properties(model: str, properties: Mapping[str, Any]) -> PriceModel:
     if known is None:
         names = ", ".join(sorted(REGISTRY))
         raise InvalidError(
-            f"There is no price model {model}.", errors=[FieldError("model", f"Use one of: {names}.", "invalid")]
+            f"There is no price model {model}.",
+            errors=[FieldError("model", f"Use one of: {names}.", "invalid")],
         )
     return known.parse(properties)
 

@@ -41,6 +41,4 @@ class PackagePrice:
 
     @classmethod
     def from_description(cls, described: Mapping[str, Any]) -> Self:
-        return cls(
-            Decimal(described["rate"]), Decimal(described["packageSize"]), Decimal(described["freeUnits"])
-        )
+        return cls(Decimal(described["rate"]), Decimal(described["packageSize"]), Decimal(described["freeUnits"]))

@@ -30,9 +30,7 @@ def parse_tiers(properties: Mapping[str, Any], *, price_places: int = UNIT_PRICE
     reader = Reader(properties)
     rows = reader.properties.get("tiers")
     if not isinstance(rows, list | tuple) or not 0 < len(rows) <= MAXIMUM_TIERS:
-        reader.errors.append(
-            FieldError("properties.tiers", f"Give a list of 1 to {MAXIMUM_TIERS} tiers.", "invalid")
-        )
+        reader.errors.append(FieldError("properties.tiers", f"Give a list of 1 to {MAXIMUM_TIERS} tiers.", "invalid"))
         reader.check()
     tiers: list[Tier] = []
     floor = Decimal(0)
@@ -45,9 +43,7 @@ def parse_tiers(properties: Mapping[str, Any], *, price_places: int = UNIT_PRICE
         up_to: Decimal | None = None
         if is_last:
             if row.get("upTo") is not None:
-                reader.errors.append(
-                    FieldError(f"{path}.upTo", "The last tier has no end; send null.", "invalid")
-                )
+                reader.errors.append(FieldError(f"{path}.upTo", "The last tier has no end; send null.", "invalid"))
         elif row.get("upTo") is None:
             reader.errors.append(FieldError(f"{path}.upTo", "Only the last tier may be null.", "required"))
         else:

@@ -89,7 +89,9 @@ class TestClockList(ContractView):
         return Response(list_page(request, clocks, render))
 
     @extend_schema(
-        operation_id="createTestClock", request=CreateTestClockSerializer, responses={201: TestClockSerializer}
+        operation_id="createTestClock",
+        request=CreateTestClockSerializer,
+        responses={201: TestClockSerializer},
     )
     def post(self, request: Request) -> Response:
         data = self.read(CreateTestClockSerializer)
@@ -118,9 +120,7 @@ class TestClockDetail(ContractView):
     def get(self, request: Request, public_id: str) -> Response:
         return Response(render(self._clock(public_id)))
 
-    @extend_schema(
-        operation_id="advanceTestClock", request=AdvanceTestClockSerializer, responses=TestClockSerializer
-    )
+    @extend_schema(operation_id="advanceTestClock", request=AdvanceTestClockSerializer, responses=TestClockSerializer)
     def patch(self, request: Request, public_id: str) -> Response:
         """Send the clock forward: `currentTime` changes only when all work due on the way is done.
 

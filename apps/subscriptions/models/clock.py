@@ -30,9 +30,7 @@ class TestClock(Entity):
 
     class Meta:
         constraints = [
-            models.CheckConstraint(
-                name="testclock_goes_forward", condition=Q(target_time__gte=F("current_time"))
-            ),
+            models.CheckConstraint(name="testclock_goes_forward", condition=Q(target_time__gte=F("current_time"))),
             models.CheckConstraint(
                 name="testclock_rests_at_target",
                 condition=~Q(status="ready") | Q(target_time=F("current_time")),

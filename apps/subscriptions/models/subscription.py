@@ -27,7 +27,11 @@ class Subscription(Entity):
     plan_version = models.ForeignKey("catalog.PlanVersion", on_delete=models.PROTECT, related_name="+")
     product = models.ForeignKey("catalog.Product", on_delete=models.PROTECT, related_name="+")
     test_clock = models.ForeignKey(
-        "subscriptions.TestClock", null=True, blank=True, on_delete=models.PROTECT, related_name="subscriptions"
+        "subscriptions.TestClock",
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="subscriptions",
     )
     name = models.CharField(max_length=255)
     status = models.CharField(max_length=15, choices=SubscriptionStatus)
@@ -90,8 +94,7 @@ class Subscription(Entity):
             ),
             models.CheckConstraint(
                 name="subscription_period_is_an_interval",
-                condition=Q(period_start__isnull=True, period_end__isnull=True)
-                | Q(period_start__lt=F("period_end")),
+                condition=Q(period_start__isnull=True, period_end__isnull=True) | Q(period_start__lt=F("period_end")),
             ),
             models.CheckConstraint(
                 name="subscription_ends_after_start",

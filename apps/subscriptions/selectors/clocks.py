@@ -30,4 +30,6 @@ def interrupted_clock_ids() -> Sequence[int]:
 
 def on_clock(clock_id: int | None, prefix: str = "") -> Q:
     """Give the filter for rows that live on one test clock (or, with None, on the wall clock)."""
-    return Q(**{f"{prefix}test_clock__isnull": True}) if clock_id is None else Q(**{f"{prefix}test_clock_id": clock_id})
+    return (
+        Q(**{f"{prefix}test_clock__isnull": True}) if clock_id is None else Q(**{f"{prefix}test_clock_id": clock_id})
+    )

@@ -39,9 +39,7 @@ def cadence_of(subscription: Subscription) -> Cadence:
     return Cadence.parse(subscription.billing_cadence)
 
 
-def due_subscriptions(
-    *, clock_id: int | None, status: SubscriptionStatus, as_of: datetime
-) -> QuerySet[Subscription]:
+def due_subscriptions(*, clock_id: int | None, status: SubscriptionStatus, as_of: datetime) -> QuerySet[Subscription]:
     """Give the subscriptions in a state whose lifecycle work is due, oldest first, without parked ones."""
     return Subscription.objects.filter(
         on_clock(clock_id), status=status, next_action_at__lte=as_of, parked_reason=""

@@ -16,9 +16,7 @@ MAXIMUM_STEP = timedelta(days=3653)
 CLOCK_LOCKS = 7_001
 
 
-def create_clock(
-    *, organization_id: int, current_time: datetime, name: str = "", description: str = ""
-) -> TestClock:
+def create_clock(*, organization_id: int, current_time: datetime, name: str = "", description: str = "") -> TestClock:
     """Make a test clock that stands at `current_time`."""
     return TestClock.objects.create(
         organization_id=organization_id,

@@ -173,9 +173,7 @@ def claim_boundary(*, subscription: Subscription) -> bool:
     assert subscription.period_end is not None
     ended_at = subscription.period_end
     slot = grid_of(subscription).slot_at(cadence_of(subscription), ended_at)
-    mine = Subscription.objects.filter(
-        pk=subscription.pk, status=SubscriptionStatus.ACTIVE, period_end=ended_at
-    )
+    mine = Subscription.objects.filter(pk=subscription.pk, status=SubscriptionStatus.ACTIVE, period_end=ended_at)
     if slot is None:
         values: dict[str, Any] = {
             "status": SubscriptionStatus.TERMINATED,
@@ -215,9 +213,7 @@ def claim_boundary(*, subscription: Subscription) -> bool:
     return True
 
 
-def mark_terminated(
-    *, subscription: Subscription, at: datetime, by: str, reason: str, change_reason: str
-) -> None:
+def mark_terminated(*, subscription: Subscription, at: datetime, by: str, reason: str, change_reason: str) -> None:
     """Write down the end of a subscription (caller's transaction)."""
     subscription.status = SubscriptionStatus.TERMINATED
     subscription.terminated_at = at
@@ -254,8 +250,6 @@ def _check_dates(started_at: datetime, as_of: datetime, options: SubscriptionOpt
     if options.ending_at is not None and options.ending_at <= max(started_at, as_of):
         errors.append(FieldError("endingAt", "The end must lie after the start and the present.", "invalid"))
     if options.elapsed_period_billing == "per_period" and add(started_at, MAXIMUM_BACKDATING) < as_of:
-        errors.append(
-            FieldError("startedAt", "Elapsed periods are billed at most 12 months back.", "too_far_back")
-        )
+        errors.append(FieldError("startedAt", "Elapsed periods are billed at most 12 months back.", "too_far_back"))
     if errors:
         raise InvalidError("The dates of the subscription do not fit.", errors=errors)

@@ -110,6 +110,6 @@ DROP FUNCTION metering_refuse_change();
 
 
 class Migration(migrations.Migration):
-    dependencies = [("metering", "0001_initial")]
+    dependencies = [("metering", "0002_initial")]
 
     operations = [migrations.RunSQL(TABLES, DROP)]

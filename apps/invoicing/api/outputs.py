@@ -1,0 +1,283 @@
+"""Invoices, lines and subscriptions as the wire has them."""
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+from django.conf import settings
+
+from apps.catalog.models import PriceRevision
+from apps.catalog.selectors.terms import revisions_by_id
+from apps.invoicing.domain.targets import TargetLine
+from apps.invoicing.models import Invoice, InvoiceLine, InvoiceStatus, PaymentSession
+from apps.invoicing.selectors.invoices import find_pending_session, live_lines, stored_lines, totals
+from apps.invoicing.services.issuing import line_public_id
+from apps.kernel.money import format_amount, format_decimal
+from apps.kernel.time import format_instant
+from apps.subscriptions.models import Subscription, SubscriptionStatus
+
+LINKABLE = (InvoiceStatus.ISSUED, InvoiceStatus.PAYMENT_FAILED)
+
+
+def checkout_url(session: PaymentSession) -> str:
+    return f"{settings.BASE_URL}/checkout/{session.public_id}"
+
+
+def render_invoice(invoice: Invoice, lines: Sequence[TargetLine] | None) -> dict[str, Any]:
+    """Give an invoice in the wire's form.
+
+    Args:
+        lines: its lines as they are now while it is open, None once they are stored.
+    """
+    sums, count = totals(invoice, lines)
+    currency = invoice.currency
+    subscription = invoice.subscription
+    body: dict[str, Any] = {
+        "id": invoice.public_id,
+        "object": "invoice",
+        "status": invoice.status,
+        "autoApprove": invoice.auto_approve,
+        "merchantId": invoice.organization.public_id,
+        "customerId": invoice.customer.public_id,
+        "subscriptionId": subscription.public_id,
+        "sequenceNumber": invoice.sequence_number,
+        "invoiceNumber": invoice.number,
+        "billingAnchor": format_instant(subscription.billing_anchor),
+        "billingCadence": subscription.billing_cadence,
+        "periodStart": format_instant(invoice.period_start),
+        "periodEnd": format_instant(invoice.period_end),
+        "gracePeriodEnd": format_instant(invoice.grace_period_end),
+        "nextActionAt": _instant(_next_action(invoice)),
+        "currency": currency,
+        "subtotal": format_amount(sums.subtotal, currency),
+        "totalTax": format_amount(sums.total_tax, currency),
+        "grandTotal": format_amount(sums.grand_total, currency),
+        "paidAmount": format_amount(invoice.paid_amount, currency),
+        "unpaidAmount": format_amount(sums.grand_total - invoice.paid_amount, currency),
+        "itemCount": count,
+        "issuedAt": _instant(invoice.issued_at),
+        "dueAt": _instant(invoice.due_at),
+        "paidAt": _instant(invoice.paid_at),
+        "metadata": invoice.metadata,
+        "createdAt": format_instant(invoice.created_at),
+        "updatedAt": format_instant(invoice.updated_at),
+        "paymentUrl": None,
+    }
+    if invoice.failure_reason:
+        body["failureReason"] = invoice.failure_reason
+    if invoice.status in LINKABLE and invoice.unpaid_amount > 0:
+        session = find_pending_session(invoice)
+        if session is not None:
+            body["paymentUrl"] = checkout_url(session)
+    return body
+
+
+def render_invoices(invoices: Sequence[Invoice]) -> list[dict[str, Any]]:
+    """Give a page of invoices; the open ones with live totals, computed together."""
+    live = live_lines(invoices)
+    return [render_invoice(invoice, live.get(invoice.pk)) for invoice in invoices]
+
+
+def lines_of(invoice: Invoice) -> tuple[list[TargetLine | InvoiceLine], Mapping[int, PriceRevision]]:
+    """Give the lines of an invoice, live or stored, and the price revisions they go by."""
+    live = live_lines([invoice]).get(invoice.pk)
+    rows: list[TargetLine | InvoiceLine] = list(live) if live is not None else list(stored_lines(invoice))
+    ids = {row.price_revision_id for row in rows if row.price_revision_id is not None}
+    return rows, revisions_by_id(ids)
+
+
+def render_invoice_line(
+    invoice: Invoice,
+    line: TargetLine | InvoiceLine,
+    revisions: Mapping[int, PriceRevision],
+    *,
+    with_provenance: bool,
+) -> dict[str, Any]:
+    """Give a line in the shape that stands on an invoice."""
+    revision = revisions.get(line.price_revision_id) if line.price_revision_id else None
+    metric = revision.metric if revision is not None else None
+    fee = revision.fee if revision is not None else None
+    source = metric or fee
+    is_discount = line.kind in {"discount", "adjustment"}
+    event_type = "usage" if line.kind == "metered" else "discount" if is_discount else "fee"
+    body: dict[str, Any] = {
+        "id": public_id_of(invoice, line),
+        "eventType": event_type,
+        "eventId": public_id_of(invoice, line),
+        "eventSourceId": source.public_id if source is not None else "",
+        "billableMetricId": source.public_id if source is not None else "",
+        "invoiceDisplayName": line.display_name,
+        "lineItemType": "refund" if line.gross < 0 else "charge",
+        "meterEventId": "",
+        "metricDescription": source.description if source is not None else "",
+        "metricName": source.name if source is not None else line.display_name,
+        "metricUnit": metric.unit if metric is not None else "",
+        "quantity": _number(line.quantity),
+        "unitPrice": format_decimal(line.unit_price),
+        "taxRate": _number(line.tax_rate / 100),
+        "totalPrice": format_amount(line.subtotal, invoice.currency),
+        "totalTax": format_amount(line.tax_amount, invoice.currency),
+        "totalAmount": format_amount(line.total, invoice.currency),
+        "itemId": None,
+        "priceId": revision.price.public_id if revision is not None else None,
+        "periodStart": format_instant(line.period_start),
+        "periodEnd": format_instant(line.period_end),
+        "paymentTerm": line.payment_term or None,
+        "isLate": line.is_late,
+    }
+    if with_provenance:
+        body["provenance"] = line.provenance or {"status": "unavailable"}
+    return body
+
+
+def render_line_item(
+    invoice: Invoice,
+    line: TargetLine | InvoiceLine,
+    revisions: Mapping[int, PriceRevision],
+    *,
+    with_provenance: bool,
+) -> dict[str, Any]:
+    """Give a line in the shape of the lines ledger: pending while its invoice is open, then invoiced."""
+    is_stored = isinstance(line, InvoiceLine)
+    is_pending = invoice.number is None
+    is_estimate = is_pending and line.kind == "metered"
+    revision = revisions.get(line.price_revision_id) if line.price_revision_id else None
+    currency = invoice.currency
+    quantity = format_decimal(line.quantity)
+    body: dict[str, Any] = {
+        "id": public_id_of(invoice, line),
+        "subscriptionId": invoice.subscription.public_id,
+        "customerId": invoice.customer.public_id,
+        "invoiceId": invoice.public_id,
+        "type": line.kind,
+        "status": "pending" if is_pending else "invoiced",
+        "displayName": line.display_name,
+        "description": line.description or None,
+        "currency": currency,
+        "periodStart": format_instant(line.period_start),
+        "periodEnd": format_instant(line.period_end),
+        "invoiceAt": format_instant(invoice.issued_at or invoice.period_end),
+        "unitPrice": format_decimal(line.unit_price),
+        "createdAt": format_instant(line.created_at if is_stored else invoice.created_at),
+        "updatedAt": format_instant(line.updated_at if is_stored else invoice.updated_at),
+        "priceId": revision.price.public_id if revision is not None else None,
+        "itemId": None,
+        "calculatedAt": _instant(invoice.calculated_at),
+        "quantity": None if is_estimate else quantity,
+        "meteredQuantity": quantity if line.kind == "metered" and not is_pending else None,
+        "usageDiscountIds": [],
+        "paymentTerm": line.payment_term or None,
+    }
+    if is_estimate:
+        body["estimatedMeteredQuantity"] = quantity
+        body["estimatedSubtotal"] = format_amount(line.subtotal, currency)
+    else:
+        body["subtotal"] = format_amount(line.subtotal, currency)
+        body["taxesTotal"] = format_amount(line.tax_amount, currency)
+        body["total"] = format_amount(line.total, currency)
+    if with_provenance:
+        body["provenance"] = line.provenance or {"status": "unavailable"}
+    return body
+
+
+def public_id_of(invoice: Invoice, line: TargetLine | InvoiceLine) -> str:
+    return line.public_id or line_public_id(invoice.public_id, line.reference)
+
+
+def render_subscription(subscription: Subscription, *, with_customer: bool = False) -> dict[str, Any]:
+    """Give a subscription in the wire's form; a scheduled one waits like one that waits for money."""
+    status = subscription.status
+    body: dict[str, Any] = {
+        "id": subscription.public_id,
+        "object": "subscription",
+        "merchantId": subscription.organization.public_id,
+        "customerId": subscription.customer.public_id,
+        "planId": subscription.plan.public_id,
+        "planVersionId": subscription.plan_version.public_id,
+        "versionNumber": subscription.plan_version.number,
+        "versionPolicy": subscription.version_policy,
+        "name": subscription.name,
+        "status": "pending_payment" if status == SubscriptionStatus.SCHEDULED else status,
+        "startedAt": format_instant(subscription.started_at),
+        "elapsedPeriodBilling": subscription.elapsed_period_billing,
+        "billingStartsAt": format_instant(subscription.billing_starts_at),
+        "billingAnchor": format_instant(subscription.billing_anchor),
+        "billingCadence": subscription.billing_cadence,
+        "paymentTermDays": subscription.payment_term_days,
+        "autoCharge": subscription.auto_charge,
+        "taxExempt": subscription.tax_exempt,
+        "renewalReminderEnabled": subscription.renewal_reminder_enabled,
+        "renewalReminderDays": subscription.renewal_reminder_days,
+        "autoApprove": subscription.auto_approve,
+        "metadata": subscription.metadata,
+        "createdAt": format_instant(subscription.created_at),
+        "updatedAt": format_instant(subscription.updated_at),
+    }
+    optional = {
+        "endingAt": _instant(subscription.ending_at),
+        "terminatedAt": _instant(subscription.terminated_at),
+        "terminatedBy": subscription.terminated_by or None,
+        "terminationReason": subscription.termination_reason or None,
+        "terminationChangeReason": subscription.termination_change_reason or None,
+        "minimumAccountBalance": subscription.minimum_account_balance or None,
+        "testClockId": subscription.test_clock.public_id if subscription.test_clock else None,
+        "payment": render_payment(subscription),
+    }
+    body.update({name: value for name, value in optional.items() if value is not None})
+    if with_customer:
+        body["customer"] = _customer(subscription)
+    return body
+
+
+def render_payment(subscription: Subscription) -> dict[str, Any] | None:
+    """Say how Invoice 0 stands: to be paid (and where), to be approved, or paid; None when there is none."""
+    invoice = (
+        Invoice.objects.filter(subscription=subscription, sequence_number=0)
+        .exclude(status=InvoiceStatus.CANCELLED)
+        .first()
+    )
+    if invoice is None:
+        return None
+    amount = format_amount(invoice.grand_total, invoice.currency)
+    if invoice.status == InvoiceStatus.PAID:
+        shown = amount if invoice.grand_total else "0"
+        return {"status": "paid", "invoiceId": invoice.public_id, "amount": shown}
+    if invoice.status == InvoiceStatus.DRAFT:
+        return {"status": "awaiting_approval", "invoiceId": invoice.public_id, "amount": amount}
+    session = PaymentSession.objects.filter(invoice=invoice).order_by("-id").first()
+    if session is None:
+        return None
+    return {
+        "status": "pending",
+        "amount": amount,
+        "breakdown": {
+            "upfrontCharges": amount,
+            "walletCharge": format_amount(Decimal(0), invoice.currency),
+        },
+        "checkoutUrl": checkout_url(session),
+        "paymentSessionId": session.public_id,
+        "invoiceId": invoice.public_id,
+    }
+
+
+def _customer(subscription: Subscription) -> dict[str, Any]:
+    customer, merchant = subscription.customer, subscription.organization
+    consumer = customer.consumer
+    return {
+        "id": customer.public_id,
+        "merchantId": merchant.public_id,
+        "merchant": {"id": merchant.public_id, "name": merchant.name, "email": merchant.email},
+        "consumer": {"id": consumer.public_id, "name": consumer.name, "email": consumer.email},
+    }
+
+
+def _next_action(invoice: Invoice) -> Any:
+    return invoice.period_end if invoice.status == InvoiceStatus.ACTIVE else invoice.next_action_at
+
+
+def _instant(value: Any) -> str | None:
+    return None if value is None else format_instant(value)
+
+
+def _number(value: Decimal) -> int | Decimal:
+    return int(value) if value == value.to_integral_value() else value.normalize()

@@ -1,0 +1,339 @@
+# ruff: noqa: N815 - the wire's names are camelCase
+from typing import Any
+
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework import serializers
+from rest_framework.response import Response
+
+from apps.catalog.selectors.catalog import plans_of
+from apps.customers.models import Customer
+from apps.customers.selectors.customers import NEED_STATE, customers_of
+from apps.customers.services.customers import check_tax_rates, create_customer
+from apps.invoicing.api.outputs import render_subscription
+from apps.invoicing.services.subscribing import subscribe
+from apps.invoicing.services.terminating import set_end, terminate_subscription
+from apps.kernel.clock import wall_now
+from apps.kernel.errors import FieldError, InvalidError
+from apps.kernel.http.fields import AddressSerializer, InstantField, StrictCharField
+from apps.kernel.http.pagination import list_page
+from apps.kernel.http.views import ContractView, Request
+from apps.organizations.models import Organization
+from apps.organizations.services.organizations import find_or_create_consumer
+from apps.subscriptions.models import Subscription, SubscriptionStatus
+from apps.subscriptions.selectors.clocks import clocks_of, current_time
+from apps.subscriptions.selectors.subscriptions import subscriptions_of
+from apps.subscriptions.services.subscriptions import SubscriptionOptions
+
+REASONS = ["commercial", "correction", "migration", "unspecified"]
+SCOPES = {
+    "GET": "subscriptions:read",
+    "POST": "subscriptions:write",
+    "PATCH": "subscriptions:write",
+}
+
+
+class MetadataField(serializers.Field[Any, Any, Any, Any]):
+    """An object whose values are text, numbers or booleans."""
+
+    default_error_messages = {"invalid": "Give an object of text, numbers and booleans, at most 50 entries."}
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        if not isinstance(data, dict) or len(data) > 50:
+            self.fail("invalid")
+        found = {}
+        for name, value in data.items():
+            if (isinstance(value, str) and len(value) <= 500 and "\x00" not in value + name) or isinstance(
+                value, bool | int
+            ):
+                found[name] = value
+            elif value == value and hasattr(value, "is_finite") and "\x00" not in name:
+                # A client that writes 1 as 1.0 means 1; other fractions are kept as text, exactly.
+                found[name] = int(value) if value == value.to_integral_value() else str(value)
+            else:
+                self.fail("invalid")
+        return found
+
+    def to_representation(self, value: Any) -> Any:
+        return value
+
+
+class InlineAddressSerializer(AddressSerializer):
+    country = StrictCharField(min_length=2, max_length=2)
+    zipCode = StrictCharField(max_length=20)
+
+
+class InlineCustomerSerializer(serializers.Serializer[Any]):
+    name = StrictCharField(max_length=255)
+    email = serializers.EmailField(max_length=254)
+    address = InlineAddressSerializer()
+    phone = StrictCharField(max_length=50, required=False)
+    taxRates = serializers.DictField(required=False)
+
+    def validate(self, data: dict[str, Any]) -> dict[str, Any]:
+        address = data["address"]
+        if address["country"] in NEED_STATE and not address.get("state"):
+            raise serializers.ValidationError(
+                {"address": {"state": "Addresses in the US and Canada need a state."}}, code="required"
+            )
+        return data
+
+
+class RedirectUrlsSerializer(serializers.Serializer[Any]):
+    onSuccess = serializers.URLField(required=False, max_length=2000)
+    onFailure = serializers.URLField(required=False, max_length=2000)
+
+
+class CreateSubscriptionSerializer(serializers.Serializer[Any]):
+    name = StrictCharField(max_length=255)
+    planId = StrictCharField()
+    startedAt = InstantField()
+    autoCharge = serializers.BooleanField(default=False)
+    taxExempt = serializers.BooleanField(default=False)
+    customer = InlineCustomerSerializer(required=False)
+    customerId = StrictCharField(required=False)
+    endingAt = InstantField(required=False)
+    prefundAmount = StrictCharField(required=False, max_length=40)
+    minimumAccountBalance = StrictCharField(required=False, max_length=40)
+    redirectUrls = RedirectUrlsSerializer(required=False)
+    elapsedPeriodBilling = serializers.ChoiceField(choices=["none", "per_period"], default="none")
+    testClockId = StrictCharField(required=False)
+    renewalReminderEnabled = serializers.BooleanField(required=False, allow_null=True)
+    renewalReminderDays = serializers.IntegerField(required=False, allow_null=True, min_value=1, max_value=30)
+    paymentTermDays = serializers.IntegerField(required=False, min_value=0, max_value=365)
+    sessionExpiryMinutes = serializers.IntegerField(required=False, min_value=1, max_value=525_600)
+    versionPolicy = serializers.ChoiceField(choices=["floating", "pinned"], default="floating")
+    metadata = MetadataField(required=False)
+    changeReason = serializers.ChoiceField(choices=REASONS, required=False)
+    changeDescription = StrictCharField(required=False, max_length=5000)
+    changeMetadata = MetadataField(required=False)
+
+    def validate(self, data: dict[str, Any]) -> dict[str, Any]:
+        if ("customer" in data) == ("customerId" in data):
+            raise serializers.ValidationError(
+                {"customerId": "Give exactly one of customerId and customer."}, code="required"
+            )
+        return data
+
+
+class UpdateSubscriptionSerializer(serializers.Serializer[Any]):
+    endingAt = InstantField(required=False)
+    status = serializers.ChoiceField(choices=["active", "terminated"], required=False)
+    terminatedAt = InstantField(required=False)
+    terminatedBy = StrictCharField(required=False, max_length=255)
+    terminationReason = StrictCharField(required=False, max_length=1000)
+    autoCharge = serializers.BooleanField(required=False)
+    taxExempt = serializers.BooleanField(required=False)
+    minimumAccountBalance = StrictCharField(required=False, max_length=40)
+    renewalReminderEnabled = serializers.BooleanField(required=False, allow_null=True)
+    renewalReminderDays = serializers.IntegerField(required=False, allow_null=True, min_value=1, max_value=30)
+    paymentTermDays = serializers.IntegerField(required=False, min_value=0, max_value=365)
+    versionPolicy = serializers.ChoiceField(choices=["floating", "pinned"], required=False)
+
+
+class TerminateSerializer(serializers.Serializer[Any]):
+    reason = StrictCharField(min_length=1, max_length=1000)
+    changeReason = serializers.ChoiceField(choices=REASONS, required=False)
+
+
+class SubscriptionSchema(serializers.Serializer[Any]):
+    """A subscription; `payment` says how its Invoice 0 stands."""
+
+    id = serializers.CharField()
+    object = serializers.CharField()
+    merchantId = serializers.CharField()
+    customerId = serializers.CharField()
+    planId = serializers.CharField()
+    name = serializers.CharField()
+    status = serializers.ChoiceField(choices=["pending_payment", "active", "terminated"])
+    startedAt = InstantField()
+    billingAnchor = InstantField()
+    billingCadence = serializers.CharField()
+    versionPolicy = serializers.CharField()
+    paymentTermDays = serializers.IntegerField()
+    payment = serializers.DictField(required=False)
+    createdAt = InstantField()
+    updatedAt = InstantField()
+
+
+class SubscriptionView(ContractView):
+    scopes = SCOPES
+
+    def subscription(self, public_id: str) -> Subscription:
+        rows = subscriptions_of(organization_id=self.organization_id)
+        return self.get_own(rows, public_id, "subscription")
+
+    def rendered(self, public_id: str, status: int = 200) -> Response:
+        return Response(render_subscription(self.subscription(public_id)), status=status)
+
+
+class SubscriptionList(SubscriptionView):
+    @extend_schema(
+        operation_id="listSubscriptions",
+        parameters=[
+            OpenApiParameter("consumerId", str),
+            OpenApiParameter("customerId", str),
+            OpenApiParameter("merchantId", str),
+            OpenApiParameter("status", str, many=True, enum=["active", "terminated", "pending_payment"]),
+            OpenApiParameter("startedBefore", str),
+            OpenApiParameter("include", str, enum=["customer"]),
+            OpenApiParameter("limit", int),
+            OpenApiParameter("offset", int),
+        ],
+        responses=SubscriptionSchema(many=True),
+    )
+    def get(self, request: Request) -> Response:
+        query = request.query_params
+        self.require_merchant(query.get("merchantId"))
+        rows = subscriptions_of(organization_id=self.organization_id).select_related("customer__consumer")
+        if query.get("customerId"):
+            customer = self.get_own(
+                customers_of(organization_id=self.organization_id), query["customerId"], "customer"
+            )
+            rows = rows.filter(customer=customer)
+        if query.get("consumerId"):
+            rows = rows.filter(customer__consumer__public_id=query["consumerId"])
+        if query.getlist("status"):
+            rows = rows.filter(status__in=_states(query.getlist("status")))
+        if query.get("startedBefore"):
+            rows = rows.filter(started_at__lt=InstantField().run_validation(query["startedBefore"]))
+        with_customer = query.get("include") == "customer"
+        return Response(list_page(request, rows, lambda row: render_subscription(row, with_customer=with_customer)))
+
+    @extend_schema(
+        operation_id="createSubscription",
+        request=CreateSubscriptionSerializer,
+        responses={
+            201: SubscriptionSchema,
+            200: OpenApiResponse(SubscriptionSchema, "The customer has it already."),
+        },
+    )
+    def post(self, request: Request) -> Response:
+        data = self.read(CreateSubscriptionSerializer)
+        plan = self.get_own(plans_of(organization_id=self.organization_id), data["planId"], "plan")
+        clock = None
+        if "testClockId" in data:
+            clocks = clocks_of(organization_id=self.organization_id)
+            clock = self.get_own(clocks, data["testClockId"], "test clock")
+        redirects = data.get("redirectUrls", {})
+        options = SubscriptionOptions(
+            ending_at=data.get("endingAt"),
+            test_clock=clock,
+            elapsed_period_billing=data["elapsedPeriodBilling"],
+            auto_charge=data["autoCharge"],
+            tax_exempt=data["taxExempt"],
+            payment_term_days=data.get("paymentTermDays", 0),
+            session_expiry_minutes=data.get("sessionExpiryMinutes", 240),
+            version_policy=data["versionPolicy"],
+            redirect_on_success=redirects.get("onSuccess", ""),
+            redirect_on_failure=redirects.get("onFailure", ""),
+            renewal_reminder_enabled=data.get("renewalReminderEnabled"),
+            renewal_reminder_days=data.get("renewalReminderDays"),
+            minimum_account_balance=data.get("minimumAccountBalance", ""),
+            change_reason=data.get("changeReason", ""),
+            change_description=data.get("changeDescription", ""),
+            change_metadata=data.get("changeMetadata", {}),
+            metadata=data.get("metadata", {}),
+        )
+        subscription, is_new = subscribe(
+            customer=self._customer(data),
+            plan=plan,
+            name=data["name"],
+            started_at=data["startedAt"],
+            as_of=clock.current_time if clock is not None else wall_now(),
+            options=options,
+        )
+        return self.rendered(subscription.public_id, status=201 if is_new else 200)
+
+    def _customer(self, data: dict[str, Any]) -> Customer:
+        if "customerId" in data:
+            rows = customers_of(organization_id=self.organization_id)
+            return self.get_own(rows, data["customerId"], "customer")
+        sent = data["customer"]
+        merchant = Organization.objects.get(pk=self.organization_id)
+        consumer = find_or_create_consumer(
+            merchant=merchant,
+            name=sent["name"],
+            email=sent["email"],
+            phone=sent.get("phone", ""),
+            address=dict(sent["address"]),
+        )
+        customer, _ = create_customer(
+            merchant=merchant,
+            consumer=consumer,
+            tax_rates=check_tax_rates(sent.get("taxRates", {})),
+            as_of=wall_now(),
+        )
+        return customer
+
+
+class SubscriptionDetail(SubscriptionView):
+    PLAIN = {
+        "autoCharge": "auto_charge",
+        "taxExempt": "tax_exempt",
+        "minimumAccountBalance": "minimum_account_balance",
+        "renewalReminderEnabled": "renewal_reminder_enabled",
+        "renewalReminderDays": "renewal_reminder_days",
+        "paymentTermDays": "payment_term_days",
+        "versionPolicy": "version_policy",
+    }
+
+    @extend_schema(operation_id="getSubscription", responses=SubscriptionSchema)
+    def get(self, request: Request, public_id: str) -> Response:
+        return self.rendered(public_id)
+
+    @extend_schema(
+        operation_id="updateSubscription",
+        request=UpdateSubscriptionSerializer,
+        responses=SubscriptionSchema,
+    )
+    def patch(self, request: Request, public_id: str) -> Response:
+        subscription = self.subscription(public_id)
+        data = self.read(UpdateSubscriptionSerializer)
+        now = current_time(subscription)
+        if data.get("status") == "active" and subscription.status != SubscriptionStatus.ACTIVE:
+            raise InvalidError(
+                "A subscription becomes active when its Invoice 0 is paid.",
+                errors=[FieldError("status", "Pay the invoice instead.", "invalid")],
+            )
+        plain = {own: data[name] for name, own in self.PLAIN.items() if name in data}
+        if plain:
+            for name, value in plain.items():
+                setattr(subscription, name, value)
+            subscription.save(update_fields=[*plain, "updated_at"])
+        if "endingAt" in data:
+            set_end(subscription_id=subscription.pk, ending_at=data["endingAt"], as_of=now)
+        if data.get("status") == "terminated":
+            terminate_subscription(
+                subscription_id=subscription.pk,
+                as_of=now,
+                at=data.get("terminatedAt"),
+                by=data.get("terminatedBy", self.principal.user_public_id),
+                reason=data.get("terminationReason", "Terminated over the API."),
+            )
+        return self.rendered(public_id)
+
+
+class SubscriptionTermination(SubscriptionView):
+    @extend_schema(operation_id="terminateSubscription", request=TerminateSerializer, responses=SubscriptionSchema)
+    def post(self, request: Request, public_id: str) -> Response:
+        subscription = self.subscription(public_id)
+        data = self.read(TerminateSerializer)
+        terminate_subscription(
+            subscription_id=subscription.pk,
+            as_of=current_time(subscription),
+            by=self.principal.user_public_id,
+            reason=data["reason"],
+            change_reason=data.get("changeReason", ""),
+        )
+        return self.rendered(public_id)
+
+
+def _states(names: list[str]) -> list[str]:
+    """Give the stored states that the wire's states stand for."""
+    unknown = set(names) - {"active", "terminated", "pending_payment"}
+    if unknown:
+        raise InvalidError(
+            "Unknown status.",
+            errors=[FieldError("status", "Use active, terminated or pending_payment.", "invalid")],
+        )
+    return [*names, *(["scheduled"] if "pending_payment" in names else [])]

@@ -1,0 +1,17 @@
+from django.urls import path
+
+from apps.invoicing.api import invoices, subscriptions
+from apps.invoicing.api.checkout import checkout
+
+urlpatterns = [
+    path("v0/subscriptions", subscriptions.SubscriptionList.as_view()),
+    path("v0/subscriptions/<str:public_id>", subscriptions.SubscriptionDetail.as_view()),
+    path("v0/subscriptions/<str:public_id>/termination", subscriptions.SubscriptionTermination.as_view()),
+    path("v2/invoices", invoices.InvoiceList.as_view()),
+    path("v2/invoices/lineItems", invoices.LineItemList.as_view()),
+    path("v2/invoices/projected", invoices.ProjectedInvoiceList.as_view()),
+    path("v2/invoices/<str:public_id>", invoices.InvoiceDetail.as_view()),
+    path("v2/invoices/<str:public_id>/lineItems", invoices.InvoiceLineList.as_view()),
+    path("v2/invoices/<str:public_id>/payment", invoices.InvoicePayment.as_view()),
+    path("checkout/<str:public_id>", checkout, name="checkout"),
+]

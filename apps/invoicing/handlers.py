@@ -1,0 +1,18 @@
+"""What the apps below want to know of invoices."""
+
+from typing import Any
+
+from apps.customers.models import Customer
+from apps.customers.services.customers import register_blocker
+from apps.invoicing.models import Invoice, InvoiceStatus
+
+SETTLED = (InvoiceStatus.PAID, InvoiceStatus.CANCELLED, InvoiceStatus.WRITTEN_OFF)
+
+
+def unsettled_invoices(customer: Customer) -> dict[str, Any] | None:
+    rows = list(Invoice.objects.filter(customer=customer).exclude(status__in=SETTLED)[:100])
+    items = [{"id": row.public_id, "status": row.status} for row in rows]
+    return {"type": "invoices", "count": len(items), "items": items} if items else None
+
+
+register_blocker(unsettled_invoices)

@@ -1,0 +1,130 @@
+"""Invoices that the coming periods will bring, without usage."""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from fractions import Fraction
+
+from apps.catalog.models import PriceRevision
+from apps.catalog.selectors.terms import current_revision_ids, revisions_by_id
+from apps.invoicing.domain.charges import charges_due
+from apps.invoicing.domain.targets import TargetLine, Totals, totals_of, with_tax
+from apps.invoicing.domain.taxes import tax_rate_for
+from apps.invoicing.selectors.targets import charge_terms
+from apps.kernel.time import Cadence, Period, add, ratio
+from apps.rating.lines import rate_fee
+from apps.rating.price_models import parse_properties
+from apps.subscriptions.models import Subscription, SubscriptionStatus
+from apps.subscriptions.selectors.subscriptions import cadence_of, grid_of
+
+DEFAULT_SPAN = Cadence.parse("P1M")
+LONGEST_SPAN = Cadence.parse("P1Y")
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectedInvoice:
+    """The bill a future boundary will bring as far as it is known today: fees, no usage."""
+
+    public_id: str
+    sequence_number: int
+    period: Period
+    totals: Totals
+    line_count: int
+
+
+def projected_invoices(
+    subscription: Subscription, *, start: datetime | None, end: datetime | None, as_of: datetime
+) -> list[ProjectedInvoice]:
+    """Give the invoices whose period ends in `(start, end]`, the open one first.
+
+    Args:
+        start: not before the present, which is also the default.
+        end: a month after the start by default, at most a year ahead.
+    """
+    if subscription.status != SubscriptionStatus.ACTIVE or subscription.period_start is None:
+        return []
+    first = max(start or as_of, as_of)
+    last = min(end or add(first, DEFAULT_SPAN), add(as_of, LONGEST_SPAN))
+    grid, cadence = grid_of(subscription), cadence_of(subscription)
+    revision_ids = current_revision_ids(plan_version_id=subscription.plan_version_id)
+    revisions = revisions_by_id(revision_ids)
+    terms = [
+        charge_terms(revisions[key], plan_cadence=subscription.billing_cadence)
+        for key in revision_ids
+        if revisions[key].metric_id is None
+    ]
+    found: list[ProjectedInvoice] = []
+    number, at = subscription.period_number, subscription.period_start
+    while (slot := grid.slot_at(cadence, at)) is not None and slot.service.end <= last:
+        if slot.service.end > first:
+            charges = charges_due(terms, grid, after=slot.service.start, until=slot.service.end, plan_cadence=cadence)
+            lines = with_tax(
+                [
+                    _line(subscription, revisions[c.revision_id], c.service, c.whole, c.is_prorated, as_of)
+                    for c in charges
+                ],
+                currency=subscription.currency,
+                is_inclusive=subscription.plan.tax_behavior == "inclusive",
+            )
+            found.append(
+                ProjectedInvoice(
+                    public_id=_stable_id(subscription, slot.service),
+                    sequence_number=number,
+                    period=slot.service,
+                    totals=totals_of(lines),
+                    line_count=len(lines),
+                )
+            )
+        number, at = number + 1, slot.service.end
+    return found
+
+
+def _line(
+    subscription: Subscription,
+    revision: PriceRevision,
+    service: Period,
+    whole: Period,
+    is_prorated: bool,
+    as_of: datetime,
+) -> TargetLine:
+    plan = subscription.plan
+    share = Fraction(1)
+    if is_prorated:
+        share = ratio(service, whole, basis=plan.proration, tz=subscription.timezone)
+    rated = rate_fee(
+        price=parse_properties(revision.model, revision.properties),
+        quantity=Decimal(revision.quantity),
+        currency=subscription.currency,
+        period=service,
+        sources={},
+        calculated_at=as_of,
+        share=share,
+        whole=whole,
+        basis=plan.proration,
+    )
+    return TargetLine(
+        kind="fee",
+        reference="",
+        display_name=revision.invoice_display_name,
+        payment_term=revision.payment_term,
+        period_start=service.start,
+        period_end=service.end,
+        quantity=rated.quantity,
+        unit_price=rated.unit_price,
+        gross=rated.subtotal,
+        tax_rate=tax_rate_for(
+            is_exempt=subscription.tax_exempt,
+            is_in_scope=revision.supply_scope == "IN_SCOPE",
+            customer_rates=subscription.customer.tax_rates,
+            metric_public_id=None,
+            plan_public_id=plan.public_id,
+            plan_rate=plan.default_tax_rate,
+        ),
+    )
+
+
+def _stable_id(subscription: Subscription, period: Period) -> str:
+    """Give the same id for the same future invoice at every call; it cannot be read by it."""
+    text = f"{subscription.public_id}:{period.start.isoformat()}"
+    return "inv_" + hashlib.blake2b(text.encode(), digest_size=12).hexdigest()

@@ -1,0 +1,206 @@
+"""The end of a subscription, now or at a date."""
+
+from datetime import datetime
+from decimal import Decimal
+from fractions import Fraction
+
+from django.db import transaction
+
+from apps.invoicing.domain import states
+from apps.invoicing.models import Invoice, InvoiceLine, InvoiceStatus, LineKind, PaymentSession, SessionStatus
+from apps.invoicing.selectors.invoices import with_neighbours
+from apps.invoicing.selectors.targets import rate_of
+from apps.invoicing.services.periods import close_invoice
+from apps.kernel.errors import ConflictError, FieldError, InvalidError
+from apps.kernel.ids import new_id
+from apps.kernel.money import EXACT, format_decimal, minor_digits, round_money
+from apps.kernel.time import Period, format_instant, ratio
+from apps.subscriptions.models import Subscription, SubscriptionStatus
+from apps.subscriptions.selectors.subscriptions import cadence_of, grid_of
+from apps.subscriptions.services.subscriptions import mark_terminated
+
+
+@transaction.atomic
+def terminate_subscription(
+    *,
+    subscription_id: int,
+    as_of: datetime,
+    reason: str,
+    by: str,
+    change_reason: str = "",
+    at: datetime | None = None,
+) -> Subscription:
+    """End a subscription: the open period closes there, its usage and arrears are billed.
+
+    Prepaid fees are credited only when the plan says so. An unpaid Invoice 0 is cancelled.
+
+    Args:
+        at: when it ends; not after the present, which is also the default.
+
+    Raises:
+        ConflictError: it is already terminated.
+        InvalidError: `at` is not after the start, or lies in a period that is already billed.
+    """
+    subscription = _locked(subscription_id)
+    if subscription.status == SubscriptionStatus.TERMINATED:
+        raise ConflictError("The subscription is already terminated.", code="SUBSCRIPTION_TERMINATED")
+    ends_at = min(at, as_of) if at is not None else as_of
+    if at is not None and ends_at <= subscription.started_at:
+        raise _refused("terminatedAt", "The end must lie after the start of the subscription.")
+    if subscription.status == SubscriptionStatus.ACTIVE:
+        assert subscription.period_start is not None
+        if ends_at < subscription.period_start:
+            start = format_instant(subscription.period_start)
+            raise _refused("terminatedAt", f"Periods before {start} are billed; end it there or later.")
+        _end_open_period(subscription, ends_at)
+    else:
+        _cancel_unpaid(subscription)
+    mark_terminated(subscription=subscription, at=ends_at, by=by, reason=reason, change_reason=change_reason)
+    return subscription
+
+
+@transaction.atomic
+def set_end(*, subscription_id: int, ending_at: datetime, as_of: datetime) -> Subscription:
+    """Give a subscription a fixed end in the future, or move it.
+
+    Raises:
+        ConflictError: it is terminated.
+        InvalidError: the end does not lie ahead.
+    """
+    subscription = _locked(subscription_id)
+    if subscription.status == SubscriptionStatus.TERMINATED:
+        raise ConflictError("The subscription is already terminated.", code="SUBSCRIPTION_TERMINATED")
+    if ending_at <= max(as_of, subscription.started_at):
+        raise _refused("endingAt", "The end must lie in the future.")
+    subscription.ending_at = ending_at
+    if subscription.status == SubscriptionStatus.ACTIVE:
+        assert subscription.period_start is not None
+        slot = grid_of(subscription).slot_at(cadence_of(subscription), subscription.period_start)
+        assert slot is not None
+        subscription.period_end = subscription.next_action_at = slot.service.end
+        invoice = Invoice.objects.select_for_update().get(subscription=subscription, status=InvoiceStatus.ACTIVE)
+        grace = invoice.grace_period_end - invoice.period_end
+        invoice.period_end = invoice.due_until = slot.service.end
+        invoice.grace_period_end = slot.service.end + grace
+        invoice.save()
+    subscription.save()
+    return subscription
+
+
+def _locked(subscription_id: int) -> Subscription:
+    return (
+        Subscription.objects.select_for_update(of=("self",))
+        .select_related("organization", "customer", "plan")
+        .get(pk=subscription_id)
+    )
+
+
+def _end_open_period(subscription: Subscription, ends_at: datetime) -> None:
+    assert subscription.period_start is not None
+    if ends_at == subscription.period_start:
+        # Nothing of the period was served: its invoice never becomes a document.
+        invoice = Invoice.objects.select_for_update().get(subscription=subscription, status=InvoiceStatus.ACTIVE)
+        states.require(invoice.status, InvoiceStatus.CANCELLED)
+        invoice.status, invoice.next_action_at = InvoiceStatus.CANCELLED, None
+        invoice.save()
+        return
+    if subscription.plan.credit_unused_at_end:
+        _credit_unused(subscription, ends_at)
+    close_invoice(subscription=subscription, at=ends_at, next_revision_ids=[])
+
+
+def _credit_unused(subscription: Subscription, ends_at: datetime) -> None:
+    """Put the unused part of prepaid fees on the open invoice as credits, never more than was billed."""
+    invoice = with_neighbours(Invoice.objects.all()).get(subscription=subscription, status=InvoiceStatus.ACTIVE)
+    prepaid = InvoiceLine.objects.filter(
+        invoice__subscription=subscription,
+        invoice__number__isnull=False,
+        kind=LineKind.FEE,
+        payment_term="in_advance",
+        period_start__lte=ends_at,
+        period_end__gt=ends_at,
+    ).exclude(price_revision__billing_cadence="P0D")
+    for line in prepaid.select_related("price_revision__metric"):
+        whole = Period(line.period_start, line.period_end)
+        unused = Period(ends_at, line.period_end)
+        share = ratio(unused, whole, basis=subscription.plan.proration, tz=subscription.timezone)
+        if subscription.plan.proration == "none":
+            share = Fraction(0)
+        exact = EXACT.divide(EXACT.multiply(line.gross, Decimal(share.numerator)), Decimal(share.denominator))
+        credit = -round_money(exact, invoice.currency)
+        if not credit:
+            continue
+        InvoiceLine.objects.create(
+            public_id=new_id("li"),
+            organization_id=invoice.organization_id,
+            invoice=invoice,
+            kind=LineKind.ADJUSTMENT,
+            reference=f"unused:{line.public_id}",
+            display_name=f"Unused: {line.display_name}",
+            payment_term=line.payment_term,
+            currency=invoice.currency,
+            period_start=unused.start,
+            period_end=unused.end,
+            quantity=Decimal(1),
+            unit_price=credit,
+            gross=credit,
+            subtotal=credit,
+            total=credit,
+            tax_rate=rate_of(invoice, line.price_revision),
+            provenance=_credit_provenance(line, share, credit, invoice.currency),
+        )
+
+
+def _credit_provenance(line: InvoiceLine, share: Fraction, credit: Decimal, currency: str) -> dict[str, object]:
+    return {
+        "status": "available",
+        "version": 1,
+        "currency": currency,
+        "inputs": {"kind": "credit", "amount": {"value": format_decimal(line.gross), "source": "billedLine"}},
+        "sources": {"billedLine": {"type": "lineItem", "ref": {"lineItemId": line.public_id}}},
+        "steps": [
+            {
+                "op": "replace",
+                "on": "amount",
+                "in": "0",
+                "out": format_decimal(-line.gross),
+                "params": {"amount": format_decimal(-line.gross)},
+                "source": "billedLine",
+            },
+            {
+                "op": "prorate",
+                "on": "amount",
+                "in": format_decimal(-line.gross),
+                "out": format_decimal(credit),
+                "params": {"numerator": str(share.numerator), "denominator": str(share.denominator)},
+                "source": "billedLine",
+            },
+            {
+                "op": "round",
+                "on": "amount",
+                "in": format_decimal(credit),
+                "out": format_decimal(credit),
+                "params": {"digits": minor_digits(currency), "mode": "HALF_UP"},
+                "source": "currency",
+            },
+        ],
+        "notApplied": [],
+        "result": {"amount": format_decimal(credit)},
+    }
+
+
+def _cancel_unpaid(subscription: Subscription) -> None:
+    """Cancel what a subscription that never became active still owes."""
+    for invoice in Invoice.objects.select_for_update().filter(
+        subscription=subscription, status__in=[InvoiceStatus.ISSUED, InvoiceStatus.DRAFT]
+    ):
+        states.require(invoice.status, InvoiceStatus.CANCELLED)
+        invoice.status = InvoiceStatus.CANCELLED
+        invoice.save()
+        for session in PaymentSession.objects.filter(invoice=invoice, status=SessionStatus.PENDING):
+            session.status = SessionStatus.CANCELLED
+            session.save()
+
+
+def _refused(field: str, message: str) -> InvalidError:
+    return InvalidError(message, errors=[FieldError(field, message, "invalid")])

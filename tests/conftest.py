@@ -1,0 +1,34 @@
+import os
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import settings as hypothesis_settings
+
+from apps.metering.selectors.registry import forget_metrics
+from apps.metering.services.interning import forget_interned
+from apps.organizations.selectors.principals import forget_principals
+from tests import hypothesis_profiles  # noqa: F401 - registers the profiles
+from tests.world import Api, World, make_world
+
+hypothesis_settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.fixture(autouse=True)
+def _fresh_caches() -> Iterator[None]:
+    """What processes remember of the database must not outlive a test's rows."""
+    forget_principals()
+    forget_metrics()
+    forget_interned()
+    yield
+    forget_interned()
+
+
+@pytest.fixture
+def world(db: None) -> World:
+    """A merchant with an owner, a key, and nothing else."""
+    return make_world()
+
+
+@pytest.fixture
+def api(world: World) -> Api:
+    return world.api
