@@ -134,7 +134,9 @@ class World:
     def clock(self, at: str) -> str:
         return str(self.api.post("/v0/testClocks", {"currentTime": at})["id"])
 
-    def subscribe(self, customer: str, plan: str, *, at: str, clock: str | None = None, **extra: Any) -> dict[str, Any]:
+    def subscribe(
+        self, customer: str, plan: str, *, at: str, clock: str | None = None, **extra: Any
+    ) -> dict[str, Any]:
         body = {"name": "Sub", "planId": plan, "customerId": customer, "startedAt": at, **extra}
         if clock is not None:
             body["testClockId"] = clock
