@@ -2,8 +2,12 @@ from django.contrib import admin
 from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
+from config.celery import app as celery_app
 from config.health import healthz, readyz
 from config.overview import home
+
+# Tasks that views send must go to this app and its broker.
+celery_app.set_default()
 
 urlpatterns = [
     path("", home, name="home"),

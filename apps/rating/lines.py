@@ -81,9 +81,10 @@ def rate_usage(
             )
         )
     subtotal = _rounded(steps, amount, currency)
+    unit_price = _unit_price(parts, amount, billed_quantity)
     return RatedLine(
         quantity=billed_quantity,
-        unit_price=_unit_price(parts, amount, billed_quantity),
+        unit_price=unit_price,
         components=tuple(parts),
         exact=amount,
         subtotal=subtotal,
@@ -97,6 +98,7 @@ def rate_usage(
             steps=steps,
             subtotal=subtotal,
             billed_quantity=billed_quantity,
+            unit_price=unit_price,
             calculated_at=calculated_at,
         ),
     )
@@ -145,9 +147,10 @@ def rate_fee(
             )
         )
     subtotal = _rounded(steps, amount, currency)
+    unit_price = _unit_price(parts, _sum(parts), quantity)
     return RatedLine(
         quantity=quantity,
-        unit_price=_unit_price(parts, _sum(parts), quantity),
+        unit_price=unit_price,
         components=tuple(parts),
         exact=amount,
         subtotal=subtotal,
@@ -161,6 +164,7 @@ def rate_fee(
             steps=steps,
             subtotal=subtotal,
             billed_quantity=quantity,
+            unit_price=unit_price,
             calculated_at=calculated_at,
         ),
     )
@@ -256,6 +260,7 @@ def _provenance(
     steps: list[dict[str, Any]],
     subtotal: Decimal,
     billed_quantity: Decimal,
+    unit_price: Decimal,
     calculated_at: datetime,
 ) -> dict[str, Any]:
     quantity_source = "usage" if kind == "metered" else "price"
@@ -277,5 +282,6 @@ def _provenance(
         "result": {
             "amount": format_decimal(subtotal),
             "quantity": format_decimal(billed_quantity),
+            "unitPrice": format_decimal(unit_price),
         },
     }

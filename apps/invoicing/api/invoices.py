@@ -218,7 +218,8 @@ class LineItemList(InvoiceView):
             raise _bad("status", "Use pending or invoiced.")
         if query.get("status"):
             invoices = invoices.filter(number__isnull=query["status"] == "pending")
-        rendered, currency = [], "USD"
+        rendered: list[dict[str, Any]] = []
+        currency = "USD"
         for invoice in invoices.order_by("sequence_number"):
             lines, revisions = lines_of(invoice)
             currency = invoice.currency

@@ -138,7 +138,7 @@ def render_line_item(
     with_provenance: bool,
 ) -> dict[str, Any]:
     """Give a line in the shape of the lines ledger: pending while its invoice is open, then invoiced."""
-    is_stored = isinstance(line, InvoiceLine)
+    dated = line if isinstance(line, InvoiceLine) else invoice
     is_pending = invoice.number is None
     is_estimate = is_pending and line.kind == "metered"
     revision = revisions.get(line.price_revision_id) if line.price_revision_id else None
@@ -158,8 +158,8 @@ def render_line_item(
         "periodEnd": format_instant(line.period_end),
         "invoiceAt": format_instant(invoice.issued_at or invoice.period_end),
         "unitPrice": format_decimal(line.unit_price),
-        "createdAt": format_instant(line.created_at if is_stored else invoice.created_at),
-        "updatedAt": format_instant(line.updated_at if is_stored else invoice.updated_at),
+        "createdAt": format_instant(dated.created_at),
+        "updatedAt": format_instant(dated.updated_at),
         "priceId": revision.price.public_id if revision is not None else None,
         "itemId": None,
         "calculatedAt": _instant(invoice.calculated_at),

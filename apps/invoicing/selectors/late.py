@@ -24,6 +24,7 @@ class _Billed:
     """What earlier invoices of a subscription billed for one price and service period."""
 
     revision: PriceRevision
+    metric_id: int
     period: Period
     quantity: Decimal
     counted_at: datetime
@@ -44,7 +45,7 @@ def find_late_usage(
         for entry in entries:
             request = UsageRequest(
                 organization_id=invoice.organization_id,
-                metric_id=entry.revision.metric_id,
+                metric_id=entry.metric_id,
                 subjects=subjects.get(invoice.customer_id, ()),
                 start=entry.period.start,
                 end=entry.period.end,
@@ -79,13 +80,13 @@ def _billed(by_subscription: Mapping[int, Invoice]) -> dict[int, list[_Billed]]:
     entries: dict[tuple[int, int, datetime, datetime], _Billed] = {}
     for line in lines:
         revision, counted_at = line.price_revision, line.invoice.usage_counted_at
-        if revision is None or counted_at is None:
+        if revision is None or revision.metric_id is None or counted_at is None:
             continue
         key = (line.invoice.subscription_id, revision.pk, line.period_start, line.period_end)
         known = entries.get(key)
         if known is None:
             period = Period(line.period_start, line.period_end)
-            entries[key] = _Billed(revision, period, line.quantity, counted_at)
+            entries[key] = _Billed(revision, revision.metric_id, period, line.quantity, counted_at)
         else:
             known.quantity += line.quantity
             known.counted_at = max(known.counted_at, counted_at)

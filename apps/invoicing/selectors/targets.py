@@ -33,6 +33,10 @@ class _Item:
     charge: Charge
     revision: PriceRevision
 
+    @property
+    def key(self) -> tuple[int, str]:
+        return self.invoice.pk, self.charge.reference
+
 
 def target_lines(invoices: Sequence[Invoice], *, as_of: datetime) -> dict[int, list[TargetLine]]:
     """Give what the lines of open invoices should be at `as_of`, without storing anything.
@@ -47,23 +51,23 @@ def target_lines(invoices: Sequence[Invoice], *, as_of: datetime) -> dict[int, l
     revisions = revisions_by_id(_all_revision_ids(invoices))
     items = [item for invoice in invoices for item in _items(invoice, revisions)]
     subjects = subjects_of(customer_ids=sorted({invoice.customer_id for invoice in invoices}))
-    metered = [item for item in items if item.revision.metric_id is not None]
-    quantities = period_usage(
+    asked = [(item, item.revision.metric_id) for item in items if item.revision.metric_id is not None]
+    answers = period_usage(
         requests=[
             UsageRequest(
                 organization_id=item.invoice.organization_id,
-                metric_id=item.revision.metric_id,
+                metric_id=metric_id,
                 subjects=subjects.get(item.invoice.customer_id, ()),
                 start=item.charge.service.start,
                 end=item.charge.service.end,
             )
-            for item in metered
+            for item, metric_id in asked
         ]
     )
-    usage = {id(item): quantity or ZERO for item, quantity in zip(metered, quantities, strict=True)}
+    usage = {item.key: answer or ZERO for (item, _), answer in zip(asked, answers, strict=True)}
     lines: dict[int, list[TargetLine]] = defaultdict(list)
     for item in items:
-        lines[item.invoice.pk].append(_line(item, usage.get(id(item)), as_of))
+        lines[item.invoice.pk].append(_line(item, usage.get(item.key), as_of))
     for invoice_id, late in find_late_usage(invoices, subjects, as_of=as_of).items():
         lines[invoice_id].extend(late)
     for stored in _stored_lines(invoices):

@@ -156,5 +156,9 @@ def _provenance(invoice: Invoice, line: ManualLine, gross: Decimal, as_of: datet
             },
         ],
         "notApplied": [],
-        "result": {"amount": format_decimal(gross), "quantity": format_decimal(line.quantity)},
+        "result": {
+            "amount": format_decimal(gross),
+            "quantity": format_decimal(line.quantity),
+            "unitPrice": format_decimal(line.unit_price),
+        },
     }

@@ -185,7 +185,7 @@ def _credit_provenance(line: InvoiceLine, share: Fraction, credit: Decimal, curr
             },
         ],
         "notApplied": [],
-        "result": {"amount": format_decimal(credit)},
+        "result": {"amount": format_decimal(credit), "quantity": None, "unitPrice": None},
     }
 
 

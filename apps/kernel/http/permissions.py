@@ -1,9 +1,10 @@
-from typing import Any
+from typing import Any, cast
 
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
 from apps.kernel.errors import ForbiddenError, UnauthenticatedError
+from apps.kernel.http.principal import Principal
 
 
 class ScopePermission(BasePermission):
@@ -13,7 +14,7 @@ class ScopePermission(BasePermission):
     """
 
     def has_permission(self, request: Request, view: Any) -> bool:
-        principal = request.user
+        principal = cast("Principal | None", request.user)
         if principal is None:
             raise UnauthenticatedError("Send your API key as `Authorization: Bearer sk_…`.")
         if request.method == "OPTIONS":

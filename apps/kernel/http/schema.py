@@ -1,4 +1,4 @@
-from typing import Any
+from typing import Any, Literal
 
 from drf_spectacular.openapi import AutoSchema
 from rest_framework import serializers
@@ -25,9 +25,9 @@ class ContractSchema(AutoSchema):
     def get_operation_id(self) -> str:
         return str(getattr(self.view, "operation_ids", {}).get(self.method) or super().get_operation_id())
 
-    def _get_response_bodies(self, direction: str = "response") -> Any:
+    def _get_response_bodies(self, direction: Literal["request", "response"] = "response") -> Any:
         bodies = super()._get_response_bodies(direction)
-        refusal = self._get_response_for_code(ErrorSerializer, "default")
+        refusal = self._get_response_for_code(ErrorSerializer, "default")  # type: ignore[no-untyped-call]
         described = {
             "400": "A field is malformed; every bad one is named.",
             "401": "No valid API key was sent.",

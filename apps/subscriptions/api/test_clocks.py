@@ -12,6 +12,7 @@ from apps.kernel.clock import wall_now
 from apps.kernel.errors import FieldError, ForbiddenError, InvalidError
 from apps.kernel.http.fields import InstantField, StrictCharField
 from apps.kernel.http.pagination import list_page
+from apps.kernel.http.shapes import page_of
 from apps.kernel.http.views import ContractView, Request
 from apps.kernel.time import Cadence, add
 from apps.subscriptions.models import ClockStatus, TestClock
@@ -53,18 +54,6 @@ class TestClockSerializer(serializers.Serializer[Any]):
     name = serializers.CharField(allow_null=True)
 
 
-class PageSerializer(serializers.Serializer[Any]):
-    limit = serializers.IntegerField()
-    offset = serializers.IntegerField()
-    total = serializers.IntegerField()
-
-
-class TestClockPageSerializer(serializers.Serializer[Any]):
-    object = serializers.CharField()
-    data = TestClockSerializer(many=True)
-    pagination = PageSerializer()
-
-
 def render(clock: TestClock) -> dict[str, Any]:
     return dict(TestClockSerializer(clock).data)
 
@@ -81,7 +70,7 @@ class TestClockList(ContractView):
             OpenApiParameter("limit", int),
             OpenApiParameter("offset", int),
         ],
-        responses=TestClockPageSerializer,
+        responses=page_of(TestClockSerializer),
     )
     def get(self, request: Request) -> Response:
         self.require_merchant(request.query_params.get("merchantId"))
