@@ -64,6 +64,16 @@ UNFOLD: dict[str, Any] = {
                 ],
             },
             {
+                "title": "Usage",
+                "items": [
+                    _entry("Usage by hour", "bar_chart", "metering_usagewindow"),
+                    _entry("Meter events", "bolt", "metering_meterevent"),
+                    _entry("Dead letters", "report", "metering_deadletter"),
+                    _entry("Key conflicts", "difference", "metering_eventconflict"),
+                    _entry("Imports", "upload_file", "metering_importjob"),
+                ],
+            },
+            {
                 "title": "Catalogue",
                 "items": [
                     _entry("Products", "inventory_2", "catalog_product"),
@@ -72,6 +82,24 @@ UNFOLD: dict[str, Any] = {
                     _entry("Metrics", "speed", "catalog_billablemetric"),
                     _entry("Fees", "payments", "catalog_fee"),
                     _entry("Features", "toggle_on", "catalog_feature"),
+                ],
+            },
+            {
+                "title": "Developers",
+                "items": [
+                    _entry("API keys", "key", "organizations_apikey", "develop"),
+                    _entry("Test clocks", "schedule", "subscriptions_testclock"),
+                    _entry("Announcements", "campaign", "outbox_outboxevent"),
+                    _entry("Schedule", "event_repeat", "django_celery_beat_periodictask", "develop"),
+                ],
+            },
+            {
+                "title": "Settings",
+                "items": [
+                    _entry("Organizations", "apartment", "organizations_organization"),
+                    _entry("Members", "badge", "organizations_membership", "administer"),
+                    _entry("People", "person", "organizations_user", "administer"),
+                    _entry("Number series", "tag", "invoicing_numberseries"),
                 ],
             },
         ],

@@ -2,6 +2,7 @@ from django.contrib import admin
 from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
+import config.adminsite  # noqa: F401 - re-registers what third parties registered
 from config.celery import app as celery_app
 from config.health import healthz, readyz
 from config.overview import home

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -92,14 +93,10 @@ def stop(process: subprocess.Popen[bytes], program: Program) -> None:
     """Ask a program to stop, and end it with its children when it does not."""
     if process.poll() is None:
         process.send_signal(program.stop_signal)
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(program.stop_seconds)
-        except subprocess.TimeoutExpired:
-            pass
-    try:
+    with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        pass
     process.wait()
 
 

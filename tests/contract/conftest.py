@@ -1,4 +1,4 @@
-"""A running Metergate: servers, web, workers and beat, as `make demo` starts it, on a port and a folder of its own."""
+"""A running Metergate: servers, web, workers and beat, as `make demo` starts it, with its own port and folder."""
 
 import json
 import os

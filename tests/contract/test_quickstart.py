@@ -128,11 +128,8 @@ def test_quickstart_from_nothing_to_the_second_invoice(client: Paygentic, stack:
     client.test_clocks.advance(id=clock.id, request_body={"advance_by": "P1M"})
     client.test_clocks.advance(id=clock.id, request_body={"advance_by": "PT2H"})
     assert _retry(lambda: client.test_clocks.get(id=clock.id).current_time == datetime(2026, 2, 22, 14, tzinfo=UTC))
-    issued = [
-        i
-        for i in client.invoices_v2.list(request={"subscription_id": subscription.id}).data
-        if i.sequence_number == 1
-    ][0]
+    invoices = client.invoices_v2.list(request={"subscription_id": subscription.id}).data
+    issued = next(invoice for invoice in invoices if invoice.sequence_number == 1)
     assert issued.status == "ISSUED"
     assert issued.grand_total == "51.60"
     lines = client.invoices_v2.get_line_items(id=issued.id, expand="lineProvenance").line_items

@@ -1,0 +1,15 @@
+from apps.catalog.admin.plans import PlanAdmin, PlanVersionAdmin, PlanVersionPriceAdmin
+from apps.catalog.admin.prices import PriceAdmin, PriceRevisionAdmin
+from apps.catalog.admin.products import FeatureAdmin, FeeAdmin, MetricAdmin, ProductAdmin
+
+__all__ = [
+    "FeatureAdmin",
+    "FeeAdmin",
+    "MetricAdmin",
+    "PlanAdmin",
+    "PlanVersionAdmin",
+    "PlanVersionPriceAdmin",
+    "PriceAdmin",
+    "PriceRevisionAdmin",
+    "ProductAdmin",
+]

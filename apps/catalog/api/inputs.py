@@ -1,4 +1,3 @@
-# ruff: noqa: N815 - the wire's names are camelCase
 from decimal import Decimal
 from typing import Any
 
@@ -135,7 +134,7 @@ class PlanLineField(serializers.Field[Any, Any, Any, Any]):
             key = data.get("key")
             if key is None or isinstance(key, str):
                 return data["priceId"], key
-        self.fail("invalid")
+        return self.fail("invalid")
 
     def to_representation(self, value: Any) -> Any:
         return value

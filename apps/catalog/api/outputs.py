@@ -1,4 +1,3 @@
-# ruff: noqa: N815 - the wire's names are camelCase
 """Catalogue objects as the wire has them."""
 
 from typing import Any
@@ -50,10 +49,10 @@ class MetricSerializer(EntitySerializer):
     groupBy = serializers.SerializerMethodField()
     eventFrom = InstantField(source="event_from", allow_null=True)
 
-    def get_valueProperty(self, metric: Any) -> str | None:  # noqa: N802
+    def get_valueProperty(self, metric: Any) -> str | None:
         return metric.value_property or None
 
-    def get_groupBy(self, metric: Any) -> dict[str, str] | None:  # noqa: N802
+    def get_groupBy(self, metric: Any) -> dict[str, str] | None:
         return metric.group_by or None
 
 

@@ -58,18 +58,18 @@ class PriceSchema(serializers.Serializer[Any]):
 
     id = serializers.CharField()
     object = serializers.CharField()
-    merchantId = serializers.CharField()  # noqa: N815
-    invoiceDisplayName = serializers.CharField()  # noqa: N815
+    merchantId = serializers.CharField()
+    invoiceDisplayName = serializers.CharField()
     model = serializers.CharField()
-    paymentTerm = serializers.CharField()  # noqa: N815
+    paymentTerm = serializers.CharField()
     properties = serializers.DictField()
     quantity = serializers.IntegerField()
     tax = inputs.PriceTaxSerializer()
-    billableMetricId = serializers.CharField(required=False)  # noqa: N815
-    feeId = serializers.CharField(required=False)  # noqa: N815
-    billingCadence = serializers.CharField(allow_null=True)  # noqa: N815
-    createdAt = serializers.DateTimeField()  # noqa: N815
-    updatedAt = serializers.DateTimeField()  # noqa: N815
+    billableMetricId = serializers.CharField(required=False)
+    feeId = serializers.CharField(required=False)
+    billingCadence = serializers.CharField(allow_null=True)
+    createdAt = serializers.DateTimeField()
+    updatedAt = serializers.DateTimeField()
 
 
 class PlanSchema(serializers.Serializer[Any]):
@@ -77,16 +77,16 @@ class PlanSchema(serializers.Serializer[Any]):
 
     id = serializers.CharField()
     object = serializers.CharField()
-    merchantId = serializers.CharField()  # noqa: N815
-    productId = serializers.CharField()  # noqa: N815
+    merchantId = serializers.CharField()
+    productId = serializers.CharField()
     name = serializers.CharField()
     currency = serializers.CharField()
-    billingCadence = serializers.CharField()  # noqa: N815
-    billingInterval = serializers.CharField()  # noqa: N815
-    versionTransition = inputs.VersionTransitionSerializer()  # noqa: N815
+    billingCadence = serializers.CharField()
+    billingInterval = serializers.CharField()
+    versionTransition = inputs.VersionTransitionSerializer()
     prices = PriceSchema(many=True)
-    createdAt = serializers.DateTimeField()  # noqa: N815
-    updatedAt = serializers.DateTimeField()  # noqa: N815
+    createdAt = serializers.DateTimeField()
+    updatedAt = serializers.DateTimeField()
 
 
 class PriceView(CatalogView):

@@ -1,0 +1,3 @@
+from apps.customers.admin.customers import CustomerAdmin
+
+__all__ = ["CustomerAdmin"]

@@ -1,4 +1,3 @@
-# ruff: noqa: N815 - the wire's names are camelCase
 from decimal import Decimal
 from typing import Any
 

@@ -1,4 +1,3 @@
-# ruff: noqa: N815 - the wire's names are camelCase
 import base64
 import binascii
 from decimal import Decimal

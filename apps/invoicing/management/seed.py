@@ -165,7 +165,7 @@ def seed_present(merchant: Organization, catalogue: Catalogue, *, as_of: datetim
 
 def made_traffic(subject: str, start: datetime, *, hours: int, per_hour: int, seed: int) -> Iterator[dict[str, Any]]:
     """Yield realistic events: busy afternoons, few very long requests, some repeats, some that come late."""
-    source = random.Random(f"{seed}:{subject}")  # noqa: S311 - traffic, not secrets
+    source = random.Random(f"{seed}:{subject}")
     late: list[dict[str, Any]] = []
     for hour in range(hours):
         moment = start + timedelta(hours=hour)

@@ -118,9 +118,3 @@ def _each(clock_id: int | None, status: SubscriptionStatus, as_of: datetime, wor
 def park(*, subscription_id: int, reason: str) -> int:
     """Hold back one subscription's lifecycle work, with the reason, so that the others go on."""
     return Subscription.objects.filter(pk=subscription_id, parked_reason="").update(parked_reason=reason[:2000])
-
-
-@transaction.atomic
-def unpark(*, subscription_id: int) -> int:
-    """Let a repaired subscription's work go on at the next run."""
-    return Subscription.objects.filter(pk=subscription_id).exclude(parked_reason="").update(parked_reason="")

@@ -107,4 +107,4 @@ class AddressSerializer(serializers.Serializer[Any]):
     city = StrictCharField(max_length=255, required=False, allow_blank=True)
     state = StrictCharField(max_length=100, required=False, allow_blank=True)
     country = StrictCharField(max_length=2, required=False, allow_blank=True)
-    zipCode = StrictCharField(max_length=20, required=False, allow_blank=True)  # noqa: N815
+    zipCode = StrictCharField(max_length=20, required=False, allow_blank=True)

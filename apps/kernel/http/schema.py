@@ -12,7 +12,7 @@ class ErrorSerializer(serializers.Serializer[Any]):
     code = serializers.CharField(required=False)
     details = serializers.DictField(required=False)
     reason = serializers.CharField(required=False)
-    requiredPermissions = serializers.ListField(child=serializers.CharField(), required=False)  # noqa: N815
+    requiredPermissions = serializers.ListField(child=serializers.CharField(), required=False)
 
 
 class ContractSchema(AutoSchema):

@@ -125,7 +125,7 @@ class EventBatchIngest(IngestView):
 
 def _events(request: HttpRequest) -> list[Any]:
     body = _body(request)
-    is_lines = "ndjson" in (request.content_type or "") or not body.lstrip()[:1] == b"["
+    is_lines = "ndjson" in (request.content_type or "") or body.lstrip()[:1] != b"["
     if is_lines:
         events: Any = [_decode(line) for line in body.splitlines() if line.strip()]
     else:

@@ -1,4 +1,3 @@
-# ruff: noqa: N815 - the wire's names are camelCase
 from typing import Any
 
 from drf_spectacular.utils import extend_schema

@@ -1,0 +1,3 @@
+from apps.subscriptions.admin.clocks import TestClockAdmin
+
+__all__ = ["TestClockAdmin"]

@@ -1,0 +1,97 @@
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.http import HttpRequest
+from django.utils.html import format_html, format_html_join
+from unfold.decorators import display
+
+from apps.catalog.admin.base import CatalogAdmin, check_by_rules
+from apps.catalog.models import Price, PriceRevision
+from apps.catalog.services.prices import check_price, create_price, update_price
+from apps.kernel.adminsite.base import ReadOnlyModelAdmin
+from apps.kernel.adminsite.display import link
+
+NAMES = {
+    "billableMetricId": "metric",
+    "feeId": "fee",
+    "model": "model",
+    "properties": "properties",
+    "paymentTerm": "payment_term",
+    "billingCadence": "billing_cadence",
+    "quantity": "quantity",
+    "isObligation": "is_obligation",
+    "grantDiscountEnabled": "grant_discount_enabled",
+    "tax": "outside_scope_label",
+    "invoiceDisplayGroup": "invoice_display_group",
+}
+
+
+class PriceForm(forms.ModelForm):
+    class Meta:
+        model = Price
+        exclude = ["deleted_at", "public_id", "revision_number"]
+
+    def _post_clean(self) -> None:
+        super()._post_clean()  # type: ignore[misc]
+        if not self.errors:
+            check_by_rules(self, lambda: check_price(self.instance), NAMES)
+
+
+@admin.register(Price)
+class PriceAdmin(CatalogAdmin):
+    """Prices; open periods keep the terms they opened with."""
+
+    form = PriceForm
+    list_display = ["invoice_display_name", "public_id", "parent", "model", "figures", "payment_term", "cadence"]
+    list_filter = ["organization", "model", "payment_term", ("deleted_at", admin.EmptyFieldListFilter)]
+    search_fields = ["invoice_display_name", "public_id", "metric__name", "fee__name"]
+    list_select_related = ["metric", "fee", "organization"]
+    readonly_fields = ["public_id", "revision_number"]
+
+    @display(description="Of")
+    def parent(self, price: Price) -> str:
+        return link(price.metric or price.fee)
+
+    @display(description="Price")
+    def figures(self, price: Price) -> str:
+        return describe(price.properties)
+
+    @display(description="Cadence")
+    def cadence(self, price: Price) -> str:
+        return {"P0D": "once", "": "the plan's"}.get(price.billing_cadence, price.billing_cadence)
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: Any) -> None:
+        fields = {name: form.cleaned_data[name] for name in form.cleaned_data}
+        if change:
+            fields.pop("organization", None)
+            update_price(price_id=obj.pk, changes=fields)
+            return
+        organization = fields.pop("organization")
+        made = create_price(organization_id=organization.pk, **fields)
+        obj.pk, obj.public_id = made.pk, made.public_id
+
+
+@admin.register(PriceRevision)
+class PriceRevisionAdmin(ReadOnlyModelAdmin):
+    """The terms of prices as they stood."""
+
+    organization_path = "price__organization_id"
+    list_display = ["price", "number", "model", "figures", "payment_term", "created_at"]
+    list_filter = ["model", "payment_term"]
+    search_fields = ["price__public_id", "invoice_display_name"]
+    list_select_related = ["price"]
+    date_hierarchy = "created_at"
+
+    @display(description="Price")
+    def figures(self, revision: PriceRevision) -> str:
+        return describe(revision.properties)
+
+
+def describe(properties: dict[str, Any]) -> str:
+    """Give a price's figures readably, a row a tier."""
+    tiers = properties.get("tiers")
+    if tiers is None:
+        return ", ".join(f"{name} {value}" for name, value in properties.items())
+    rows = [(f"up to {tier['upTo']}" if tier.get("upTo") else "beyond", tier["unitPrice"]) for tier in tiers]
+    return format_html("{}", format_html_join(format_html("<br>"), "{}: {}", rows))

@@ -1,0 +1,65 @@
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+
+from apps.catalog.admin.base import CatalogAdmin, check_by_rules
+from apps.catalog.domain.metrics import check_metric
+from apps.catalog.models import BillableMetric, Feature, Fee, Product
+
+
+@admin.register(Product)
+class ProductAdmin(CatalogAdmin):
+    """What is sold."""
+
+    list_display = ["name", "public_id", "organization", "description", "created_at"]
+    list_select_related = ["organization"]
+
+
+class MetricForm(forms.ModelForm):
+    class Meta:
+        model = BillableMetric
+        exclude = ["deleted_at", "public_id"]
+
+    def clean(self) -> dict[str, Any]:
+        data: dict[str, Any] = super().clean() or {}
+        if {"aggregation", "group_by"} <= set(data):
+
+            def check() -> None:
+                data["value_property"] = check_metric(
+                    aggregation=data["aggregation"],
+                    value_property=data.get("value_property", ""),
+                    group_by=data["group_by"],
+                )
+
+            check_by_rules(self, check, {"valueProperty": "value_property", "groupBy": "group_by"})
+        return data
+
+
+@admin.register(BillableMetric)
+class MetricAdmin(CatalogAdmin):
+    """What is counted."""
+
+    form = MetricForm
+    list_display = ["name", "public_id", "product", "aggregation", "event_type", "value_property", "unit"]
+    list_filter = ["organization", "aggregation", "event_type"]
+    search_fields = ["name", "public_id", "event_type"]
+    list_select_related = ["product"]
+
+
+@admin.register(Fee)
+class FeeAdmin(CatalogAdmin):
+    """Fixed charges."""
+
+    list_display = ["name", "public_id", "product", "description", "created_at"]
+    list_select_related = ["product"]
+
+
+@admin.register(Feature)
+class FeatureAdmin(CatalogAdmin):
+    """Named capabilities."""
+
+    list_display = ["name", "key", "type", "product", "public_id"]
+    list_filter = ["organization", "type"]
+    search_fields = ["name", "key", "public_id"]
+    list_select_related = ["product"]

@@ -1,0 +1,238 @@
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from import_export import resources
+from import_export.fields import Field
+from unfold.decorators import display
+from unfold.forms import BaseDialogForm
+
+from apps.invoicing.admin.paper import paper_context
+from apps.invoicing.admin.subscriptions import ReasonForm
+from apps.invoicing.models import Invoice, InvoiceLine, InvoiceStatus, NumberSeries, PaymentSession
+from apps.invoicing.selectors.invoices import live_lines, totals
+from apps.invoicing.services.closing import close_period_now
+from apps.invoicing.services.issuing import approve_invoice, retry_failed
+from apps.invoicing.services.settlement import settle_out_of_band
+from apps.kernel.adminsite.actions import Call, service_action
+from apps.kernel.adminsite.base import ReadOnlyModelAdmin
+from apps.kernel.adminsite.display import link, moment, money
+from apps.kernel.money import format_money
+from apps.subscriptions.selectors.clocks import current_time
+
+COLOURS = {
+    "Open": "info",
+    "Closing": "info",
+    "Calculating": "info",
+    "Draft": "warning",
+    "Issued": "warning",
+    "Paid": "success",
+    "Payment failed": "danger",
+    "Failed": "danger",
+    "Written off": "danger",
+}
+
+
+class InvoiceResource(resources.ModelResource):
+    """Columns of the export: amounts as numbers, their currency beside them."""
+
+    customer = Field("customer__consumer__name", "customer")
+    subscription = Field("subscription__public_id", "subscription")
+
+    class Meta:
+        model = Invoice
+        fields = (
+            "number", "public_id", "customer", "subscription", "status", "currency", "subtotal", "total_tax",
+            "grand_total", "paid_amount", "period_start", "period_end", "issued_at", "due_at", "paid_at",
+        )  # fmt: skip
+
+
+def _issue(call: Call) -> str:
+    issued = approve_invoice(invoice_id=call.row.pk, as_of=current_time(call.row.subscription))
+    return f"Issued as {issued.number}."
+
+
+def _settle(call: Call) -> str:
+    paid = settle_out_of_band(
+        invoice_id=call.row.pk, as_of=current_time(call.row.subscription), reason=call.data["reason"]
+    )
+    return f"{format_money(paid.paid_amount, paid.currency)} recorded as received."
+
+
+def _close(call: Call) -> str:
+    closed = close_period_now(invoice_id=call.row.pk, as_of=current_time(call.row.subscription))
+    return f"Calculated: {closed.number or 'a draft to approve'}."
+
+
+def _retry(call: Call) -> str:
+    retry_failed(invoice_id=call.row.pk, as_of=current_time(call.row.subscription))
+    return "It is calculated again at the next run."
+
+
+@admin.register(Invoice)
+class InvoiceAdmin(ReadOnlyModelAdmin):
+    """Invoices: a paper view, not a form; what changes them are the buttons."""
+
+    resource_classes = [InvoiceResource]
+    change_form_template = "invoicing/admin_invoice.html"
+    list_display = [
+        "shown",
+        "customer_page",
+        "state",
+        "issued",
+        "due",
+        "total_shown",
+        "paid_shown",
+        "subscription_page",
+    ]
+    list_filter = ["organization", "status", "currency", "issued_at"]
+    search_fields = ["number", "public_id", "customer__consumer__name", "customer__consumer__email"]
+    list_select_related = [
+        "customer__consumer", "subscription__plan", "subscription__test_clock", "organization",
+        "customer__organization",
+    ]  # fmt: skip
+    date_hierarchy = "issued_at"
+    ordering = ["-id"]
+    actions_detail = ["issue", "settle_out_of_band", "close_period_now", "calculate_again"]
+
+    issue = service_action(
+        title="Issue",
+        permissions=["bill"],
+        description="The draft gets its number and never changes again.",
+        run=_issue,
+        form=BaseDialogForm,
+        icon="verified",
+    )
+    settle_out_of_band = service_action(
+        title="Settle out of band",
+        permissions=["bill"],
+        description="The whole open amount is recorded as received outside of the system; its payment link ends.",
+        run=_settle,
+        form=ReasonForm,
+        icon="payments",
+        submit="Record payment",
+    )
+    close_period_now = service_action(
+        title="Close period now",
+        permissions=["bill"],
+        description="A period that is over is calculated without waiting for late usage, which then comes on the "
+        "next invoice.",
+        run=_close,
+        icon="event_available",
+    )
+    calculate_again = service_action(
+        title="Calculate again",
+        permissions=["bill"],
+        description="After the cause of the failure is repaired.",
+        run=_retry,
+        icon="refresh",
+    )
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        changelist = super().get_changelist_instance(request)
+        rows = list(changelist.result_list)
+        lines = live_lines(rows)
+        for row in rows:
+            row.shown_totals = totals(row, lines.get(row.pk))[0]
+        changelist.result_list = rows
+        return changelist
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        invoice = self.get_object(request, object_id)
+        paper = paper_context(invoice) if invoice is not None else {}
+        page: HttpResponse = super().change_view(request, object_id, form_url, {**(extra_context or {}), **paper})
+        return page
+
+    @display(description="Number", ordering="number", header=True)
+    def shown(self, invoice: Invoice) -> list[str]:
+        return [invoice.number or "not issued", f"to {moment(invoice.period_end)}"]
+
+    @display(description="Customer", ordering="customer__consumer__name")
+    def customer_page(self, invoice: Invoice) -> str:
+        return link(invoice.customer)
+
+    @display(description="Status", ordering="status", label=COLOURS)
+    def state(self, invoice: Invoice) -> str:
+        return InvoiceStatus(invoice.status).label
+
+    @display(description="Issued", ordering="issued_at")
+    def issued(self, invoice: Invoice) -> str:
+        return moment(invoice.issued_at)
+
+    @display(description="Due", ordering="due_at")
+    def due(self, invoice: Invoice) -> str:
+        return moment(invoice.due_at)
+
+    @display(description="Total", ordering="grand_total")
+    def total_shown(self, invoice: Any) -> str:
+        return money(invoice.shown_totals.grand_total, invoice.currency)
+
+    @display(description="Paid", ordering="paid_amount")
+    def paid_shown(self, invoice: Invoice) -> str:
+        return money(invoice.paid_amount, invoice.currency)
+
+    @display(description="Subscription")
+    def subscription_page(self, invoice: Invoice) -> str:
+        return link(invoice.subscription)
+
+
+@admin.register(InvoiceLine)
+class InvoiceLineAdmin(ReadOnlyModelAdmin):
+    """Stored lines of calculated invoices."""
+
+    list_display = ["display_name", "invoice_page", "kind", "quantity", "unit_price", "amount_shown", "is_late"]
+    list_filter = ["organization", "kind", "is_late", "currency"]
+    search_fields = ["display_name", "public_id", "invoice__number"]
+    list_select_related = ["invoice"]
+    date_hierarchy = "period_end"
+    ordering = ["-id"]
+
+    @display(description="Invoice")
+    def invoice_page(self, line: InvoiceLine) -> str:
+        return link(line.invoice)
+
+    @display(description="Amount", ordering="subtotal")
+    def amount_shown(self, line: InvoiceLine) -> str:
+        return money(line.subtotal, line.currency)
+
+
+@admin.register(PaymentSession)
+class PaymentSessionAdmin(ReadOnlyModelAdmin):
+    """Hosted pages where invoices can be paid."""
+
+    list_display = ["public_id", "invoice_page", "state", "amount_shown", "expires_at", "completed_at"]
+    list_filter = ["organization", "status", "entity_type"]
+    search_fields = ["public_id", "invoice__number"]
+    list_select_related = ["invoice"]
+    date_hierarchy = "created_at"
+    ordering = ["-id"]
+
+    @display(description="Invoice")
+    def invoice_page(self, session: PaymentSession) -> str:
+        return link(session.invoice)
+
+    @display(
+        description="Status",
+        label={"Pending": "warning", "Completed": "success", "Expired": "danger", "Cancelled": "info"},
+    )
+    def state(self, session: PaymentSession) -> str:
+        return str(session.get_status_display())
+
+    @display(description="Amount", ordering="amount")
+    def amount_shown(self, session: PaymentSession) -> str:
+        return money(session.amount, session.currency)
+
+
+@admin.register(NumberSeries)
+class NumberSeriesAdmin(ReadOnlyModelAdmin):
+    """The counters behind document numbers."""
+
+    list_display = ["organization", "kind", "prefix", "year", "last_number"]
+    list_filter = ["organization", "kind", "year"]
+    list_select_related = ["organization"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return super().get_queryset(request).order_by("-year", "prefix")

@@ -1,0 +1,45 @@
+"""How figures, moments and neighbours look in lists."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from django.db.models import Model
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from apps.kernel.money import format_decimal, format_money
+
+
+def money(amount: Decimal, currency: str) -> SafeString:
+    """Show money right-aligned with equal-width digits."""
+    return format_html('<span class="mg-figure">{}</span>', format_money(amount, currency))
+
+
+def quantity(value: Decimal | None) -> SafeString | str:
+    """Show a quantity with its thousands parted and no needless zeros."""
+    if value is None:
+        return "—"
+    whole, _, fraction = format_decimal(value).partition(".")
+    shown = f"{int(whole):,}" + (f".{fraction}" if fraction else "")
+    return format_html('<span class="mg-figure">{}</span>', shown.replace("-", "\N{MINUS SIGN}"))
+
+
+def link(row: Model | None, text: str | None = None) -> SafeString | str:
+    """Link to the page of a neighbouring row."""
+    if row is None:
+        return "—"
+    address = reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[row.pk])
+    return format_html('<a class="mg-link" href="{}">{}</a>', address, text or str(row))
+
+
+def listing(model: type[Model], text: str, **filters: Any) -> SafeString:
+    """Link to a filtered list."""
+    query = "&".join(f"{name}={value}" for name, value in filters.items())
+    address = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
+    return format_html('<a class="mg-link" href="{}?{}">{}</a>', address, query, text)
+
+
+def moment(value: datetime | None) -> str:
+    return value.strftime("%Y-%m-%d %H:%M") if value is not None else "—"

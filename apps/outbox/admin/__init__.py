@@ -1,0 +1,3 @@
+from apps.outbox.admin.events import OutboxEventAdmin
+
+__all__ = ["OutboxEventAdmin"]

@@ -1,0 +1,140 @@
+"""Every screen of the admin opens for those who may see it, and only acts for those who may act."""
+
+from collections.abc import Iterator
+from decimal import Decimal
+
+import pytest
+from django.contrib import admin
+from django.test import Client
+from django.urls import reverse
+
+from apps.invoicing.models import Invoice
+from apps.kernel.adminsite.base import BillingModelAdmin
+from apps.organizations.models import ApiKey, Membership, User
+from apps.subscriptions.models import Subscription, TestClock
+from tests.world import World, make_world
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def billed(world: World) -> Iterator[World]:
+    """A merchant with a customer whose first month is invoiced."""
+    product = world.product()
+    plan = world.plan(product, [world.fee_price(product), world.usage_price(world.metric(product))])
+    customer = world.customer()
+    clock = world.clock("2026-01-01T00:00:00Z")
+    subscription = world.subscribe(customer, plan, at="2026-01-01T00:00:00Z", clock=clock)
+    world.pay(subscription["payment"]["invoiceId"])
+    world.send(customer, "2026-01-03T10:15:00Z", tokens=1_000_000)
+    world.advance(clock, "2026-02-02T00:00:00Z")
+    return world
+
+
+def browser(user: User) -> Client:
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def member(world: World, role: str) -> User:
+    user = User.objects.create_user(f"{role}-{world.id}@merchant.test", "correct horse battery", is_staff=True)
+    Membership.objects.create(organization=world.merchant, user=user, role=role)
+    return user
+
+
+def screens() -> list[tuple[type, admin.ModelAdmin]]:
+    return [(model, screen) for model, screen in admin.site._registry.items() if isinstance(screen, BillingModelAdmin)]
+
+
+def test_every_list_and_page_opens(billed: World) -> None:
+    client = browser(billed.owner)
+    assert client.get("/admin/").status_code == 200
+    for model, _ in screens():
+        base = f"admin:{model._meta.app_label}_{model._meta.model_name}"
+        answer = client.get(reverse(f"{base}_changelist"))
+        assert answer.status_code == 200, base
+        row = model._default_manager.first()
+        if row is not None:
+            assert client.get(reverse(f"{base}_change", args=[row.pk])).status_code == 200, base
+            assert client.get(reverse(f"{base}_history", args=[row.pk])).status_code == 200, base
+
+
+def test_lists_never_show_another_merchants_rows(billed: World) -> None:
+    other = make_world()
+    client = browser(other.owner)
+    assert b"Merchant" in client.get("/admin/").content
+    for model, _ in screens():
+        base = f"admin:{model._meta.app_label}_{model._meta.model_name}"
+        client.get(reverse(f"{base}_changelist"))
+    for row in (Invoice.objects.first(), Subscription.objects.first(), TestClock.objects.first()):
+        assert row is not None
+        base = f"admin:{row._meta.app_label}_{row._meta.model_name}"
+        answer = client.get(reverse(f"{base}_change", args=[row.pk]))
+        assert answer.status_code == 302  # "does not exist, perhaps it was deleted"
+        assert row.public_id.encode() not in client.get(reverse(f"{base}_changelist")).content
+
+
+def test_nobody_edits_a_state_by_hand(billed: World) -> None:
+    invoice = Invoice.objects.get(sequence_number=1)
+    client = browser(billed.owner)
+    url = reverse("admin:invoicing_invoice_change", args=[invoice.pk])
+    assert client.post(url, {"status": "PAID"}).status_code == 403
+    invoice.refresh_from_db()
+    assert invoice.status == "ISSUED"
+
+
+def test_settling_runs_the_use_case_and_only_on_post(billed: World) -> None:
+    invoice = Invoice.objects.get(sequence_number=1)
+    url = f"/admin/invoicing/invoice/{invoice.pk}/settle-out-of-band"
+    viewer = browser(member(billed, "viewer"))
+    assert viewer.post(url, {"reason": "x", "_form_submitted": "1"}).status_code == 403
+    finance = browser(member(billed, "finance"))
+    assert b"recorded as received" in finance.get(url).content  # the dialog says what will happen
+    invoice.refresh_from_db()
+    assert invoice.status == "ISSUED"
+    assert finance.post(url, {"reason": "Bank transfer", "_form_submitted": "1"}).status_code == 302
+    invoice.refresh_from_db()
+    assert invoice.status == "PAID"
+    assert invoice.paid_amount == Decimal("51")
+    assert invoice.settlement_note == "Bank transfer"
+    # Again: a message, no second payment.
+    assert finance.post(url, {"reason": "again", "_form_submitted": "1"}).status_code == 302
+    invoice.refresh_from_db()
+    assert invoice.settlement_note == "Bank transfer"
+
+
+def test_export_is_for_those_who_may(billed: World) -> None:
+    url = reverse("admin:invoicing_invoice_export")
+    assert browser(member(billed, "viewer")).get(url).status_code == 403
+    assert browser(member(billed, "finance")).get(url).status_code == 200
+
+
+def test_a_key_is_shown_once_and_can_be_revoked(billed: World) -> None:
+    client = browser(member(billed, "engineer"))
+    add = reverse("admin:organizations_apikey_add")
+    form = {"organization": billed.merchant.pk, "name": "CI", "scopes": ["*"]}
+    answer = client.post(add, form, follow=True)
+    assert b"sk_test_" in answer.content
+    key = ApiKey.objects.get(name="CI")
+    page = client.get(reverse("admin:organizations_apikey_change", args=[key.pk]))
+    assert page.content.count(b"sk_test_") <= 2  # the prefix alone
+    assert client.post(f"/admin/organizations/apikey/{key.pk}/revoke-key", {"_form_submitted": "1"}).status_code == 302
+    key.refresh_from_db()
+    assert key.revoked_at is not None
+
+
+def test_every_action_names_a_permission() -> None:
+    for _, screen in screens():
+        for name in (*screen.actions_detail, *screen.actions_list, *screen.actions_row):
+            method = getattr(screen, str(name))
+            assert method.allowed_permissions, (screen, name)
+            assert method.dialog is not None, (screen, name)
+
+
+def test_invoice_list_asks_few_questions(billed: World, django_assert_max_num_queries: object) -> None:
+    client = browser(billed.owner)
+    url = reverse("admin:invoicing_invoice_changelist")
+    client.get(url)
+    with django_assert_max_num_queries(20):  # type: ignore[operator]
+        assert client.get(url).status_code == 200
