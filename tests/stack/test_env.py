@@ -1,0 +1,45 @@
+import pytest
+
+from config.env import Environment, SettingError, boolean, database, integer
+
+
+def test_defaults_suit_a_machine_of_ones_own() -> None:
+    settings = Environment.read({})
+    assert settings.base_url == "http://127.0.0.1:8000"
+    assert not settings.debug
+
+
+def test_a_reachable_server_must_set_its_own_secret() -> None:
+    with pytest.raises(SettingError, match="SECRET_KEY"):
+        Environment.read({"BASE_URL": "https://billing.example.com"})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("DEBUG", "maybe"), ("BASE_URL", "example.com"), ("DATABASE_URL", "mysql://x/y"), ("LOG_LEVEL", "loud")],
+)
+def test_bad_values_stop_the_start_and_name_the_variable(name: str, value: str) -> None:
+    with pytest.raises(SettingError, match=name):
+        Environment.read({name: value})
+
+
+def test_database_url_takes_a_socket_folder() -> None:
+    parsed = database("postgresql://me:p%40ss@/billing?host=/run/pg&sslmode=disable")
+    assert parsed["HOST"] == "/run/pg"
+    assert parsed["PASSWORD"] == "p@ss"
+    assert parsed["OPTIONS"]["sslmode"] == "disable"
+    with pytest.raises(SettingError, match="names no database"):
+        database("postgresql://localhost")
+
+
+def test_broker_url_of_a_unix_socket() -> None:
+    assert Environment.read({"REDIS_URL": "unix:///run/v.sock?db=3"}).broker_url == (
+        "redis+socket:///run/v.sock?virtual_host=3"
+    )
+
+
+def test_numbers_and_flags() -> None:
+    assert integer({"PORT": "80"}, "PORT", default=1, low=1, high=99) == 80
+    with pytest.raises(SettingError, match="PORT"):
+        integer({"PORT": "eighty"}, "PORT", default=1, low=1, high=99)
+    assert boolean({"X": "on"}, "X", default=False)
