@@ -20,7 +20,8 @@ class OwnersOnly:
     """Screens of the whole installation: looked at by every member of staff, changed by owners."""
 
     def has_module_permission(self, request: HttpRequest) -> bool:
-        return bool(_person(request).has_right("develop") or _person(request).has_right("administer"))
+        person = _person(request)
+        return bool(person.is_authenticated and (person.has_right("develop") or person.has_right("administer")))
 
     def has_view_permission(self, request: HttpRequest, obj: object = None) -> bool:
         return self.has_module_permission(request)

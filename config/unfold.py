@@ -10,7 +10,8 @@ def _entry(title: str, icon: str, model: str, right: str = "view") -> dict[str, 
         "title": title,
         "icon": icon,
         "link": reverse_lazy(f"admin:{model}_changelist"),
-        "permission": lambda request, right=right: request.user.has_right(right),
+        # The sign-in page draws the menu too, for nobody.
+        "permission": lambda request, right=right: request.user.is_authenticated and request.user.has_right(right),
     }
 
 

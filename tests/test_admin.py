@@ -44,7 +44,9 @@ def member(world: World, role: str) -> User:
 
 
 def screens() -> list[tuple[type, admin.ModelAdmin]]:
-    return [(model, screen) for model, screen in admin.site._registry.items() if isinstance(screen, BillingModelAdmin)]
+    return [
+        (model, screen) for model, screen in admin.site._registry.items() if isinstance(screen, BillingModelAdmin)
+    ]
 
 
 def test_every_list_and_page_opens(billed: World) -> None:
@@ -58,6 +60,12 @@ def test_every_list_and_page_opens(billed: World) -> None:
         if row is not None:
             assert client.get(reverse(f"{base}_change", args=[row.pk])).status_code == 200, base
             assert client.get(reverse(f"{base}_history", args=[row.pk])).status_code == 200, base
+
+
+def test_sign_in_page_opens_for_nobody_in_particular() -> None:
+    answer = Client().get("/admin/", follow=True)
+    assert answer.status_code == 200
+    assert b'name="username"' in answer.content
 
 
 def test_lists_never_show_another_merchants_rows(billed: World) -> None:
@@ -118,7 +126,9 @@ def test_a_key_is_shown_once_and_can_be_revoked(billed: World) -> None:
     key = ApiKey.objects.get(name="CI")
     page = client.get(reverse("admin:organizations_apikey_change", args=[key.pk]))
     assert page.content.count(b"sk_test_") <= 2  # the prefix alone
-    assert client.post(f"/admin/organizations/apikey/{key.pk}/revoke-key/", {"_form_submitted": "1"}).status_code == 302
+    assert (
+        client.post(f"/admin/organizations/apikey/{key.pk}/revoke-key/", {"_form_submitted": "1"}).status_code == 302
+    )
     key.refresh_from_db()
     assert key.revoked_at is not None
 

@@ -118,8 +118,8 @@ def _start(supervisor: Supervisor, var: Path, port: int | None, ended: threading
     base_url = f"http://127.0.0.1:{port}"
     os.environ.update({"VAR": str(var), "BASE_URL": base_url, "PORT": str(port)})
     os.environ.update(start_backends(supervisor, var))
-    _manage("migrate", "--noinput", "--verbosity", "0")
-    seeded: dict[str, Any] = json.loads(_manage("demo", "--json").strip().splitlines()[-1])
+    # One process for both: on a small machine starting Python costs as much as the work.
+    seeded: dict[str, Any] = json.loads(_manage("demo", "--migrate", "--json").strip().splitlines()[-1])
     for program in _programs(var, port):
         supervisor.add(lambda program=program: program)  # type: ignore[misc]
     facts = {"base_url": base_url, "admin_url": f"{base_url}/admin/", **seeded}

@@ -4,6 +4,7 @@ from secrets import token_urlsafe
 from typing import Any
 
 from django.conf import settings
+from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import transaction
 
@@ -30,8 +31,11 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="print one JSON object")
+        parser.add_argument("--migrate", action="store_true", help="migrate first, in the same process")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if options["migrate"]:
+            call_command("migrate", interactive=False, verbosity=0)
         secrets = _secrets(settings.VAR_DIR)
         merchant = Organization.objects.filter(name=NAME, is_merchant=True).first()
         if merchant is None:
