@@ -40,6 +40,8 @@ class PriceModel(Protocol):
     """How a quantity becomes an amount: parsed once from the wire's properties, then a pure function."""
 
     CODE: ClassVar[str]
+    # Whether the amount so far may be billed before the period's quantity is final.
+    IS_PROGRESSIVE: ClassVar[bool]
 
     @classmethod
     def parse(cls, properties: Mapping[str, Any]) -> Self:

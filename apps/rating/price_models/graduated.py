@@ -13,6 +13,7 @@ class GraduatedPrice:
     """Each unit costs what the tier it falls into says; a tier's flat fee is due once it is entered."""
 
     CODE: ClassVar[str] = "graduated"
+    IS_PROGRESSIVE: ClassVar[bool] = True
     tiers: tuple[Tier, ...]
 
     @classmethod
@@ -22,10 +23,12 @@ class GraduatedPrice:
     def components(self, quantity: Decimal) -> list[Component]:
         parts: list[Component] = []
         floor = Decimal(0)
+        units = max(quantity, Decimal(0))
         for number, tier in enumerate(self.tiers, start=1):
-            if quantity <= floor:
+            # The first tier counts as entered even without usage, so its flat fee is a base fee.
+            if number > 1 and units <= floor:
                 break
-            top = quantity if tier.up_to is None else min(quantity, tier.up_to)
+            top = units if tier.up_to is None else min(units, tier.up_to)
             parts.append(component(f"tier {number}", EXACT.subtract(top, floor), tier.unit_price, tier.flat))
             floor = top if tier.up_to is None else tier.up_to
         return parts

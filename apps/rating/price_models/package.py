@@ -12,6 +12,7 @@ class PackagePrice:
     """Units are sold in packages; a started package counts whole, after some free units."""
 
     CODE: ClassVar[str] = "package"
+    IS_PROGRESSIVE: ClassVar[bool] = True
     package_price: Decimal
     package_size: Decimal
     free_units: Decimal = Decimal(0)

@@ -12,6 +12,7 @@ class StandardPrice:
     """Every unit costs the same; a negative price is a rebate."""
 
     CODE: ClassVar[str] = "standard"
+    IS_PROGRESSIVE: ClassVar[bool] = True
     unit_price: Decimal
 
     @classmethod

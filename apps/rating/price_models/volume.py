@@ -12,6 +12,7 @@ class VolumePrice:
     """The whole quantity costs what its one tier says: the first whose end it does not pass."""
 
     CODE: ClassVar[str] = "volume"
+    IS_PROGRESSIVE: ClassVar[bool] = False
     tiers: tuple[Tier, ...]
 
     @classmethod

@@ -1,0 +1,20 @@
+"""One adapter per area: `run(case)` raises Skip, or gives what product code says in the shape of `expected`."""
+
+from collections.abc import Callable
+from typing import Any
+
+from tests.vectors.areas import boundaries, charges, dates, metering, pricing
+
+
+AREAS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "charge_standard": charges.standard,
+    "charge_graduated": charges.graduated,
+    "charge_volume": charges.volume,
+    "charge_package": charges.package,
+    "metric_rounding": charges.rounding,
+    "agg_basic": metering.basic,
+    "metering": metering.metering,
+    "pricing": pricing.pricing,
+    "date_rules": dates.date_rules,
+    "boundaries": boundaries.boundaries,
+}

@@ -1,0 +1,71 @@
+from decimal import Decimal
+from typing import Any
+
+from apps.kernel.money import format_decimal
+from apps.rating.pipeline import rate_part, round_quantity
+from apps.rating.price_models import PriceModel
+from apps.rating.price_models.graduated import GraduatedPrice
+from apps.rating.price_models.package import PackagePrice
+from apps.rating.price_models.standard import StandardPrice
+from apps.rating.price_models.volume import VolumePrice
+from apps.rating.tax import tax_lines
+from tests.vectors.areas.common import Skip, cents, inclusive_tiers, number
+
+
+def _answers(amount: Decimal, inputs: dict[str, Any]) -> dict[str, Any]:
+    rate = number(inputs.get("tax_rate_percent", 0))
+    taxed = tax_lines([number(cents(amount)) / 100], [rate], currency="USD", is_inclusive=False)[0]
+    return {
+        "amount": amount,
+        "amount_cents": cents(amount),
+        "tax_cents": cents(taxed.tax),
+        "total_cents": cents(taxed.net + taxed.tax),
+    }
+
+
+def _rated(price: PriceModel, inputs: dict[str, Any]) -> dict[str, Any]:
+    return _answers(rate_part(price, number(inputs["units"])), inputs)
+
+
+def standard(case: dict[str, Any]) -> dict[str, Any]:
+    inputs = case["inputs"]
+    if "filters" in inputs:
+        fees = [
+            cents(rate_part(StandardPrice(number(row["unit_price"])), number(row["units"])))
+            for row in inputs["filters"]
+        ]
+        return {"fee_cents": fees, "total_cents": sum(fees)}
+    if "unit_price" not in inputs or "units" not in inputs:
+        raise Skip("inputs of another shape")
+    return _rated(StandardPrice(number(inputs["unit_price"])), inputs)
+
+
+def graduated(case: dict[str, Any]) -> dict[str, Any]:
+    inputs = case["inputs"]
+    if "tiers" not in inputs or "units" not in inputs:
+        raise Skip("asks for one tier alone")
+    return _rated(GraduatedPrice(inclusive_tiers(inputs["tiers"])), inputs)
+
+
+def volume(case: dict[str, Any]) -> dict[str, Any]:
+    inputs = case["inputs"]
+    if "units" not in inputs:
+        raise Skip("prorated quantities are not built yet")
+    tiers = inclusive_tiers(inputs["tiers"])
+    if number(inputs["units"]) == 0 and tiers[0].flat:
+        raise Skip("flat fee at zero units")
+    return _rated(VolumePrice(tiers), inputs)
+
+
+def package(case: dict[str, Any]) -> dict[str, Any]:
+    inputs = case["inputs"]
+    price = PackagePrice(
+        number(inputs["package_price"]), number(inputs["package_size"]), number(inputs.get("free_units") or 0)
+    )
+    return _rated(price, inputs)
+
+
+def rounding(case: dict[str, Any]) -> dict[str, Any]:
+    inputs = case["inputs"]
+    rounded = round_quantity(number(inputs["units"]), function=inputs["function"], precision=inputs["precision"])
+    return {"units": number(format_decimal(rounded))}
