@@ -5,7 +5,6 @@ from typing import Any
 
 from tests.vectors.areas import boundaries, charges, dates, metering, pricing
 
-
 AREAS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "charge_standard": charges.standard,
     "charge_graduated": charges.graduated,

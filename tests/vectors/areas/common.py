@@ -6,7 +6,7 @@ from apps.kernel.money import round_to
 from apps.rating.price_models.tiers import Tier
 
 
-class Skip(Exception):
+class Skip(Exception):  # noqa: N818 - an answer, not an error
     """The case is not taken; the reason stands in the README."""
 
 
@@ -19,7 +19,7 @@ def cents(amount: Decimal) -> int:
 
 
 def inclusive_tiers(rows: Sequence[dict[str, Any]]) -> tuple[Tier, ...]:
-    """Translate tiers `from … to` (both ends counted, or adjacent) to ours: each ends at `up_to`, the last is open."""
+    """Translate tiers `from … to` (both ends counted, or adjacent) to ours: each ends at `up_to`."""
     return tuple(
         Tier(
             None if row["to"] is None or index == len(rows) - 1 else number(row["to"]),
