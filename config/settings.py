@@ -5,6 +5,7 @@ from pathlib import Path
 
 from config.env import Environment
 from config.schedule import SCHEDULE
+from config.unfold import UNFOLD as ADMIN_SKIN
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 ENV = Environment.read(os.environ)
@@ -173,6 +174,7 @@ LIFECYCLE_STEPS = "config.lifecycle.STEPS"
 # How long advancing a test clock may keep its caller waiting; published clients give up after 5 s.
 TEST_CLOCK_WAIT_SECONDS = 3.5
 
+UNFOLD = ADMIN_SKIN
 IMPORT_EXPORT_ESCAPE_FORMULAE_ON_EXPORT = True
 PGHISTORY_ADMIN_ALL_EVENTS = False
 

@@ -103,6 +103,7 @@ class InvoiceAdmin(ReadOnlyModelAdmin):
         run=_issue,
         form=BaseDialogForm,
         icon="verified",
+        fits=lambda invoice: invoice.status == InvoiceStatus.DRAFT,
     )
     settle_out_of_band = service_action(
         title="Settle out of band",
@@ -112,6 +113,7 @@ class InvoiceAdmin(ReadOnlyModelAdmin):
         form=ReasonForm,
         icon="payments",
         submit="Record payment",
+        fits=lambda invoice: invoice.status in {InvoiceStatus.ISSUED, InvoiceStatus.PAYMENT_FAILED},
     )
     close_period_now = service_action(
         title="Close period now",
@@ -120,6 +122,7 @@ class InvoiceAdmin(ReadOnlyModelAdmin):
         "next invoice.",
         run=_close,
         icon="event_available",
+        fits=lambda invoice: invoice.status in {InvoiceStatus.ACTIVE, InvoiceStatus.CLOSING},
     )
     calculate_again = service_action(
         title="Calculate again",
@@ -127,6 +130,7 @@ class InvoiceAdmin(ReadOnlyModelAdmin):
         description="After the cause of the failure is repaired.",
         run=_retry,
         icon="refresh",
+        fits=lambda invoice: invoice.status == InvoiceStatus.FAILED,
     )
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:

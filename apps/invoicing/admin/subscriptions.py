@@ -94,6 +94,7 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
         run=_activate,
         form=ReasonForm,
         icon="play_arrow",
+        fits=lambda row: row.status == SubscriptionStatus.PENDING_PAYMENT,
     )
     terminate = service_action(
         title="Terminate",
@@ -102,6 +103,7 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
         run=_terminate,
         form=ReasonForm,
         icon="stop_circle",
+        fits=lambda row: row.status != SubscriptionStatus.TERMINATED,
     )
     resume_work = service_action(
         title="Resume work",
@@ -109,6 +111,7 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
         description="After its cause is repaired: the work that was held back is done at the next run.",
         run=_repair,
         icon="restart_alt",
+        fits=lambda row: bool(row.parked_reason),
     )
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:

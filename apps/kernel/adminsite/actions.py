@@ -40,6 +40,7 @@ def service_action(
     form: type[BaseDialogForm] = BaseDialogForm,
     icon: str | None = None,
     submit: str | None = None,
+    fits: Callable[[Any], bool] | None = None,
 ) -> Any:
     """Make a button on a row's page that runs a use-case.
 
@@ -53,6 +54,7 @@ def service_action(
         form: what the dialog asks for.
         icon: its symbol.
         submit: what the dialog's button says; the title by default.
+        fits: whether the row's state lets the button do anything; where it does not, it is not drawn.
 
     Raises:
         ValueError: no permission is named; such a button would be open to everybody who can look.
@@ -78,7 +80,7 @@ def service_action(
 
     name = title.lower().replace(" ", "_").replace("-", "_")
     act.__name__ = act.__qualname__ = name
-    return action(
+    made = action(
         description=title,
         permissions=permissions,
         url_path=name.replace("_", "-"),
@@ -90,6 +92,8 @@ def service_action(
             "form_submit_text": submit or title,
         },
     )(act)
+    made.fits = fits
+    return made
 
 
 def _go(request: HttpRequest, address: str) -> HttpResponse:

@@ -79,6 +79,12 @@ class BillingModelAdmin(ExportMixin, ModelAdmin):
                 field.queryset = field.queryset.filter(organization_id__in=visible)
         return field
 
+    def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list[Any]:
+        """Offer only the buttons that the row's state lets do something."""
+        row = self.get_object(request, str(object_id))
+        offered: list[Any] = super().get_actions_detail(request, object_id)
+        return [a for a in offered if row is None or getattr(a.method, "fits", None) is None or a.method.fits(row)]
+
     # Rights. Django's model permissions are not used: what a person may do follows from the role.
 
     def has_module_permission(self, request: HttpRequest) -> bool:

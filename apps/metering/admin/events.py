@@ -96,6 +96,7 @@ class DeadLetterAdmin(ReadOnlyModelAdmin):
         description="The entry stays in the list and no longer counts as open.",
         run=_resolve,
         icon="done",
+        fits=lambda letter: letter.resolved_at is None,
     )
 
 

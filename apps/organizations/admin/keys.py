@@ -52,6 +52,7 @@ class ApiKeyAdmin(BillingModelAdmin):
         description="Calls with this key are refused from then on. This cannot be undone.",
         run=_revoke,
         icon="block",
+        fits=lambda key: key.revoked_at is None,
     )
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
