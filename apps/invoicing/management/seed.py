@@ -135,7 +135,7 @@ def seed_history(merchant: Organization, catalogue: Catalogue, shared: Path, *, 
             events = list(made_traffic(customer.public_id, RECORDED_DAY, hours=24, per_hour=150, seed=SEED + number))
             _accept(merchant, events, as_of)
     _advance(clock, add(RECORDED_DAY, MONTHLY) + timedelta(hours=2))
-    paid = Invoice.objects.filter(organization=merchant, status="ISSUED").order_by("pk").first()
+    paid = Invoice.objects.filter(subscription__test_clock=clock, status="ISSUED").order_by("pk").first()
     if paid is not None:
         settle_out_of_band(invoice_id=paid.pk, as_of=clock.current_time, reason="Bank transfer")
 
