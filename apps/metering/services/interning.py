@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from typing import Any
 
-from django.db import connection
+from django.db import connection, transaction
 
 CACHE_ENTRIES = 500_000
 
@@ -61,10 +61,15 @@ def _intern(wanted: set[Any], cache: dict[tuple[str, Any], int], sql: str, row: 
         cursor.execute(sql, [list(column) for column in columns])
         for position, key in cursor.fetchall():
             found[missing[position - 1]] = key
-    with _lock:
-        if len(cache) > CACHE_ENTRIES:
-            cache.clear()
-        cache.update({(database, name): key for name, key in found.items()})
+
+    def remember() -> None:
+        with _lock:
+            if len(cache) > CACHE_ENTRIES:
+                cache.clear()
+            cache.update({(database, name): key for name, key in found.items()})
+
+    # A number that a rollback takes back must never be remembered: rows would point to nothing.
+    transaction.on_commit(remember)
     return known | found
 
 
