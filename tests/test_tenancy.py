@@ -126,8 +126,8 @@ def test_lists_refuse_a_foreign_merchant_and_never_leak(owned: dict[str, str], p
     ("path", "body"),
     [
         ("/v0/products", {"name": "x", "description": ""}),
-        ("/v0/billableMetrics", {"name": "x", "description": "", "unit": "u", "aggregation": "COUNT", "eventType": "t",
-                                 "productId": "prod_x"}),
+        ("/v0/billableMetrics", {"name": "x", "description": "", "unit": "u", "aggregation": "COUNT",
+                                 "eventType": "t", "productId": "prod_x"}),
         ("/v0/fees", {"name": "x", "description": "", "productId": "prod_x"}),
         ("/v0/features", {"key": "x", "name": "x", "productId": "prod_x"}),
         ("/v0/plans", {"name": "x", "currency": "USD", "productId": "prod_x"}),
