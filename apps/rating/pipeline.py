@@ -20,11 +20,13 @@ class Part:
     Attributes:
         before: quantity that earlier parts of the same period covered.
         billed: what they were billed.
+        is_first: the part that begins the period; a flat fee that needs no usage is billed there.
         is_last: the part that ends the period; what cannot be known earlier is billed there.
     """
 
     before: Decimal = Decimal(0)
     billed: Decimal = Decimal(0)
+    is_first: bool = True
     is_last: bool = True
 
 
@@ -73,8 +75,7 @@ def rate_part(
     part, limits = part or Part(), limits or Limits()
     so_far = EXACT.add(part.before, quantity)
     if price.IS_PROGRESSIVE:
-        # Before the first unit nothing was billed, not even the flat fee of the first tier.
-        earlier = amount_of(price.components(part.before)) if part.before else Decimal(0)
+        earlier = Decimal(0) if part.is_first else amount_of(price.components(part.before))
         amount = EXACT.subtract(amount_of(price.components(so_far)), earlier)
     elif part.is_last:
         amount = amount_of(price.components(so_far))
