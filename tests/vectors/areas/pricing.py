@@ -30,12 +30,10 @@ def pricing(case: dict[str, Any]) -> dict[str, Any]:
         return {"total": _flat(price, position)}
     model = _model(price)
     quantity, before = number(inputs.get("quantity", 0)), number(inputs.get("pre_line_quantity", 0))
-    is_later_part = position in {"mid", "last"} and not before
-    if price["type"] == "graduated" and not quantity and is_later_part and "minimum_spend" not in inputs:
-        raise Skip("which part bills a flat fee without usage")
-    part = Part(
-        before=before, billed=number(inputs.get("previously_billed", 0)), is_last=position in {"single", "last"}
-    )
+    billed = number(inputs.get("previously_billed", 0))
+    # The source counts its parts by what they bill: one that nothing was billed before is the first.
+    is_first = position in {"single", "first"} or not (before or billed)
+    part = Part(before=before, billed=billed, is_first=is_first, is_last=position in {"single", "last"})
     limits = Limits(
         minimum=number(inputs["minimum_spend"]) if "minimum_spend" in inputs else None,
         maximum=number(inputs["maximum_spend"]) if "maximum_spend" in inputs else None,
