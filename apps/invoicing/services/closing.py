@@ -18,7 +18,7 @@ def close_period_now(*, invoice_id: int, as_of: datetime) -> Invoice:
     """
     invoice = Invoice.objects.select_related("subscription").get(pk=invoice_id)
     if invoice.status == InvoiceStatus.ACTIVE and invoice.period_end <= as_of:
-        cross_boundary(subscription_id=invoice.subscription_id)
+        cross_boundary(subscription_id=invoice.subscription_id, as_of=as_of)
         invoice.refresh_from_db()
     if invoice.status == InvoiceStatus.ACTIVE:
         raise ConflictError(

@@ -45,7 +45,12 @@ def next_boundary_due(clock_id: int | None, horizon: datetime) -> datetime | Non
 
 def run_boundaries(clock_id: int | None, as_of: datetime) -> int:
     """Close the periods that are over and open the next ones."""
-    return _each(clock_id, SubscriptionStatus.ACTIVE, as_of, lambda pk: cross_boundary(subscription_id=pk))
+    return _each(
+        clock_id,
+        SubscriptionStatus.ACTIVE,
+        as_of,
+        lambda pk: cross_boundary(subscription_id=pk, as_of=as_of),
+    )
 
 
 def next_calculation_due(clock_id: int | None, horizon: datetime) -> datetime | None:

@@ -14,16 +14,16 @@ from apps.subscriptions.services.subscriptions import claim_boundary
 
 
 @transaction.atomic
-def cross_boundary(*, subscription_id: int) -> bool:
+def cross_boundary(*, subscription_id: int, as_of: datetime) -> bool:
     """Close the period of a subscription that is over and open the next: one transaction, once.
 
     Returns:
-        False when another worker did it, or the subscription is no longer active.
+        False when nothing is due at `as_of`: another worker did it, or the subscription is no longer active.
     """
     subscription = (
         Subscription.objects.select_for_update(of=("self",), skip_locked=True)
         .select_related("organization", "customer", "plan")
-        .filter(pk=subscription_id, status=SubscriptionStatus.ACTIVE)
+        .filter(pk=subscription_id, status=SubscriptionStatus.ACTIVE, period_end__lte=as_of)
         .first()
     )
     if subscription is None:

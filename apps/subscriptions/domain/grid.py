@@ -40,7 +40,8 @@ class Grid:
 
     def slot_at(self, cadence: Cadence, instant: datetime) -> "Slot | None":
         """Give the period that holds an instant, None when the service does not cover it."""
-        return self.slot(cadence, index_at(self.anchor, cadence, instant, self.tz))
+        slot = self.slot(cadence, index_at(self.anchor, cadence, instant, self.tz))
+        return slot if slot is not None and slot.service.contains(instant) else None
 
     def slots(self, cadence: Cadence, *, touching: Period) -> "list[Slot]":
         """Give all periods that begin or end within an interval (both ends counted), in order."""
