@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pghistory
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 
 from apps.kernel.clock import wall_now
@@ -17,7 +18,7 @@ from apps.organizations.selectors.principals import find_principal
 from apps.organizations.services.idempotency import (
     StoredAnswer,
     claim_key,
-    release_key,
+    release_claim,
     request_hash,
     store_answer,
 )
@@ -89,7 +90,7 @@ class IdempotencyMiddleware:
                 errors=[FieldError("Idempotency-Key", "Use 1 to 255 characters.", "invalid")],
             )
         digest = request_hash(method="POST", path=request.get_full_path(), body=request.body)
-        stored = claim_key(
+        claimed = claim_key(
             organization_id=organization_id,
             key=key,
             method="POST",
@@ -97,31 +98,38 @@ class IdempotencyMiddleware:
             digest=digest,
             as_of=wall_now(),
         )
-        if stored is not None:
+        if isinstance(claimed, StoredAnswer):
             return HttpResponse(
-                stored.body,
-                status=stored.status,
-                content_type=stored.content_type,
+                claimed.body,
+                status=claimed.status,
+                content_type=claimed.content_type,
                 headers={"Idempotency-Replayed": "true"},
             )
         try:
-            response = self.get_response(request)
+            return self._answer(request, claimed)
         except BaseException:
-            release_key(organization_id=organization_id, key=key)
+            release_claim(claim=claimed)
             raise
+
+    def _answer(self, request: HttpRequest, claim: int) -> HttpResponse:
+        """Do the call and keep its answer in one transaction: a process that dies leaves both or neither."""
+        with transaction.atomic():
+            response = self.get_response(request)
+            if hasattr(response, "render") and not getattr(response, "is_rendered", True):
+                response.render()
+            if response.status_code < 400 and not response.streaming:
+                store_answer(claim=claim, answer=_stored(response))
+            else:
+                transaction.set_rollback(True)
         if response.status_code >= 500 or response.streaming:
-            release_key(organization_id=organization_id, key=key)
-            return response
-        if hasattr(response, "render") and not getattr(response, "is_rendered", True):
-            response.render()
-        store_answer(
-            organization_id=organization_id,
-            key=key,
-            answer=StoredAnswer(
-                response.status_code, response.content, response.get("Content-Type", "application/json")
-            ),
-        )
+            release_claim(claim=claim)
+        elif response.status_code >= 400:
+            store_answer(claim=claim, answer=_stored(response))
         return response
+
+
+def _stored(response: HttpResponse) -> StoredAnswer:
+    return StoredAnswer(response.status_code, response.content, response.get("Content-Type", "application/json"))
 
 
 class HistoryContextMiddleware:

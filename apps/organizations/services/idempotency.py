@@ -30,8 +30,11 @@ def request_hash(*, method: str, path: str, body: bytes) -> bytes:
 
 def claim_key(
     *, organization_id: int, key: str, method: str, path: str, digest: bytes, as_of: datetime
-) -> StoredAnswer | None:
-    """Claim a key for its first call (None), or give the stored answer of that first call.
+) -> int | StoredAnswer:
+    """Claim a key for its first call, or give the stored answer of that first call.
+
+    Returns:
+        The claim's number for `store_answer` and `release_claim`, or the answer.
 
     Raises:
         UnprocessableError: the key was used with another request.
@@ -43,7 +46,7 @@ def claim_key(
     ).delete()
     try:
         with transaction.atomic():
-            IdempotencyRecord.objects.create(
+            claim = IdempotencyRecord.objects.create(
                 organization_id=organization_id,
                 key=key,
                 method=method,
@@ -54,7 +57,7 @@ def claim_key(
     except IntegrityError:
         pass
     else:
-        return None
+        return int(claim.pk)
     record = IdempotencyRecord.objects.get(organization_id=organization_id, key=key)
     if bytes(record.request_hash) != digest:
         raise UnprocessableError(
@@ -69,16 +72,25 @@ def claim_key(
     return StoredAnswer(record.response_status, bytes(record.response_body), record.response_type)
 
 
-def store_answer(*, organization_id: int, key: str, answer: StoredAnswer) -> None:
-    """Keep the first call's answer."""
-    IdempotencyRecord.objects.filter(organization_id=organization_id, key=key, response_status=None).update(
+def store_answer(*, claim: int, answer: StoredAnswer) -> None:
+    """Keep the first call's answer, in the transaction that does its work.
+
+    Raises:
+        ConflictError: the call took so long that another one took its key over.
+    """
+    kept = IdempotencyRecord.objects.filter(pk=claim, response_status=None).update(
         response_status=answer.status, response_body=answer.body, response_type=answer.content_type
     )
+    if not kept:
+        raise ConflictError(
+            "The call took too long and another one has taken its Idempotency-Key over.",
+            code="IDEMPOTENCY_KEY_IN_USE",
+        )
 
 
-def release_key(*, organization_id: int, key: str) -> None:
+def release_claim(*, claim: int) -> None:
     """Give a claimed key back, so that the call can be made again (it did nothing)."""
-    IdempotencyRecord.objects.filter(organization_id=organization_id, key=key, response_status=None).delete()
+    IdempotencyRecord.objects.filter(pk=claim, response_status=None).delete()
 
 
 def delete_old_records(*, as_of: datetime, limit: int = 10_000) -> int:
