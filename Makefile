@@ -18,7 +18,8 @@ setup: $(VENV)/.ready  ## create the environment from the lock file
 $(VENV)/.ready: pyproject.toml uv.lock
 	@test -n "$(PYTHON)" || { echo "Metergate needs Python 3.11, 3.12 or 3.13 with venv; install one and try again."; exit 1; }
 	@test -x $(PY) || "$(PYTHON)" -m venv $(VENV)
-	@$(VENV)/bin/pip install --quiet --disable-pip-version-check "uv>=0.8"
+	@$(PY) -m pip --version >/dev/null 2>&1 || $(PY) -m ensurepip >/dev/null
+	@$(PY) -m pip install --quiet --disable-pip-version-check "uv>=0.8"
 	@VIRTUAL_ENV=$(CURDIR)/$(VENV) UV_PROJECT_ENVIRONMENT=$(VENV) $(VENV)/bin/uv sync --frozen --quiet --inexact --python $(PY)
 	@touch $@
 

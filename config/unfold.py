@@ -20,6 +20,9 @@ UNFOLD: dict[str, Any] = {
     "SITE_HEADER": "Metergate",
     "SITE_SUBHEADER": "Usage billing",
     "SITE_SYMBOL": "speed",
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": lambda request: "/static/metergate/icon.svg"},
+    ],
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
     "DASHBOARD_CALLBACK": "config.overview.dashboard",

@@ -1,5 +1,6 @@
 from django.contrib import admin
 from django.urls import include, path
+from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 import config.adminsite  # noqa: F401 - re-registers what third parties registered
@@ -11,6 +12,8 @@ from config.overview import home
 celery_app.set_default()
 
 urlpatterns = [
+    # Browsers ask for this one on pages that name no icon, such as the API's description.
+    path("favicon.ico", RedirectView.as_view(url="/static/metergate/icon.svg")),
     path("", home, name="home"),
     path("admin/", admin.site.urls),
     path("healthz", healthz),

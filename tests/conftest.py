@@ -8,6 +8,7 @@ from apps.metering.selectors.registry import forget_metrics
 from apps.metering.services.interning import forget_interned
 from apps.organizations.selectors.principals import forget_principals
 from tests import hypothesis_profiles  # noqa: F401 - registers the profiles
+from tests.live import stack  # noqa: F401 - a fixture
 from tests.world import Api, World, make_world
 
 hypothesis_settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
