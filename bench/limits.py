@@ -10,20 +10,24 @@ from typing import Any
 
 import psycopg
 
+from apps.metering.services.merge_sql import MERGE, SETTINGS
 from bench.stack import ROOT
+
+# As in the services, which load Django's models.
+BATCH, BUCKETS = 50_000, 4
 
 COLUMNS = (
     "bucket, organization_id, key_hash, content_hash, public_id, idempotency_key, event_type, source, subject_id,"
-    " external_id, occurred_at, accepted_at, data, effects"
+    " external_id, occurred_at, accepted_at, data, metrics, dimensions, quantities, hashes"
 )
 # The staged rows of a run, put together again from what the merge made of them.
-ROWS = """
-SELECT ('x' || right(k.key_hash::text, 1))::bit(4)::int, e.organization_id, k.key_hash, k.content_hash, e.public_id,
-       e.idempotency_key, e.event_type, e.source, e.subject_id, e.external_id, e.occurred_at, e.accepted_at, e.data,
-       e.effects
+ROWS = f"""
+SELECT mod(('x' || right(k.key_hash::text, 1))::bit(4)::int, {BUCKETS}), e.organization_id, k.key_hash,
+       k.content_hash, e.public_id, e.idempotency_key, e.event_type, e.source, e.subject_id, e.external_id,
+       e.occurred_at, e.accepted_at, e.data, e.metrics, e.dimensions, e.quantities, e.hashes
 FROM metering_event e
 JOIN metering_key k ON k.organization_id = e.organization_id AND k.public_id = e.public_id
-WHERE e.idempotency_key LIKE '%s%%' ORDER BY e.id
+WHERE starts_with(e.idempotency_key, 'PREFIX') ORDER BY e.id
 """
 DATABASE = "metergate_bare"
 
@@ -42,7 +46,7 @@ def measure_limits(database_url: str, database: psycopg.Connection[Any], key_pre
     The merge takes bucket after bucket over two connections, as many as the machine has cores.
     """
     address = _bare_database(database_url, database)
-    with database.cursor().copy(f"COPY ({ROWS % key_prefix}) TO STDOUT") as copy:
+    with database.cursor().copy(f"COPY ({ROWS.replace('PREFIX', key_prefix)}) TO STDOUT") as copy:
         text = b"".join(bytes(block) for block in copy)
     rows = text.count(b"\n")
     with psycopg.connect(address, autocommit=True) as bare:
@@ -56,17 +60,15 @@ def measure_limits(database_url: str, database: psycopg.Connection[Any], key_pre
 
 
 def _merge_all(address: str, rows: int) -> float:
-    from apps.metering.services.merge import BATCH
-    from apps.metering.services.merge_sql import MERGE
-
     taken: list[int] = []
 
     def work(half: int) -> None:
         with psycopg.connect(address, autocommit=True) as connection:
-            for bucket in range(half, 16, 2):
+            connection.execute(SETTINGS.replace("true", "false"))
+            for bucket in range(half, BUCKETS, 2):
                 while True:
                     found = connection.execute(
-                        MERGE, {"bucket": bucket, "limit": BATCH, "now": "2026-03-02T00:00:00Z"}
+                        MERGE.format(bucket=bucket), {"limit": BATCH, "now": "2026-03-02T00:00:00Z"}
                     ).fetchone()
                     assert found is not None
                     if not found[0]:

@@ -1,7 +1,18 @@
+import gc
 import os
 
 from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
-application = get_wsgi_application()
+_django = get_wsgi_application()
+
+from apps.metering.api.wsgi import with_ingest  # noqa: E402 - apps exist only from here on
+
+application = with_ingest(_django)
+
+# A batch of events makes thousands of short-lived objects without cycles; looking for cycles among them at every
+# seven hundred, and through all that was loaded, costs a third of the time.
+gc.collect()
+gc.freeze()
+gc.set_threshold(100_000, 20, 50)

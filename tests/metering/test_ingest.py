@@ -9,7 +9,6 @@ import pytest
 
 from apps.metering.models import DeadLetter, EventConflict, MeterEvent, UsageWindow
 from apps.metering.services.merge import drain, merge_bucket
-from apps.metering.services.staging import BUCKETS
 from tests.world import World
 
 pytestmark = pytest.mark.django_db
@@ -229,7 +228,3 @@ def test_consistent_reads_count_what_was_accepted_before(world: World, metric: s
     world.api.post("/v0/events", event("k"), expect=202)
     assert world.api.get(f"/v0/billableMetrics/{metric}/meter?{MONTH}")["totalValue"] == 0
     assert world.api.get(f"/v0/billableMetrics/{metric}/meter?{MONTH}&consistent=true")["totalValue"] == 10
-
-
-def test_there_are_as_many_buckets_as_the_staging_uses() -> None:
-    assert BUCKETS == 16

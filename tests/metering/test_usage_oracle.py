@@ -85,14 +85,12 @@ class UsageOracle(TestCase):
             assert not taken.rejected
             verdicts.extend(taken.accepted)
             drain()
-        return [
-            (
-                draft.subject,
-                str(draft.data.get("g", "")),
-                CountedEvent(draft.occurred_at, draft.data["v"], format(draft.data["v"], "f"), draft.public_id),
-            )
-            for _, draft in verdicts
-        ]
+        found = []
+        for _, draft in verdicts:
+            data = json.loads(draft.data, parse_float=Decimal, parse_int=Decimal)
+            event = CountedEvent(draft.occurred_at, data["v"], format(data["v"], "f"), draft.public_id)
+            found.append((draft.subject, str(data.get("g", "")), event))
+        return found
 
     @settings(max_examples=25)
     @given(rows=events, a=edges, b=edges)

@@ -19,5 +19,10 @@ class PrincipalAuthentication(BaseAuthentication):
 
 def bearer_of(headers: Any) -> str | None:
     """Give the secret of an `Authorization: Bearer …` header, None when there is none."""
-    kind, _, secret = headers.get("Authorization", "").partition(" ")
+    return secret_of(headers.get("Authorization", ""))
+
+
+def secret_of(authorization: str) -> str | None:
+    """Give the secret of an Authorization header's value, None when it is no Bearer."""
+    kind, _, secret = authorization.partition(" ")
     return secret.strip() or None if kind.lower() == "bearer" else None

@@ -1,10 +1,16 @@
-"""Taking meter events: outside REST framework, because this is the path that must be fast."""
+"""Taking meter events: outside REST framework and its middleware, because this is the path that must be fast.
+
+`answer_call` is all there is to it; `IngestView` calls it from Django's router, `apps.metering.api.wsgi` from the
+server itself. Keys, refusals and answers are those of the rest of the API.
+"""
 
 import zlib
-from decimal import Decimal
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+from django.db import InterfaceError, OperationalError, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils.decorators import method_decorator
 from django.views import View
@@ -17,21 +23,29 @@ from apps.kernel.errors import (
     ForbiddenError,
     InvalidError,
     UnauthenticatedError,
+    UnavailableError,
     UnprocessableError,
 )
-from apps.kernel.http.exceptions import json_error
+from apps.kernel.http.authentication import secret_of
+from apps.kernel.http.exceptions import error_body, error_headers
 from apps.kernel.http.principal import Principal
 from apps.kernel.time import format_instant
 from apps.metering.api.doorbell import ring
 from apps.metering.domain.drafts import EventDraft, Problem
-from apps.metering.services.staging import Rejection, accept_events
+from apps.metering.domain.wire import MalformedError, read_event, read_events
+from apps.metering.services.committing import stage_together
+from apps.metering.services.staging import Rejection, accept_events, check_events, stage
+from apps.organizations.selectors.principals import find_principal
+from apps.organizations.services.keys import note_use
 
 SCOPE = "events:create"
 BATCH_EVENTS = 1_000
 BODY_BYTES = 10 * 1024 * 1024
+EVENT_PATH = "/v0/events"
+BATCH_PATH = "/v0/events/batch"
+# What a caller should wait before it tries again when the database is away.
+RETRY_SECONDS = 2
 
-# Exact numbers: 0.1 stays 0.1.
-_decoder = msgspec.json.Decoder(float_hook=Decimal)
 _encoder = msgspec.json.Encoder()
 
 
@@ -41,9 +55,54 @@ class PayloadTooLargeError(DomainError):
     default_code = "PAYLOAD_TOO_LARGE"
 
 
+@dataclass(slots=True)
+class IngestCall:
+    """A request as this path needs it, whoever received it.
+
+    Attributes:
+        read: gives at most so many bytes of the body.
+    """
+
+    path: str
+    authorization: str
+    content_type: str
+    content_encoding: str
+    content_length: str
+    read: Callable[[int], bytes]
+
+
+@dataclass(slots=True)
+class IngestAnswer:
+    """What goes back."""
+
+    status: int
+    body: bytes
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+def answer_call(call: IngestCall) -> IngestAnswer:
+    """Take the events of a call; 202 means they are committed.
+
+    A connection that broke is replaced once: whatever the first try may have committed is found again by its keys.
+    """
+    try:
+        try:
+            return _take(call, body := _body(call), _principal(call))
+        except (OperationalError, InterfaceError):
+            connection.close()
+            return _take(call, body, _principal(call))
+    except DomainError as error:
+        return _refuse(error)
+    except (OperationalError, InterfaceError):
+        connection.close()
+        return _refuse(
+            UnavailableError("Events cannot be stored right now; send them again.", retry_after_seconds=RETRY_SECONDS)
+        )
+
+
 @method_decorator(csrf_exempt, name="dispatch")
 class IngestView(View):
-    """What both ways in share: who calls, and one place where a refusal becomes an answer."""
+    """Both ways in, behind Django's router: the test client, and servers that load Django's own application."""
 
     http_method_names = ["post", "options"]
 
@@ -56,107 +115,112 @@ class IngestView(View):
         return JsonResponse(body, status=405, headers={"Allow": "POST"})
 
     def post(self, request: HttpRequest) -> HttpResponse:
-        try:
-            principal: Principal | None = getattr(request, "principal", None)
-            if principal is None:
-                raise UnauthenticatedError("Send your API key as `Authorization: Bearer sk_…`.")
-            if not principal.allows(SCOPE):
-                raise ForbiddenError(
-                    f"This API key lacks the scope {SCOPE}.",
-                    reason="insufficient_scope",
-                    required_permissions=[SCOPE],
-                )
-            return self.take(request, principal)
-        except DomainError as error:
-            return json_error(error)
-
-    def take(self, request: HttpRequest, principal: Principal) -> HttpResponse:
-        raise AssertionError("each way in says how it takes events")
-
-
-class EventIngest(IngestView):
-    """`POST /v0/events`: one event; 202 means it is committed."""
-
-    def take(self, request: HttpRequest, principal: Principal) -> HttpResponse:
-        raw = _decode(_body(request))
-        now = wall_now()
-        verdicts = accept_events(
-            [raw],
-            organization_id=principal.organization_id,
-            organization_public_id=principal.organization_public_id,
-            as_of=now,
+        headers = request.headers
+        found = answer_call(
+            IngestCall(
+                path=request.path,
+                authorization=headers.get("Authorization", ""),
+                content_type=headers.get("Content-Type", ""),
+                content_encoding=headers.get("Content-Encoding", ""),
+                content_length=headers.get("Content-Length", ""),
+                read=lambda size: request.body[:size],
+            )
         )
-        if verdicts.rejected:
-            raise _refusal([rejection.problem for rejection in verdicts.rejected])
-        ring()
-        return _json(_echo(verdicts.accepted[0][1], principal), 202)
+        return HttpResponse(found.body, status=found.status, content_type="application/json", headers=found.headers)
 
 
-class EventBatchIngest(IngestView):
-    """`POST /v0/events/batch`: up to 1,000 events as a JSON array or as lines; a verdict for each."""
-
-    def take(self, request: HttpRequest, principal: Principal) -> HttpResponse:
-        events = _events(request)
-        verdicts = accept_events(
-            events,
-            organization_id=principal.organization_id,
-            organization_public_id=principal.organization_public_id,
-            as_of=wall_now(),
+def _principal(call: IngestCall) -> Principal:
+    secret = secret_of(call.authorization)
+    if secret is None:
+        raise UnauthenticatedError("Send your API key as `Authorization: Bearer sk_…`.")
+    now = wall_now()
+    principal = find_principal(secret=secret, as_of=now)
+    if principal is None:
+        raise UnauthenticatedError("This API key is unknown, revoked or expired; make a new one.")
+    note_use(key_id=principal.key_id, as_of=now)
+    if not principal.allows(SCOPE):
+        raise ForbiddenError(
+            f"This API key lacks the scope {SCOPE}.", reason="insufficient_scope", required_permissions=[SCOPE]
         )
-        if verdicts.accepted:
-            ring()
-        rejected = {rejection.index for rejection in verdicts.rejected}
-        body = {
-            "object": "eventBatch",
-            "accepted": len(verdicts.accepted),
-            "repeated": verdicts.repeated,
-            "rejected": [_rejection(rejection) for rejection in verdicts.rejected],
-            "events": [
-                {"index": index, "id": draft.public_id, "idempotencyKey": draft.idempotency_key}
-                for index, draft in verdicts.accepted
-            ],
-        }
-        if events and len(rejected) == len(events):
-            body["message"] = "None of the events could be taken."
-            body["code"] = "ALL_REJECTED"
-            return _json(body, 422)
-        return _json(body, 202)
+    return principal
 
 
-def _events(request: HttpRequest) -> list[Any]:
-    body = _body(request)
-    is_lines = "ndjson" in (request.content_type or "") or body.lstrip()[:1] != b"["
-    if is_lines:
-        events: Any = [_decode(line) for line in body.splitlines() if line.strip()]
+def _take(call: IngestCall, body: bytes, principal: Principal) -> IngestAnswer:
+    try:
+        return _take_batch(call, body, principal) if call.path == BATCH_PATH else _take_one(body, principal)
+    except MalformedError as error:
+        raise InvalidError(f"The body is not valid JSON: {error}") from None
+
+
+def _take_one(body: bytes, principal: Principal) -> IngestAnswer:
+    now = wall_now()
+    verdicts = check_events(
+        [read_event(body)],
+        organization_id=principal.organization_id,
+        organization_public_id=principal.organization_public_id,
+        as_of=now,
+    )
+    if verdicts.rejected:
+        raise _refusal([rejection.problem for rejection in verdicts.rejected])
+    draft = verdicts.accepted[0][1]
+    if draft.ignored_by:
+        stage([draft], organization_id=principal.organization_id, as_of=now)
     else:
-        events = _decode(body)
+        stage_together(draft, organization_id=principal.organization_id, as_of=now)
+    ring()
+    return IngestAnswer(202, _encoder.encode(_echo(draft, principal)))
+
+
+def _take_batch(call: IngestCall, body: bytes, principal: Principal) -> IngestAnswer:
+    is_lines = "ndjson" in call.content_type or body.lstrip()[:1] != b"["
+    events = read_events(body, is_lines=is_lines)
     if not isinstance(events, list) or not events:
         raise InvalidError("Send a JSON array, or one JSON object a line.")
     if len(events) > BATCH_EVENTS:
         raise PayloadTooLargeError(f"Send at most {BATCH_EVENTS} events at once; this call had {len(events)}.")
-    return events
+    verdicts = accept_events(
+        events,
+        organization_id=principal.organization_id,
+        organization_public_id=principal.organization_public_id,
+        as_of=wall_now(),
+    )
+    if verdicts.accepted:
+        ring()
+    rejected = {rejection.index for rejection in verdicts.rejected}
+    answer: dict[str, Any] = {
+        "object": "eventBatch",
+        "accepted": len(verdicts.accepted),
+        "repeated": verdicts.repeated,
+        "rejected": [_rejection(rejection) for rejection in verdicts.rejected],
+    }
+    if len(rejected) == len(events):
+        answer["message"] = "None of the events could be taken."
+        answer["code"] = "ALL_REJECTED"
+        return IngestAnswer(422, _encoder.encode(answer))
+    return IngestAnswer(202, _encoder.encode(answer))
 
 
-def _body(request: HttpRequest) -> bytes:
-    if int(request.headers.get("Content-Length") or 0) > BODY_BYTES:
+def _body(call: IngestCall) -> bytes:
+    length = call.content_length
+    if length and (not length.isascii() or not length.isdigit() or int(length) > BODY_BYTES):
         raise PayloadTooLargeError("The body is larger than 10 MiB; send fewer events at once.")
-    body = request.body
-    if request.headers.get("Content-Encoding", "").lower() == "gzip":
-        inflater = zlib.decompressobj(16 + zlib.MAX_WBITS)
-        try:
-            body = inflater.decompress(body, BODY_BYTES)
-        except zlib.error:
-            raise InvalidError("The body is not valid gzip.") from None
-        if inflater.unconsumed_tail or not inflater.eof:
-            raise PayloadTooLargeError("The unpacked body is incomplete or larger than 10 MiB.")
+    body = call.read(int(length) if length else BODY_BYTES + 1)
+    if len(body) > BODY_BYTES:
+        raise PayloadTooLargeError("The body is larger than 10 MiB; send fewer events at once.")
+    if call.content_encoding.lower() != "gzip":
+        return body
+    inflater = zlib.decompressobj(16 + zlib.MAX_WBITS)
+    try:
+        body = inflater.decompress(body, BODY_BYTES)
+    except zlib.error:
+        raise InvalidError("The body is not valid gzip.") from None
+    if inflater.unconsumed_tail or not inflater.eof:
+        raise PayloadTooLargeError("The unpacked body is incomplete or larger than 10 MiB.")
     return body
 
 
-def _decode(body: bytes) -> Any:
-    try:
-        return _decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidError(f"The body is not valid JSON: {error}") from None
+def _refuse(error: DomainError) -> IngestAnswer:
+    return IngestAnswer(error.status, _encoder.encode(error_body(error)), error_headers(error))
 
 
 def _refusal(problems: list[Problem]) -> DomainError:
@@ -198,7 +262,3 @@ def _rejection(rejection: Rejection) -> dict[str, Any]:
         "field": rejection.problem.field,
         "message": rejection.problem.message,
     }
-
-
-def _json(body: dict[str, Any], status: int) -> HttpResponse:
-    return HttpResponse(_encoder.encode(body), status=status, content_type="application/json")

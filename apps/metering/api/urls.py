@@ -1,11 +1,11 @@
 from django.urls import path
 
-from apps.metering.api.ingest import EventBatchIngest, EventIngest
+from apps.metering.api.ingest import BATCH_PATH, EVENT_PATH, IngestView
 from apps.metering.api.usage import MetricEvents, MetricUsage
 
 urlpatterns = [
-    path("v0/events", EventIngest.as_view()),
-    path("v0/events/batch", EventBatchIngest.as_view()),
+    path(EVENT_PATH[1:], IngestView.as_view()),
+    path(BATCH_PATH[1:], IngestView.as_view()),
     path("v0/billableMetrics/<str:public_id>/meter", MetricUsage.as_view()),
     path("v0/billableMetrics/<str:public_id>/events", MetricEvents.as_view()),
 ]

@@ -1,25 +1,40 @@
 """Reading values out of an event's data."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from apps.kernel.money import format_decimal
+
 LIMIT = Decimal("1e27")
+SMALL = 10**18
 PLACES = 9
 
 
-def value_at(data: Mapping[str, Any], path: str) -> Any:
-    """Give the value at a path such as `$.usage.tokens`; None where there is none."""
+def steps_of(path: str) -> tuple[str, ...]:
+    """Give the names to follow for a path such as `$.usage.tokens`."""
+    return tuple(path.removeprefix("$.").split(".")) if path else ()
+
+
+def value_at(data: dict[str, Any], steps: Sequence[str]) -> Any:
+    """Give the value that the steps lead to; None where there is none."""
     value: Any = data
-    for name in path.removeprefix("$.").split("."):
-        if not isinstance(value, Mapping) or name not in value:
+    for name in steps:
+        if not isinstance(value, dict):
             return None
-        value = value[name]
+        value = value.get(name)
     return value
 
 
-def to_quantity(raw: Any) -> Decimal | None:
-    """Read a number, or a string that is one, as an exact quantity; None when it is not usable as one."""
+def quantity_text(raw: Any) -> str | None:
+    """Read a number, or a string that is one, as an exact quantity in text; None when it is not usable as one."""
+    if type(raw) is int and -SMALL < raw < SMALL:
+        return str(raw)
+    value = _quantity(raw)
+    return None if value is None else format_decimal(value)
+
+
+def _quantity(raw: Any) -> Decimal | None:
     if isinstance(raw, bool) or not isinstance(raw, int | str | Decimal):
         return None
     if isinstance(raw, str) and not 0 < len(raw) <= 64:
@@ -38,10 +53,10 @@ def to_quantity(raw: Any) -> Decimal | None:
 
 def group_value(raw: Any) -> str:
     """Give a dimension's value as text; a missing one is the empty string."""
+    if isinstance(raw, str):
+        return raw if len(raw) <= 255 else raw[:255]
     if raw is None:
         return ""
     if isinstance(raw, bool):
         return "true" if raw else "false"
-    if isinstance(raw, str):
-        return raw[:255]
     return str(raw)[:255]

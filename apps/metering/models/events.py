@@ -1,3 +1,4 @@
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
 
@@ -46,15 +47,18 @@ class EventColumns(models.Model):
     occurred_at = models.DateTimeField()
     accepted_at = models.DateTimeField()
     data = models.JSONField()
-    # What it counts for: [{"m": metric, "d": dimension, "v": value, "h": hash of the raw value}].
-    effects = models.JSONField()
+    # What it counts for, position by position.
+    metrics = ArrayField(models.BigIntegerField())
+    dimensions = ArrayField(models.BigIntegerField(null=True))
+    quantities = ArrayField(models.DecimalField(max_digits=38, decimal_places=9))
+    hashes = ArrayField(models.UUIDField(null=True), null=True)
 
     class Meta:
         abstract = True
 
 
 class StagedEvent(EventColumns):
-    """An accepted event that is not merged yet. The table has no index: it is only ever appended and emptied."""
+    """An accepted event that is not merged yet. Its partitions have no index: they are only appended and emptied."""
 
     bucket = models.SmallIntegerField()
     key_hash = models.UUIDField()

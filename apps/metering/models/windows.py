@@ -25,7 +25,7 @@ class UsageWindow(models.Model):
     min = models.DecimalField(max_digits=38, decimal_places=9, null=True)
     max = models.DecimalField(max_digits=38, decimal_places=9, null=True)
     latest = models.DecimalField(max_digits=38, decimal_places=9, null=True)
-    latest_at = models.DateTimeField()
+    latest_at = models.DateTimeField(null=True)
     changed_at = models.DateTimeField()
 
     class Meta:

@@ -106,7 +106,7 @@ def _parts(question: MeterQuestion) -> tuple[str, list[Any]]:
         SELECT e.occurred_at AS at, e.subject_id, x.d AS dimension_id, x.v AS sum, 1 AS count, x.v AS min, x.v AS max,
                x.v AS latest, e.occurred_at AS latest_at, e.public_id AS latest_event
         FROM metering_event AS e
-        CROSS JOIN LATERAL jsonb_to_recordset(e.effects) AS x(m bigint, d bigint, v numeric(38, 9), h uuid)
+        CROSS JOIN LATERAL unnest(e.metrics, e.dimensions, e.quantities, e.hashes) AS x(m, d, v, h)
         WHERE e.organization_id = %s AND e.event_type = %s AND x.m = %s
           AND e.occurred_at >= %s AND e.occurred_at < %s
           AND NOT (e.occurred_at >= %s AND e.occurred_at < %s) {subjects}
@@ -128,7 +128,7 @@ def _unique_parts(question: MeterQuestion) -> tuple[str, list[Any]]:
         UNION ALL
         SELECT e.occurred_at, e.subject_id, x.d, x.h
         FROM metering_event AS e
-        CROSS JOIN LATERAL jsonb_to_recordset(e.effects) AS x(m bigint, d bigint, v numeric(38, 9), h uuid)
+        CROSS JOIN LATERAL unnest(e.metrics, e.dimensions, e.quantities, e.hashes) AS x(m, d, v, h)
         WHERE e.organization_id = %s AND e.event_type = %s AND x.m = %s
           AND e.occurred_at >= %s AND e.occurred_at < %s
           AND NOT (e.occurred_at >= %s AND e.occurred_at < %s) {subjects}

@@ -8,6 +8,7 @@ from time import monotonic
 from django.db import connection
 
 from apps.catalog.models import BillableMetric
+from apps.metering.domain.paths import steps_of
 
 CACHE_SECONDS = 5.0
 # A type nobody knows is asked for again sooner: a metric may just be being made.
@@ -22,11 +23,14 @@ class MetricShape:
     public_id: str
     aggregation: str
     value_path: str
-    group_paths: tuple[tuple[str, str], ...]
+    value_steps: tuple[str, ...]
+    group_names: tuple[str, ...]
+    group_steps: tuple[tuple[str, ...], ...]
     event_from: datetime | None
 
 
 _cache: dict[tuple[str, int, str], tuple[float, tuple[MetricShape, ...]]] = {}
+_names: dict[tuple[tuple[str, str], ...], tuple[str, ...]] = {}
 _lock = threading.Lock()
 
 
@@ -42,7 +46,9 @@ def metrics_fed_by(*, organization_id: int, event_type: str) -> tuple[MetricShap
             public_id=metric.public_id,
             aggregation=metric.aggregation,
             value_path=metric.value_property,
-            group_paths=tuple(sorted(metric.group_by.items())),
+            value_steps=steps_of(metric.value_property),
+            group_names=_shared(metric.group_by),
+            group_steps=tuple(steps_of(metric.group_by[name]) for name in sorted(metric.group_by)),
             event_from=metric.event_from,
         )
         for metric in BillableMetric.objects.filter(
@@ -54,6 +60,12 @@ def metrics_fed_by(*, organization_id: int, event_type: str) -> tuple[MetricShap
             _cache.clear()
         _cache[key] = (monotonic() + (CACHE_SECONDS if shapes else MISS_SECONDS), shapes)
     return shapes
+
+
+def _shared(group_by: dict[str, str]) -> tuple[str, ...]:
+    """Give dimension names, the same object for metrics that read the same dimensions from the same places."""
+    names = tuple(sorted(group_by))
+    return _names.setdefault(tuple(sorted(group_by.items())), names)
 
 
 def forget_metrics() -> None:

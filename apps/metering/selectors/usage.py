@@ -172,7 +172,7 @@ RECORDS = (
 EDGES = """
 JOIN LATERAL (
     SELECT e.occurred_at, e.public_id, x.v, x.h FROM metering_event AS e
-    CROSS JOIN LATERAL jsonb_to_recordset(e.effects) AS x(m bigint, d bigint, v numeric(38, 9), h uuid)
+    CROSS JOIN LATERAL unnest(e.metrics, e.dimensions, e.quantities, e.hashes) AS x(m, d, v, h)
     WHERE e.organization_id = r.o AND e.subject_id = r.s AND x.m = r.m
       AND ((e.occurred_at >= r.a AND e.occurred_at < r.ha AND e.occurred_at < r.z)
         OR (e.occurred_at >= r.hz AND e.occurred_at >= r.a AND e.occurred_at < r.z))

@@ -3,7 +3,7 @@
 import json
 import threading
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from hashlib import blake2b
 from typing import Any
 
@@ -12,7 +12,8 @@ from django.db import connection, transaction
 CACHE_ENTRIES = 500_000
 
 SubjectName = tuple[int, bool, str]  # organization, is_external, value
-DimensionName = tuple[int, int, str]  # organization, metric, canonical JSON of the values
+# organization, metric, names of the dimensions, their values
+DimensionName = tuple[int, int, tuple[str, ...], tuple[str, ...]]
 
 _subjects: dict[tuple[str, SubjectName], int] = {}
 _dimensions: dict[tuple[str, DimensionName], int] = {}
@@ -29,10 +30,6 @@ def digest_of(*parts: str) -> uuid.UUID:
     return uuid.UUID(bytes=hashed.digest())
 
 
-def canonical(values: Mapping[str, Any]) -> str:
-    return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-
-
 def intern_subjects(names: Iterable[SubjectName]) -> dict[SubjectName, int]:
     """Give the number of each subject, making those that are new."""
     return _intern(set(names), _subjects, _INSERT_SUBJECTS, lambda name: (name[0], name[1], name[2]))
@@ -44,8 +41,14 @@ def intern_dimensions(names: Iterable[DimensionName]) -> dict[DimensionName, int
         set(names),
         _dimensions,
         _INSERT_DIMENSIONS,
-        lambda name: (name[0], name[1], digest_of(name[2]), name[2]),
+        _dimension_row,
     )
+
+
+def _dimension_row(name: DimensionName) -> tuple[int, int, uuid.UUID, str]:
+    organization_id, metric_id, names, values = name
+    text = json.dumps(dict(zip(names, values, strict=True)), separators=(",", ":"), ensure_ascii=False)
+    return organization_id, metric_id, digest_of(text), text
 
 
 def _intern(wanted: set[Any], cache: dict[tuple[str, Any], int], sql: str, row: Any) -> dict[Any, int]:

@@ -7,12 +7,12 @@ from datetime import datetime
 from django.db import DataError, IntegrityError, connection, transaction
 
 from apps.kernel.clock import wall_now
-from apps.metering.services.merge_sql import MERGE, SET_ASIDE
+from apps.metering.services.merge_sql import MERGE, SET_ASIDE, SETTINGS
 from apps.metering.services.staging import BUCKETS
 
 logger = logging.getLogger(__name__)
 
-BATCH = 20_000
+BATCH = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ def merge_bucket(*, bucket: int, limit: int = BATCH, wait: bool = False) -> Merg
     """Merge up to `limit` staged events of one bucket: dedup, events, windows, conflicts, all or nothing.
 
     Args:
-        bucket: 0 to 15; a key always meets itself in the same one.
+        bucket: a key always meets itself in the same one.
         limit: most rows taken.
         wait: wait for another worker's merge of the bucket instead of leaving it to it.
 
@@ -78,7 +78,8 @@ def _merge(bucket: int, limit: int, wait: bool) -> MergeResult:
     if not _claim(bucket, wait):
         return MergeResult()
     with connection.cursor() as cursor:
-        cursor.execute(MERGE, {"bucket": bucket, "limit": limit, "now": wall_now()})
+        cursor.execute(SETTINGS)
+        cursor.execute(MERGE.format(bucket=int(bucket)), {"limit": limit, "now": wall_now()})
         taken, inserted, conflicts = cursor.fetchone()
     return MergeResult(taken, inserted, conflicts)
 
@@ -89,7 +90,7 @@ def _set_aside(bucket: int) -> MergeResult:
     _claim(bucket, wait=True)
     now: datetime = wall_now()
     with connection.cursor() as cursor:
-        cursor.execute(SET_ASIDE, {"bucket": bucket, "now": now})
+        cursor.execute(SET_ASIDE.format(bucket=int(bucket)), {"now": now})
         return MergeResult(taken=cursor.rowcount)
 
 

@@ -1,8 +1,6 @@
 """What happens around every API call: who is it, was it made before, and whose change is it."""
 
-import threading
 from collections.abc import Callable
-from datetime import datetime, timedelta
 from typing import Any
 
 import pghistory
@@ -22,7 +20,7 @@ from apps.organizations.services.idempotency import (
     request_hash,
     store_answer,
 )
-from apps.organizations.services.keys import mark_keys_used
+from apps.organizations.services.keys import note_use
 
 Handler = Callable[[HttpRequest], HttpResponse]
 
@@ -30,7 +28,6 @@ API_ROOTS = ("/v0/", "/v1/", "/v2/")
 # Meter events carry their own keys and must not pay for two more queries; manual lines answer a repeat by their
 # own rule (200, not the first answer's 201).
 OWN_KEYS = ("/v0/events", "/v2/invoices/lineItems")
-MARK_USED_EVERY = timedelta(minutes=1)
 
 
 class ApiKeyMiddleware:
@@ -38,8 +35,6 @@ class ApiKeyMiddleware:
 
     def __init__(self, get_response: Handler) -> None:
         self.get_response = get_response
-        self.marked: dict[int, datetime] = {}
-        self.lock = threading.Lock()
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if not request.path.startswith(API_ROOTS):
@@ -53,18 +48,9 @@ class ApiKeyMiddleware:
                 return json_error(
                     UnauthenticatedError("This API key is unknown, revoked or expired; make a new one.")
                 )
-            self._mark(principal.key_id, now)
+            note_use(key_id=principal.key_id, as_of=now)
         request.principal = principal  # type: ignore[attr-defined]
         return self.get_response(request)
-
-    def _mark(self, key_id: int, now: datetime) -> None:
-        """Note the use of a key, at most once a minute and process."""
-        seen = self.marked.get(key_id)
-        if seen is not None and now - seen < MARK_USED_EVERY:
-            return
-        with self.lock:
-            self.marked[key_id] = now
-        mark_keys_used(key_ids=[key_id], as_of=now)
 
 
 class IdempotencyMiddleware:

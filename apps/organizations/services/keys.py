@@ -1,5 +1,5 @@
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.db import transaction
 
@@ -7,6 +7,10 @@ from apps.kernel.errors import FieldError, InvalidError
 from apps.organizations.domain.keys import hash_secret, new_secret
 from apps.organizations.domain.roles import Scope
 from apps.organizations.models import ApiKey, Organization, User
+
+NOTE_USE_EVERY = timedelta(minutes=1)
+
+_noted: dict[int, datetime] = {}
 
 
 @transaction.atomic
@@ -57,6 +61,10 @@ def revoke_api_key(*, key_id: int, as_of: datetime) -> ApiKey:
     return ApiKey.objects.get(pk=key_id)
 
 
-def mark_keys_used(*, key_ids: Sequence[int], as_of: datetime) -> int:
-    """Note when keys were last used; called rarely, not at every request."""
-    return ApiKey.objects.filter(pk__in=key_ids).update(last_used_at=as_of)
+def note_use(*, key_id: int, as_of: datetime) -> None:
+    """Note when a key was last used, at most once a minute and process: reading must not cost a write each time."""
+    seen = _noted.get(key_id)
+    if seen is not None and as_of - seen < NOTE_USE_EVERY:
+        return
+    _noted[key_id] = as_of
+    ApiKey.objects.filter(pk=key_id).update(last_used_at=as_of)
