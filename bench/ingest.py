@@ -73,6 +73,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         print(f"settings: {json.dumps(settings)}")
         _make_metrics(facts)
         _warm_up(facts)
+        _wait_until_merged(database)
         found: dict[str, list[Measured]] = {}
         for case in cases:
             for turn in range(arguments.rounds):
@@ -89,7 +90,8 @@ def _measure(
     requests, expected = _requests(case, tag, facts["base_url"], facts["api_key"], TEMPLATE, "/v0/events/batch")
     before = _counted(database)
     began = time.perf_counter()
-    result = send_all(facts["base_url"], requests, connections=connections)
+    # A single event waits for its commit, which it shares with those of other connections.
+    result = send_all(facts["base_url"], requests, connections=connections if case.batch else 4 * connections)
     _wait_until_merged(database)
     elapsed = time.perf_counter() - began
     if set(result.statuses) != {202}:

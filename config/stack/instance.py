@@ -19,6 +19,8 @@ from config.stack.supervisor import Supervisor
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 READY_SECONDS = 90.0
+# As many merges at once as there are cores, and no more than buckets.
+MERGERS = min(os.cpu_count() or 1, 4)
 STOP_SECONDS = 60.0
 FACTS = ("base_url", "admin_url", "admin_login", "admin_password", "merchant_id", "api_key")
 
@@ -145,7 +147,7 @@ def _programs(var: Path, port: int) -> list[Program]:
     worker = [*celery, "worker", "--loglevel", "WARNING", "--without-gossip", "--without-mingle"]
     web = [
         python, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port),
-        "--workers", "2", "--blocking-threads", "4", "--no-ws", "--workers-kill-timeout", "5",
+        "--workers", "2", "--blocking-threads", "16", "--no-ws", "--workers-kill-timeout", "5",
         "--respawn-failed-workers", "--log-level", "warning", "config.wsgi:application",
     ]  # fmt: skip
     return [
@@ -156,7 +158,12 @@ def _programs(var: Path, port: int) -> list[Program]:
             log / "worker.log",
             folder=ROOT,
         ),
-        Program("merger", [*worker, "-Q", "merge", "-c", "1", "-n", "merger@%h"], log / "merger.log", folder=ROOT),
+        Program(
+            "merger",
+            [*worker, "-Q", "merge", "-c", str(MERGERS), "-n", "merger@%h"],
+            log / "merger.log",
+            folder=ROOT,
+        ),
         Program("beat", [*celery, "beat", "--loglevel", "WARNING", "--pidfile="], log / "beat.log", folder=ROOT),
     ]
 

@@ -1,5 +1,6 @@
 """Usage answers against a slow, obvious oracle over the raw events."""
 
+import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal

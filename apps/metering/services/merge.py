@@ -65,12 +65,22 @@ def drain(*, buckets: range = range(BUCKETS)) -> int:
 
 def buckets_with_work() -> list[int]:
     """Give the buckets that have staged events."""
+    return [bucket for bucket in range(BUCKETS) if bucket_has_work(bucket)]
+
+
+def bucket_has_work(bucket: int) -> bool:
+    """Tell whether a bucket has staged events."""
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT b.bucket FROM metering_bucket b"
-            " WHERE EXISTS (SELECT FROM metering_stagedevent s WHERE s.bucket = b.bucket) ORDER BY 1"
-        )
-        return [row[0] for row in cursor.fetchall()]
+        cursor.execute(f"SELECT EXISTS (SELECT FROM metering_staged_{int(bucket)})")
+        return bool(cursor.fetchone()[0])
+
+
+def vacuum_bucket(bucket: int) -> None:
+    """Free the pages of merged rows, so that the next rows take them; never inside a transaction."""
+    if connection.in_atomic_block:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(f"VACUUM (TRUNCATE false) metering_staged_{int(bucket)}")
 
 
 @transaction.atomic
