@@ -148,6 +148,16 @@ SPECTACULAR_SETTINGS = {
     },
     "SECURITY": [{"bearer": []}],
     "ENUM_ADD_EXPLICIT_BLANK_NULL_CHOICE": False,
+    "ENUM_NAME_OVERRIDES": {
+        "FeatureTypeEnum": [("boolean", "boolean"), ("static", "static"), ("metered", "metered")],
+        "PersonTypeEnum": [("COMPANY", "COMPANY"), ("INDIVIDUAL", "INDIVIDUAL")],
+        "ProrationEnum": [("second", "second"), ("day", "day"), ("none", "none")],
+        "TransitionProrationEnum": [("none", "none")],
+    },
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "apps.metering.api.schema.describe_ingest",
+    ],
 }
 
 REDIS_URL = ENV.redis_url

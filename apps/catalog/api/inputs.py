@@ -1,6 +1,7 @@
 from decimal import Decimal
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from apps.catalog.models import Aggregation, FeatureType
@@ -122,6 +123,18 @@ class UpdatePriceSerializer(serializers.Serializer[Any]):
     quantity = serializers.IntegerField(min_value=1, max_value=1_000_000, required=False)
 
 
+@extend_schema_field(
+    {
+        "oneOf": [
+            {"type": "string"},
+            {
+                "type": "object",
+                "required": ["priceId"],
+                "properties": {"priceId": {"type": "string"}, "key": {"type": "string"}},
+            },
+        ]
+    }
+)
 class PlanLineField(serializers.Field[Any, Any, Any, Any]):
     """A price id, or an object of a price id and the key it keeps in the plan."""
 

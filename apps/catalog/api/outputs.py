@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from apps.catalog.models import Plan, PlanVersion, PlanVersionPrice, Price
@@ -18,6 +20,7 @@ class EntitySerializer(serializers.Serializer[Any]):
     merchantId = serializers.CharField(source="organization.public_id")
 
 
+@extend_schema_field(OpenApiTypes.ANY)
 class ConstantField(serializers.ReadOnlyField):
     """A field that always has one value, such as the object's kind."""
 

@@ -1,5 +1,6 @@
 from typing import Any
 
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.response import Response
@@ -23,6 +24,7 @@ from apps.catalog.services.prices import create_price, delete_price, update_pric
 from apps.customers.models import Customer
 from apps.kernel.clock import wall_now
 from apps.kernel.http.pagination import list_page
+from apps.kernel.http.shapes import page_of
 from apps.kernel.http.views import Request
 
 PRICE_NAMES = {
@@ -53,7 +55,7 @@ PLAN_NAMES = {
 }
 
 
-class PriceSchema(serializers.Serializer[Any]):
+class PriceSerializer(serializers.Serializer[Any]):
     """A price; `properties` follow its model."""
 
     id = serializers.CharField()
@@ -72,7 +74,7 @@ class PriceSchema(serializers.Serializer[Any]):
     updatedAt = serializers.DateTimeField()
 
 
-class PlanSchema(serializers.Serializer[Any]):
+class PlanSerializer(serializers.Serializer[Any]):
     """A plan with the prices of its default version."""
 
     id = serializers.CharField()
@@ -84,7 +86,7 @@ class PlanSchema(serializers.Serializer[Any]):
     billingCadence = serializers.CharField()
     billingInterval = serializers.CharField()
     versionTransition = inputs.VersionTransitionSerializer()
-    prices = PriceSchema(many=True)
+    prices = PriceSerializer(many=True)
     createdAt = serializers.DateTimeField()
     updatedAt = serializers.DateTimeField()
 
@@ -129,7 +131,7 @@ class PriceList(PriceView):
     @extend_schema(
         operation_id="listPrices",
         parameters=[OpenApiParameter("billableMetricId", str), MERCHANT, *PAGE],
-        responses=PriceSchema(many=True),
+        responses=page_of(PriceSerializer),
     )
     def get(self, request: Request) -> Response:
         self.require_merchant(request.query_params.get("merchantId"))
@@ -140,7 +142,7 @@ class PriceList(PriceView):
             rows = rows.filter(metric=metric)
         return Response(list_page(request, rows, render_price))
 
-    @extend_schema(operation_id="createPrice", request=inputs.CreatePriceSerializer, responses={201: PriceSchema})
+    @extend_schema(operation_id="createPrice", request=inputs.CreatePriceSerializer, responses={201: PriceSerializer})
     def post(self, request: Request) -> Response:
         data = self.read(inputs.CreatePriceSerializer)
         if "model" not in data:
@@ -153,12 +155,12 @@ class PriceList(PriceView):
 
 
 class PriceDetail(PriceView):
-    @extend_schema(operation_id="getPrice", responses=PriceSchema)
+    @extend_schema(operation_id="getPrice", responses=PriceSerializer)
     def get(self, request: Request, public_id: str) -> Response:
         rows = prices_of(organization_id=self.organization_id)
         return Response(render_price(self.get_own(rows, public_id, "price")))
 
-    @extend_schema(operation_id="updatePrice", request=inputs.UpdatePriceSerializer, responses=PriceSchema)
+    @extend_schema(operation_id="updatePrice", request=inputs.UpdatePriceSerializer, responses=PriceSerializer)
     def patch(self, request: Request, public_id: str) -> Response:
         rows = prices_of(organization_id=self.organization_id)
         price = self.get_own(rows, public_id, "price")
@@ -205,12 +207,12 @@ class PlanView(CatalogView):
 
 
 class PlanList(PlanView):
-    @extend_schema(operation_id="listPlans", parameters=[MERCHANT, PRODUCT, *PAGE], responses=PlanSchema(many=True))
+    @extend_schema(operation_id="listPlans", parameters=[MERCHANT, PRODUCT, *PAGE], responses=page_of(PlanSerializer))
     def get(self, request: Request) -> Response:
         self.require_merchant(request.query_params.get("merchantId"))
         return self.page(request, self.narrow_to_product(plans_of(organization_id=self.organization_id)))
 
-    @extend_schema(operation_id="createPlan", request=inputs.CreatePlanSerializer, responses={201: PlanSchema})
+    @extend_schema(operation_id="createPlan", request=inputs.CreatePlanSerializer, responses={201: PlanSerializer})
     def post(self, request: Request) -> Response:
         data = self.read(inputs.CreatePlanSerializer)
         self.require_merchant(data["merchantId"])
@@ -232,7 +234,7 @@ class AvailablePlanList(PlanView):
             OpenApiParameter("search", str),
             *PAGE,
         ],
-        responses=PlanSchema(many=True),
+        responses=page_of(PlanSerializer),
     )
     def get(self, request: Request) -> Response:
         customers = Customer.objects.filter(deleted_at__isnull=True)
@@ -245,11 +247,11 @@ class AvailablePlanList(PlanView):
 
 
 class PlanDetail(PlanView):
-    @extend_schema(operation_id="getPlan", responses=PlanSchema)
+    @extend_schema(operation_id="getPlan", responses=PlanSerializer)
     def get(self, request: Request, public_id: str) -> Response:
         return self.rendered(self.plan(public_id).pk)
 
-    @extend_schema(operation_id="updatePlan", request=inputs.UpdatePlanSerializer, responses=PlanSchema)
+    @extend_schema(operation_id="updatePlan", request=inputs.UpdatePlanSerializer, responses=PlanSerializer)
     def patch(self, request: Request, public_id: str) -> Response:
         plan = self.plan(public_id)
         data = self.read(inputs.UpdatePlanSerializer)
@@ -258,7 +260,7 @@ class PlanDetail(PlanView):
 
 
 class PlanVersionList(PlanView):
-    @extend_schema(operation_id="listPlanVersions", parameters=PAGE, responses=serializers.DictField())
+    @extend_schema(operation_id="listPlanVersions", parameters=PAGE, responses=OpenApiTypes.OBJECT)
     def get(self, request: Request, public_id: str) -> Response:
         plan = self.plan(public_id)
         rows = PlanVersion.objects.filter(plan=plan).order_by("-number")

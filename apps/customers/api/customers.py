@@ -1,7 +1,7 @@
 from decimal import Decimal
 from typing import Any
 
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.response import Response
 
@@ -55,6 +55,7 @@ class NotificationsSerializer(serializers.Serializer[Any]):
     renewalReminder = serializers.BooleanField(required=False)
 
 
+@extend_schema_field({"oneOf": [{"type": "number"}, {"type": "object", "additionalProperties": {"type": "number"}}]})
 class TaxRatesField(serializers.Field[Any, Any, Any, Any]):
     """A percent for everything, or a map of percents by plan id, metric id or "default"."""
 

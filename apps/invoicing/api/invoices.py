@@ -4,6 +4,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.db import transaction
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import serializers
 from rest_framework.response import Response
@@ -41,7 +42,7 @@ LINES_MAXIMUM = 1000
 MANUAL_LINES_PER_MINUTE = 60
 
 
-class InvoiceSchema(serializers.Serializer[Any]):
+class InvoiceSerializer(serializers.Serializer[Any]):
     """An invoice; totals are live while its period is open."""
 
     id = serializers.CharField()
@@ -128,7 +129,7 @@ class InvoiceList(InvoiceView):
             OpenApiParameter("customerId", str),
             OpenApiParameter("merchantId", str),
         ],
-        responses=page_of(InvoiceSchema),
+        responses=page_of(InvoiceSerializer),
     )
     def get(self, request: Request) -> Response:
         query = request.query_params
@@ -153,7 +154,7 @@ class InvoiceDetail(InvoiceView):
     @extend_schema(
         operation_id="getInvoice",
         parameters=[OpenApiParameter("expand", str), OpenApiParameter("lineItemsLimit", int)],
-        responses=InvoiceSchema,
+        responses=InvoiceSerializer,
     )
     def get(self, request: Request, public_id: str) -> Response:
         invoice = self.invoice(public_id)
@@ -176,7 +177,7 @@ class InvoiceLineList(InvoiceView):
             OpenApiParameter("pageToken", str),
             OpenApiParameter("expand", str),
         ],
-        responses=serializers.DictField(),
+        responses=OpenApiTypes.OBJECT,
     )
     def get(self, request: Request, public_id: str) -> Response:
         page = invoice_lines_page(
@@ -201,7 +202,7 @@ class LineItemList(InvoiceView):
             OpenApiParameter("limit", int),
             OpenApiParameter("offset", int),
         ],
-        responses=serializers.DictField(),
+        responses=OpenApiTypes.OBJECT,
     )
     def get(self, request: Request) -> Response:
         query = request.query_params
@@ -248,8 +249,8 @@ class LineItemList(InvoiceView):
         operation_id="createLineItem",
         request=CreateManualLineSerializer,
         responses={
-            201: serializers.DictField(),
-            200: OpenApiResponse(serializers.DictField(), "The line with this key exists."),
+            201: OpenApiTypes.OBJECT,
+            200: OpenApiResponse(OpenApiTypes.OBJECT, "The line with this key exists."),
         },
     )
     def post(self, request: Request) -> Response:
@@ -292,7 +293,7 @@ class ProjectedInvoiceList(InvoiceView):
             OpenApiParameter("limit", int),
             OpenApiParameter("offset", int),
         ],
-        responses=page_of(InvoiceSchema),
+        responses=page_of(InvoiceSerializer),
     )
     def get(self, request: Request) -> Response:
         subscription = self.subscription(self.require_query("subscriptionId"))
@@ -340,7 +341,7 @@ class InvoicePayment(InvoiceView):
     @extend_schema(
         operation_id="recordInvoicePayment",
         request=PayInvoiceSerializer,
-        responses=serializers.DictField(),
+        responses=OpenApiTypes.OBJECT,
     )
     def post(self, request: Request, public_id: str) -> Response:
         invoice = self.invoice(public_id)

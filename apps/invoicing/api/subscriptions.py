@@ -1,6 +1,6 @@
 from typing import Any
 
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.response import Response
 
@@ -15,6 +15,7 @@ from apps.kernel.clock import wall_now
 from apps.kernel.errors import FieldError, InvalidError
 from apps.kernel.http.fields import AddressSerializer, InstantField, StrictCharField
 from apps.kernel.http.pagination import list_page
+from apps.kernel.http.shapes import page_of
 from apps.kernel.http.views import ContractView, Request
 from apps.organizations.models import Organization
 from apps.organizations.services.organizations import find_or_create_consumer
@@ -31,6 +32,7 @@ SCOPES = {
 }
 
 
+@extend_schema_field({"type": "object", "additionalProperties": True})
 class MetadataField(serializers.Field[Any, Any, Any, Any]):
     """An object whose values are text, numbers or booleans."""
 
@@ -134,7 +136,7 @@ class TerminateSerializer(serializers.Serializer[Any]):
     changeReason = serializers.ChoiceField(choices=REASONS, required=False)
 
 
-class SubscriptionSchema(serializers.Serializer[Any]):
+class SubscriptionSerializer(serializers.Serializer[Any]):
     """A subscription; `payment` says how its Invoice 0 stands."""
 
     id = serializers.CharField()
@@ -178,7 +180,7 @@ class SubscriptionList(SubscriptionView):
             OpenApiParameter("limit", int),
             OpenApiParameter("offset", int),
         ],
-        responses=SubscriptionSchema(many=True),
+        responses=page_of(SubscriptionSerializer),
     )
     def get(self, request: Request) -> Response:
         query = request.query_params
@@ -202,8 +204,8 @@ class SubscriptionList(SubscriptionView):
         operation_id="createSubscription",
         request=CreateSubscriptionSerializer,
         responses={
-            201: SubscriptionSchema,
-            200: OpenApiResponse(SubscriptionSchema, "The customer has it already."),
+            201: SubscriptionSerializer,
+            200: OpenApiResponse(SubscriptionSerializer, "The customer has it already."),
         },
     )
     def post(self, request: Request) -> Response:
@@ -276,14 +278,14 @@ class SubscriptionDetail(SubscriptionView):
         "versionPolicy": "version_policy",
     }
 
-    @extend_schema(operation_id="getSubscription", responses=SubscriptionSchema)
+    @extend_schema(operation_id="getSubscription", responses=SubscriptionSerializer)
     def get(self, request: Request, public_id: str) -> Response:
         return self.rendered(public_id)
 
     @extend_schema(
         operation_id="updateSubscription",
         request=UpdateSubscriptionSerializer,
-        responses=SubscriptionSchema,
+        responses=SubscriptionSerializer,
     )
     def patch(self, request: Request, public_id: str) -> Response:
         subscription = self.subscription(public_id)
@@ -313,7 +315,9 @@ class SubscriptionDetail(SubscriptionView):
 
 
 class SubscriptionTermination(SubscriptionView):
-    @extend_schema(operation_id="terminateSubscription", request=TerminateSerializer, responses=SubscriptionSchema)
+    @extend_schema(
+        operation_id="terminateSubscription", request=TerminateSerializer, responses=SubscriptionSerializer
+    )
     def post(self, request: Request, public_id: str) -> Response:
         subscription = self.subscription(public_id)
         data = self.read(TerminateSerializer)

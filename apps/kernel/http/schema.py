@@ -1,5 +1,6 @@
 from typing import Any, Literal
 
+from drf_spectacular.extensions import OpenApiAuthenticationExtension, OpenApiSerializerFieldExtension
 from drf_spectacular.openapi import AutoSchema
 from rest_framework import serializers
 
@@ -13,6 +14,26 @@ class ErrorSerializer(serializers.Serializer[Any]):
     details = serializers.DictField(required=False)
     reason = serializers.CharField(required=False)
     requiredPermissions = serializers.ListField(child=serializers.CharField(), required=False)
+
+
+class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """Tells how calls are authenticated."""
+
+    target_class = "apps.kernel.http.authentication.PrincipalAuthentication"
+    name = "bearer"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:
+        return {"type": "http", "scheme": "bearer", "bearerFormat": "sk_test_… or sk_live_…"}
+
+
+class DecimalScheme(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
+    """Describes exact decimals: text, and where the wire allows it a number too."""
+
+    target_class = "apps.kernel.http.fields.DecimalStringField"
+
+    def map_serializer_field(self, auto_schema: Any, direction: str) -> dict[str, Any]:
+        text = {"type": "string", "format": "decimal"}
+        return {"oneOf": [text, {"type": "number"}]} if self.target.accept_number else text
 
 
 class ContractSchema(AutoSchema):

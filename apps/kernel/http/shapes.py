@@ -1,5 +1,6 @@
 """Shapes that many answers share, for the schema."""
 
+from functools import cache
 from typing import Any
 
 from rest_framework import serializers
@@ -11,10 +12,11 @@ class PaginationSerializer(serializers.Serializer[Any]):
     total = serializers.IntegerField()
 
 
+@cache
 def page_of(item: type[serializers.Serializer[Any]]) -> type[serializers.Serializer[Any]]:
     """Give the serializer of one page of a list, for the schema."""
     return type(
-        item.__name__.replace("Serializer", "PageSerializer"),
+        item.__name__.removesuffix("Serializer") + "PageSerializer",
         (serializers.Serializer,),
         {
             "object": serializers.CharField(default="list"),

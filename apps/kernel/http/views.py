@@ -19,6 +19,16 @@ class ContractView(APIView):
 
     scopes: ClassVar[dict[str, str]] = {}
 
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        # The database's text knows no NUL, so nothing that holds one can be found or stored.
+        bad = [name for name, values in request.query_params.lists() if any("\x00" in value for value in values)]
+        if bad:
+            raise InvalidError(
+                "A parameter contains the NUL character.",
+                errors=[FieldError(name, "Text must not contain the NUL character.", "invalid") for name in bad],
+            )
+
     @property
     def principal(self) -> Principal:
         principal: Principal = self.request.user  # type: ignore[assignment]
