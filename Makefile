@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3.13 python3; do \
   then command -v $$p; break; fi; done)
 export VAR PORT DETACH DATABASE_URL REDIS_URL
 
-.PHONY: help setup demo stop test check format vectors bench servers clean
+.PHONY: help setup demo stop test check format vectors bench manage servers clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -51,6 +51,9 @@ vectors: setup  ## run numeric vectors (FILE=path.json)
 
 bench: setup  ## measure ingest and period close
 	$(PY) -m bench
+
+manage: setup  ## run a management command on the demo's data (ARGS="import_events …")
+	@$(PY) -m config.stack run -- $(PY) manage.py $(ARGS)
 
 servers: setup  ## run only the embedded PostgreSQL and Valkey and print their addresses
 	@exec $(PY) -m config.stack servers

@@ -5,9 +5,9 @@ import json
 import sys
 from pathlib import Path
 
-from bench import ingest
+from bench import close, ingest
 
-MEASUREMENTS = {"ingest": ingest}
+MEASUREMENTS = {"ingest": ingest, "close": close}
 
 
 def main() -> int:

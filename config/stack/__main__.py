@@ -8,8 +8,8 @@ import threading
 from pathlib import Path
 
 from config.env import SettingError, integer
-from config.stack.backends import running_backends
-from config.stack.instance import ROOT, run_instance, start_detached, stop_instance
+from config.stack.backends import addresses_of, running_backends
+from config.stack.instance import ROOT, run_instance, running_pid, start_detached, stop_instance
 from config.stack.servers import StackError
 
 USAGE = "usage: python -m config.stack demo | stop | servers | run -- COMMAND …"
@@ -36,6 +36,9 @@ def main(arguments: list[str]) -> int:
                 ended.wait()
             return 0
         case ["run", "--", *command] if command:
+            if running_pid(var.resolve()) is not None:
+                environment = os.environ | addresses_of(var)
+                return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
             with running_backends(var):
                 return subprocess.run(command, cwd=ROOT, check=False).returncode
         case _:

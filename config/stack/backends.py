@@ -38,6 +38,17 @@ def start_backends(supervisor: Supervisor, var: Path, *, for_tests: bool = False
     return addresses
 
 
+def addresses_of(var: Path) -> dict[str, str]:
+    """Give the addresses of the servers of an instance that runs in a data folder."""
+    account = unprivileged_account()
+    folders = prepare_folders(var, account)
+    servers = {
+        "DATABASE_URL": Postgres(folders, account=account).url,
+        "REDIS_URL": Valkey(folders, account=account).url,
+    }
+    return {name: os.environ.get(name) or address for name, address in servers.items()}
+
+
 @contextmanager
 def running_backends(var: Path, *, for_tests: bool = False) -> Iterator[dict[str, str]]:
     """Run the servers for as long as the block lasts, with their addresses in the environment."""
