@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 
-from apps.metering.services.merge_sql import MERGE, SETTINGS
+from apps.metering.services.merge_sql import LAST, MERGE, SETTINGS
 from bench.stack import ROOT
 
 # As in the services, which load Django's models.
@@ -65,15 +65,15 @@ def _merge_all(address: str, rows: int) -> float:
     def work(half: int) -> None:
         with psycopg.connect(address, autocommit=True) as connection:
             connection.execute(SETTINGS.replace("true", "false"))
-            for bucket in range(half, BUCKETS, 2):
-                while True:
-                    found = connection.execute(
-                        MERGE.format(bucket=bucket), {"limit": BATCH, "now": "2026-03-02T00:00:00Z"}
-                    ).fetchone()
-                    assert found is not None
-                    if not found[0]:
-                        break
-                    taken.append(found[0])
+            buckets = list(range(half * BUCKETS // 2, (half + 1) * BUCKETS // 2))
+            while True:
+                found = connection.execute(LAST, {"buckets": buckets, "limit": BATCH}).fetchone()
+                if found is None or found[0] is None:
+                    return
+                values = {"buckets": buckets, "last": found[0], "now": "2026-03-02T00:00:00Z"}
+                found = connection.execute(MERGE, values).fetchone()
+                assert found is not None
+                taken.append(found[0])
 
     began = time.perf_counter()
     threads = [threading.Thread(target=work, args=(half,)) for half in range(2)]

@@ -17,7 +17,7 @@ import pytest
 from django.db import connection, connections
 
 from apps.metering.models import MeterEvent, UsageWindow
-from apps.metering.services.merge import drain, merge_bucket
+from apps.metering.services.merge import drain, merge_buckets
 from apps.metering.services.staging import BUCKETS, accept_events
 from tests.world import World, make_world
 
@@ -61,7 +61,7 @@ from apps.metering.services import merge
 {patch}
 while True:
     for bucket in merge.buckets_with_work():
-        merge.merge_bucket(bucket=bucket, limit=40)
+        merge.merge_buckets(buckets=[bucket], limit=40)
     if not merge.buckets_with_work():
         break
 """
@@ -161,7 +161,7 @@ def test_many_threads_merge_and_stage_at_once(counted: World) -> None:
     def merge_some() -> None:
         for _ in range(15):
             for bucket in range(BUCKETS):
-                merge_bucket(bucket=bucket, limit=64)
+                merge_buckets(buckets=[bucket], limit=64)
 
     threads = [threading.Thread(target=guarded, args=(lambda p=part: stage_part(p),)) for part in range(4)]
     threads += [threading.Thread(target=guarded, args=(merge_some,)) for _ in range(3)]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from apps.metering.models import DeadLetter, EventConflict, MeterEvent, UsageWindow
-from apps.metering.services.merge import drain, merge_bucket
+from apps.metering.services.merge import drain, merge_buckets
 from tests.world import World
 
 pytestmark = pytest.mark.django_db
@@ -193,7 +193,7 @@ def test_a_poison_row_goes_to_the_dead_letters_and_blocks_nobody(world: World, m
         world.api.post("/v0/events", event(f"big{n}", data={"tokens": int(big)}, subject=f"s{n % 2}"), expect=202)
     drain()
     assert MeterEvent.objects.count() + DeadLetter.objects.filter(code="UNMERGEABLE").count() == 38 + 12
-    assert merge_bucket(bucket=0).taken == 0
+    assert merge_buckets(buckets=[0]).taken == 0
 
 
 def test_raw_list_is_newest_first_and_paged(world: World, metric: str) -> None:

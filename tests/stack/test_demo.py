@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from config.stack.instance import stop_instance
 from tests.live import ROOT, environment_of, free_port, running_stack
 
 pytestmark = pytest.mark.xdist_group("live")
@@ -27,6 +28,8 @@ def var() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="metergate-demo-") as folder:
         Path(folder).chmod(0o711)
         yield Path(folder)
+        # Whatever a failing test left running must not outlive it.
+        stop_instance(Path(folder))
 
 
 def readiness(base_url: str) -> dict[str, Any]:

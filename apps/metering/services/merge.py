@@ -1,13 +1,14 @@
 """From staging to events and windows: exactly once, in one statement, in one transaction."""
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
 from datetime import datetime
 
 from django.db import DataError, IntegrityError, connection, transaction
 
 from apps.kernel.clock import wall_now
-from apps.metering.services.merge_sql import MERGE, SET_ASIDE, SETTINGS
+from apps.metering.services.merge_sql import LAST, MERGE, SET_ASIDE, SETTINGS
 from apps.metering.services.staging import BUCKETS
 
 logger = logging.getLogger(__name__)
@@ -17,37 +18,41 @@ BATCH = 50_000
 
 @dataclass(frozen=True, slots=True)
 class MergeResult:
-    """What one merge did; all zero when the bucket was empty or taken."""
+    """What one merge did; all zero when the buckets were empty or taken."""
 
     taken: int = 0
     inserted: int = 0
     conflicts: int = 0
 
 
-def merge_bucket(*, bucket: int, limit: int = BATCH, wait: bool = False) -> MergeResult:
-    """Merge up to `limit` staged events of one bucket: dedup, events, windows, conflicts, all or nothing.
+def merge_buckets(*, buckets: Sequence[int], limit: int = BATCH, wait: bool = False) -> MergeResult:
+    """Merge up to `limit` staged events of some buckets: dedup, events, windows, conflicts, all or nothing.
 
     Args:
-        bucket: a key always meets itself in the same one.
+        buckets: which ones; a key always meets itself in the same one. Several in one merge share more windows.
         limit: most rows taken.
-        wait: wait for another worker's merge of the bucket instead of leaving it to it.
+        wait: wait for another worker's merge of a bucket instead of leaving the bucket to it.
 
     Returns:
-        Counts; nothing when the bucket is empty or another worker has it.
+        Counts; nothing when the buckets are empty or other workers have them.
     """
     try:
-        return _merge(bucket, limit, wait)
+        return _merge(buckets, limit, wait)
     except (DataError, IntegrityError):
         # Something in the batch cannot be merged: find it by halves, set the single event aside, go on.
+        if len(buckets) > 1:
+            results = [merge_buckets(buckets=[bucket], limit=limit, wait=True) for bucket in buckets]
+            return MergeResult(*(sum(column) for column in zip(*map(astuple, results), strict=True)))
+        bucket = buckets[0]
         if limit == 1:
             logger.exception("an event of bucket %s cannot be merged; it goes to the dead letters", bucket)
             return _set_aside(bucket)
         logger.warning("a merge of bucket %s failed; trying smaller parts", bucket)
         half = max(1, min(limit, _staged(bucket)) // 2)
-        return merge_bucket(bucket=bucket, limit=half, wait=True)
+        return merge_buckets(buckets=buckets, limit=half, wait=True)
 
 
-def drain(*, buckets: range = range(BUCKETS)) -> int:
+def drain() -> int:
     """Merge until nothing that was accepted before the call is left.
 
     Returns:
@@ -57,9 +62,8 @@ def drain(*, buckets: range = range(BUCKETS)) -> int:
         cursor.execute("SELECT coalesce(max(id), 0) FROM metering_stagedevent")
         last = cursor.fetchone()[0]
     total = 0
-    for bucket in buckets:
-        while _has_staged(bucket, last):
-            total += merge_bucket(bucket=bucket, wait=True).taken
+    while _has_staged(last):
+        total += merge_buckets(buckets=range(BUCKETS), wait=True).taken
     return total
 
 
@@ -84,12 +88,17 @@ def vacuum_bucket(bucket: int) -> None:
 
 
 @transaction.atomic
-def _merge(bucket: int, limit: int, wait: bool) -> MergeResult:
-    if not _claim(bucket, wait):
+def _merge(buckets: Sequence[int], limit: int, wait: bool) -> MergeResult:
+    claimed = _claim(buckets, wait)
+    if not claimed:
         return MergeResult()
     with connection.cursor() as cursor:
         cursor.execute(SETTINGS)
-        cursor.execute(MERGE.format(bucket=int(bucket)), {"limit": limit, "now": wall_now()})
+        cursor.execute(LAST, {"buckets": claimed, "limit": limit})
+        last = cursor.fetchone()[0]
+        if last is None:
+            return MergeResult()
+        cursor.execute(MERGE, {"buckets": claimed, "last": last, "now": wall_now()})
         taken, inserted, conflicts = cursor.fetchone()
     return MergeResult(taken, inserted, conflicts)
 
@@ -97,18 +106,21 @@ def _merge(bucket: int, limit: int, wait: bool) -> MergeResult:
 @transaction.atomic
 def _set_aside(bucket: int) -> MergeResult:
     """Move the oldest staged event of a bucket to the dead letters."""
-    _claim(bucket, wait=True)
+    _claim([bucket], wait=True)
     now: datetime = wall_now()
     with connection.cursor() as cursor:
-        cursor.execute(SET_ASIDE.format(bucket=int(bucket)), {"now": now})
+        cursor.execute(SET_ASIDE, {"bucket": bucket, "now": now})
         return MergeResult(taken=cursor.rowcount)
 
 
-def _claim(bucket: int, wait: bool) -> bool:
+def _claim(buckets: Sequence[int], wait: bool) -> list[int]:
+    """Lock the control rows of buckets, always in the same order; gives those that were had."""
     lock = "FOR UPDATE" if wait else "FOR UPDATE SKIP LOCKED"
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT 1 FROM metering_bucket WHERE bucket = %s {lock}", [bucket])
-        return cursor.fetchone() is not None
+        cursor.execute(
+            f"SELECT bucket FROM metering_bucket WHERE bucket = ANY (%s) ORDER BY bucket {lock}", [list(buckets)]
+        )
+        return [row[0] for row in cursor.fetchall()]
 
 
 def _staged(bucket: int) -> int:
@@ -117,9 +129,7 @@ def _staged(bucket: int) -> int:
         return int(cursor.fetchone()[0])
 
 
-def _has_staged(bucket: int, last: int) -> bool:
+def _has_staged(last: int) -> bool:
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT EXISTS (SELECT FROM metering_stagedevent WHERE bucket = %s AND id <= %s)", [bucket, last]
-        )
+        cursor.execute("SELECT EXISTS (SELECT FROM metering_stagedevent WHERE id <= %s)", [last])
         return bool(cursor.fetchone()[0])

@@ -1,12 +1,10 @@
-"""The statement that merges a bucket. Every insert goes in key order, so that two merges cannot deadlock."""
+"""The statement that merges buckets. Every insert goes in key order, so that two merges cannot deadlock."""
 
 # Reads as a pipeline: taken → first of each key → keys that are really new → events → windows; what is left of a
 # key with other content is a conflict. Data-modifying parts of one statement all see the state before it.
 MERGE = """
 WITH taken AS (
-    DELETE FROM metering_staged_{bucket}
-    WHERE ctid = ANY (ARRAY(SELECT ctid FROM metering_staged_{bucket} ORDER BY id LIMIT %(limit)s))
-    RETURNING *
+    DELETE FROM metering_stagedevent WHERE bucket = ANY (%(buckets)s) AND id <= %(last)s RETURNING *
 ), ranked AS (
     SELECT *, row_number() OVER same_key AS turn,
            first_value(content_hash) OVER same_key AS first_content,
@@ -96,13 +94,20 @@ WITH taken AS (
 SELECT (SELECT count(*) FROM taken), (SELECT count(*) FROM stored), (SELECT count(*) FROM conflict)
 """
 
+# The id up to which a merge takes rows, so that it takes at most so many.
+LAST = """
+SELECT max(id) FROM (
+    SELECT id FROM metering_stagedevent WHERE bucket = ANY (%(buckets)s) ORDER BY id LIMIT %(limit)s
+) AS taken
+"""
+
 # The planner cannot know how many rows a step before it leaves and would compare all with all; sorts stay in memory.
 SETTINGS = "SELECT set_config('enable_nestloop', 'off', true), set_config('work_mem', '128MB', true)"
 
 SET_ASIDE = """
 WITH taken AS (
-    DELETE FROM metering_staged_{bucket}
-    WHERE id = (SELECT min(id) FROM metering_staged_{bucket})
+    DELETE FROM metering_stagedevent
+    WHERE bucket = %(bucket)s AND id = (SELECT min(id) FROM metering_stagedevent WHERE bucket = %(bucket)s)
     RETURNING *
 )
 INSERT INTO metering_deadletter (organization_id, stage, code, message, payload, created_at)
