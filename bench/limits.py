@@ -10,11 +10,11 @@ from typing import Any
 
 import psycopg
 
-from apps.metering.services.merge_sql import LAST, MERGE, SETTINGS
+from apps.metering.services.merge_sql import MERGE, SETTINGS, SPAN
 from bench.stack import ROOT
 
 # As in the services, which load Django's models.
-BATCH, BUCKETS = 50_000, 4
+BATCH, BUCKETS = 100_000, 4
 
 COLUMNS = (
     "bucket, organization_id, key_hash, content_hash, public_id, idempotency_key, event_type, source, subject_id,"
@@ -67,10 +67,11 @@ def _merge_all(address: str, rows: int) -> float:
             connection.execute(SETTINGS.replace("true", "false"))
             buckets = list(range(half * BUCKETS // 2, (half + 1) * BUCKETS // 2))
             while True:
-                found = connection.execute(LAST, {"buckets": buckets, "limit": BATCH}).fetchone()
-                if found is None or found[0] is None:
+                found = connection.execute(SPAN, {"buckets": buckets}).fetchone()
+                if found is None or not found[2]:
                     return
-                values = {"buckets": buckets, "last": found[0], "now": "2026-03-02T00:00:00Z"}
+                last = found[1] if found[2] <= BATCH else found[0] + BATCH - 1
+                values = {"buckets": buckets, "last": last, "latest": [], "now": "2026-03-02T00:00:00Z"}
                 found = connection.execute(MERGE, values).fetchone()
                 assert found is not None
                 taken.append(found[0])

@@ -2,43 +2,42 @@
 
 # Reads as a pipeline: taken → first of each key → keys that are really new → events → windows; what is left of a
 # key with other content is a conflict. Data-modifying parts of one statement all see the state before it.
+#
+# What costs here is copying rows from step to step, so each is written out as seldom as can be: wide rows once as
+# `taken` and once, sorted, as `first`; windows are worked out from what the insert of the events gives back.
 MERGE = """
 WITH taken AS (
-    DELETE FROM metering_stagedevent WHERE bucket = ANY (%(buckets)s) AND id <= %(last)s RETURNING *
-), ranked AS (
-    SELECT *, row_number() OVER same_key AS turn,
-           first_value(content_hash) OVER same_key AS first_content,
-           first_value(public_id) OVER same_key AS first_event
-    FROM taken
-    WINDOW same_key AS (PARTITION BY organization_id, key_hash ORDER BY id)
+    DELETE FROM metering_stagedevent WHERE bucket = ANY (%(buckets)s) AND id <= %(last)s
+    RETURNING id, organization_id, key_hash, content_hash, public_id, idempotency_key, event_type, source,
+              subject_id, external_id, occurred_at, accepted_at, data, metrics, dimensions, quantities, hashes
+), first AS MATERIALIZED (
+    SELECT DISTINCT ON (key_hash) * FROM taken ORDER BY key_hash, id
 ), new_key AS (
     INSERT INTO metering_key (organization_id, key_hash, content_hash, public_id, accepted_at)
-    SELECT organization_id, key_hash, content_hash, public_id, accepted_at FROM ranked WHERE turn = 1
-    ORDER BY organization_id, key_hash
-    ON CONFLICT (organization_id, key_hash) DO NOTHING
-    RETURNING organization_id, key_hash, 1 AS turn
-), judged AS (
-    SELECT ranked.*, new_key.turn IS NOT NULL AS is_fresh
-    FROM ranked LEFT JOIN new_key USING (organization_id, key_hash, turn)
+    SELECT organization_id, key_hash, content_hash, public_id, accepted_at FROM first ORDER BY key_hash
+    ON CONFLICT (key_hash) DO NOTHING
+    RETURNING key_hash
 ), stored AS (
     INSERT INTO metering_event
         (public_id, organization_id, idempotency_key, event_type, source, subject_id, external_id, occurred_at,
          accepted_at, data, metrics, dimensions, quantities, hashes)
     SELECT public_id, organization_id, idempotency_key, event_type, source, subject_id, external_id, occurred_at,
            accepted_at, data, metrics, dimensions, quantities, hashes
-    FROM judged WHERE is_fresh
-    RETURNING 1
+    FROM first JOIN new_key USING (key_hash)
+    RETURNING organization_id, subject_id, occurred_at, public_id, metrics, dimensions, quantities, hashes
 ), effect AS (
     -- Arrays unpack side by side in the list of columns, cheaper than by a join with a function.
-    SELECT organization_id, subject_id, occurred_at, public_id, date_trunc('hour', occurred_at, 'UTC') AS hour,
-           unnest(metrics) AS metric_id, unnest(dimensions) AS dimension_id, unnest(quantities) AS value,
-           unnest(hashes) AS value_hash
-    FROM judged WHERE is_fresh
+    SELECT organization_id, subject_id, date_trunc('hour', occurred_at, 'UTC') AS hour,
+           unnest(metrics) AS metric_id, unnest(dimensions) AS dimension_id, unnest(quantities) AS value
+    FROM stored
 ), latest AS (
-    SELECT DISTINCT ON (metric_id, subject_id, hour, dimension_id)
-           metric_id, subject_id, hour, dimension_id, value, occurred_at, public_id
-    FROM effect
-    WHERE metric_id = ANY (ARRAY(SELECT id FROM catalog_billablemetric WHERE aggregation = 'LATEST'))
+    SELECT DISTINCT ON (metric_id, subject_id, hour, dimension_id) *
+    FROM (
+        SELECT subject_id, occurred_at, public_id, date_trunc('hour', occurred_at, 'UTC') AS hour,
+               unnest(metrics) AS metric_id, unnest(dimensions) AS dimension_id, unnest(quantities) AS value
+        FROM stored WHERE metrics && %(latest)s::bigint[]
+    ) AS unpacked
+    WHERE metric_id = ANY (%(latest)s::bigint[])
     ORDER BY metric_id, subject_id, hour, dimension_id, occurred_at DESC, public_id DESC
 ), grouped AS (
     SELECT min(organization_id) AS organization_id, metric_id, subject_id, hour, dimension_id,
@@ -66,20 +65,27 @@ WITH taken AS (
         latest_event = CASE WHEN (excluded.latest_at, excluded.latest_event) > (w.latest_at, w.latest_event)
                             THEN excluded.latest_event ELSE w.latest_event END,
         changed_at = excluded.changed_at
-    RETURNING 1
 ), distinct_value AS (
     INSERT INTO metering_windowvalue (metric_id, subject_id, hour, dimension_id, value_hash)
-    SELECT DISTINCT metric_id, subject_id, hour, dimension_id, value_hash FROM effect
+    SELECT DISTINCT metric_id, subject_id, hour, dimension_id, value_hash
+    FROM (
+        SELECT subject_id, date_trunc('hour', occurred_at, 'UTC') AS hour,
+               unnest(metrics) AS metric_id, unnest(dimensions) AS dimension_id, unnest(hashes) AS value_hash
+        FROM stored WHERE hashes IS NOT NULL
+    ) AS unpacked
     WHERE value_hash IS NOT NULL
     ORDER BY metric_id, subject_id, hour, dimension_id, value_hash
     ON CONFLICT ON CONSTRAINT metering_windowvalue_once DO NOTHING
 ), repeat AS (
-    -- Who was first: the key's event from before this statement, else the first of this very batch.
-    SELECT late.*, (
-        SELECT ARRAY[key.content_hash::text, key.public_id] FROM metering_key AS key
-        WHERE key.organization_id = late.organization_id AND key.key_hash = late.key_hash
+    -- Not looked for at all when every event was new. Who was first: the key's event from before this statement
+    -- (looked up by index, never by a join, which would read all keys), else the first of this very batch.
+    SELECT taken.*, first.content_hash AS first_content, first.public_id AS first_event, (
+        SELECT ARRAY[known.content_hash::text, known.public_id] FROM metering_key AS known
+        WHERE known.key_hash = taken.key_hash
     ) AS known
-    FROM judged AS late WHERE NOT is_fresh
+    FROM taken JOIN first USING (key_hash)
+    WHERE (SELECT count(*) FROM taken) > (SELECT count(*) FROM stored)
+      AND (taken.id <> first.id OR NOT EXISTS (SELECT FROM new_key WHERE new_key.key_hash = taken.key_hash))
 ), conflict AS (
     INSERT INTO metering_eventconflict
         (organization_id, idempotency_key, first_event_id, content, detected_at)
@@ -94,15 +100,18 @@ WITH taken AS (
 SELECT (SELECT count(*) FROM taken), (SELECT count(*) FROM stored), (SELECT count(*) FROM conflict)
 """
 
-# The id up to which a merge takes rows, so that it takes at most so many.
-LAST = """
-SELECT max(id) FROM (
-    SELECT id FROM metering_stagedevent WHERE bucket = ANY (%(buckets)s) ORDER BY id LIMIT %(limit)s
-) AS taken
-"""
+# The lowest staged id and how many rows there are: a merge takes rows up to an id, so that it takes at most so many.
+SPAN = "SELECT min(id), max(id), count(*) FROM metering_stagedevent WHERE bucket = ANY (%(buckets)s)"
 
-# The planner cannot know how many rows a step before it leaves and would compare all with all; sorts stay in memory.
-SETTINGS = "SELECT set_config('enable_nestloop', 'off', true), set_config('work_mem', '128MB', true)"
+# Metrics whose windows must know which event was the last.
+LATEST = "SELECT coalesce(array_agg(id), '{}') FROM catalog_billablemetric WHERE aggregation = 'LATEST'"
+
+# The planner cannot know how many rows a step before it leaves and would compare all with all, or sort what it can
+# hash; work stays in memory.
+SETTINGS = (
+    "SELECT set_config('enable_nestloop', 'off', true), set_config('enable_sort', 'off', true),"
+    " set_config('work_mem', '128MB', true)"
+)
 
 SET_ASIDE = """
 WITH taken AS (
