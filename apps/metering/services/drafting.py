@@ -1,7 +1,7 @@
 """From an event of the wire to a draft: quickly when it is well-formed, with every problem named when it is not."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from secrets import token_hex
@@ -11,14 +11,14 @@ import msgspec
 
 from apps.kernel.time import parse_instant
 from apps.metering.domain.content import OutOfRangeError, canonical, content_hash, exact_json
-from apps.metering.domain.drafts import EventDraft, Group, Problem, Target
-from apps.metering.domain.paths import SMALL, group_value, quantity_text, value_at
+from apps.metering.domain.drafts import EventDraft, Problem
 from apps.metering.domain.wire import MalformedError, WireEvent, as_mapping
 from apps.metering.selectors.registry import MetricShape, metrics_fed_by
-from apps.metering.services.interning import digest_of
+from apps.metering.services.counting import Counter
 
 EXTERNAL_ID = re.compile(r"[A-Za-z0-9_-]{1,255}")
 FIRST_YEAR, LAST_YEAR = 1970, 9000
+KEPT_COUNTERS = 1_000
 
 
 class Drafter:
@@ -34,7 +34,7 @@ class Drafter:
         self.organization_id = organization_id
         self.organization_public_id = organization_public_id
         self.as_of = as_of
-        self._shapes: dict[str, tuple[MetricShape, ...]] = {}
+        self._counters: dict[str, Counter | None] = {}
         self._prefix = token_hex(8)
         self._made = 0
         self._has_decimals = False
@@ -70,8 +70,8 @@ class Drafter:
         ):
             return None
         occurred_at = self._instant(event.timestamp) if event.timestamp is not None else self.as_of
-        shapes = self._shapes_of(event.type)
-        if occurred_at is None or not shapes:
+        counter = self._counter_of(event.type)
+        if occurred_at is None or counter is None:
             return None
         self._has_decimals = False
         try:
@@ -80,22 +80,31 @@ class Drafter:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
             return None
         raw = bytes(event.data).decode()
-        draft = EventDraft(
+        key = event.idempotencyKey or self._new_id("auto")
+        targets, quantities, hashes, ignored_by = counter.count(data, occurred_at=occurred_at, key=key)
+        if ignored_by and not targets.pairs:
+            return None
+        return EventDraft(
             event.type,
             event.source,
             subject or external_subject,
             not subject,
             external_subject,
             raw,
-            "",
+            _content(event.type, event.source, subject or external_subject, not subject, event.externalId, text),
             occurred_at,
-            event.idempotencyKey or self._new_id("auto"),
+            _moment(event.timestamp, occurred_at),
+            key,
             event.externalId or "",
             self._new_id("evt"),
+            # A body read this way has no escapes, so its strings hold no control characters; between them may be any
+            # white space.
+            "\n" not in raw and "\t" not in raw and "\r" not in raw,
+            targets,
+            quantities,
+            hashes,
+            ignored_by,
         )
-        draft.content = _content(draft, text)
-        _apply(shapes, draft, data)
-        return None if draft.ignored_by and not draft.targets else draft
 
     def _carefully(self, raw: Any) -> EventDraft | list[Problem]:
         if not isinstance(raw, Mapping):
@@ -125,36 +134,45 @@ class Drafter:
                 occurred_at = found
         if problems:
             return problems
-        shapes = self._shapes_of(event_type)
-        if not shapes:
+        counter = self._counter_of(event_type)
+        if counter is None:
             return [
                 Problem("UNKNOWN_EVENT_TYPE", "type", f"No billable metric counts events of type {event_type!r}.")
             ]
-        draft = EventDraft(
+        key = key or self._new_id("auto")
+        targets, quantities, hashes, ignored_by = counter.count(data, occurred_at=occurred_at, key=key)
+        if ignored_by and not targets.pairs:
+            return _unusable(counter, ignored_by)
+        name = subject or external_subject
+        return EventDraft(
             event_type=event_type,
             source=source,
-            subject=subject or external_subject,
+            subject=name,
             is_external=not subject,
             external_subject=external_subject,
             data=exact_json(data),
-            content="",
+            content=_content(event_type, source, name, not subject, external_id, text),
             occurred_at=occurred_at,
-            idempotency_key=key or self._new_id("auto"),
+            moment=occurred_at.isoformat(),
+            idempotency_key=key,
             external_id=external_id,
             public_id=self._new_id("evt"),
+            is_plain=False,
+            targets=targets,
+            quantities=quantities,
+            hashes=hashes,
+            ignored_by=ignored_by,
         )
-        draft.content = _content(draft, text)
-        _apply(shapes, draft, data)
-        if draft.ignored_by and not draft.targets:
-            return _unusable(shapes, draft)
-        return draft
 
-    def _shapes_of(self, event_type: str) -> tuple[MetricShape, ...]:
-        shapes = self._shapes.get(event_type)
-        if shapes is None:
+    def _counter_of(self, event_type: str) -> Counter | None:
+        """Give what counts events of a type; None when nothing does."""
+        try:
+            return self._counters[event_type]
+        except KeyError:
             shapes = metrics_fed_by(organization_id=self.organization_id, event_type=event_type)
-            self._shapes[event_type] = shapes
-        return shapes
+            counter = _kept_counter(shapes) if shapes else None
+            self._counters[event_type] = counter
+            return counter
 
     def _new_id(self, prefix: str) -> str:
         """Give an id with 64 random bits of the call and the number of the event in it."""
@@ -181,50 +199,38 @@ class Drafter:
         return instant if FIRST_YEAR <= instant.year <= LAST_YEAR else None
 
 
-def _content(draft: EventDraft, data: bytes) -> str:
+# By the metrics themselves, which the registry gives as the same object for as long as they do not change.
+_counters: dict[int, Counter] = {}
+
+
+def _kept_counter(shapes: tuple[MetricShape, ...]) -> Counter:
+    counter = _counters.get(id(shapes))
+    if counter is None or counter.shapes is not shapes:
+        if len(_counters) >= KEPT_COUNTERS:
+            _counters.clear()
+        counter = _counters[id(shapes)] = Counter(shapes)
+    return counter
+
+
+def _content(
+    event_type: str, source: str, subject: str, is_external: bool, external_id: str | None, data: bytes
+) -> str:
     """Hash what an event says. A time the server filled in is no part of it: a repeat without one is a repeat."""
-    kind = "external" if draft.is_external else "own"
-    return content_hash(draft.event_type, draft.source, draft.subject, kind, draft.external_id, data=data)
+    kind = "external" if is_external else "own"
+    return content_hash(event_type, source, subject, kind, external_id or "", data=data)
 
 
-def _apply(shapes: Sequence[MetricShape], draft: EventDraft, data: dict[str, Any]) -> None:
-    """Work out what an event counts for, metric by metric."""
-    group: Group | None = None
-    targets: list[Target] = []
-    for metric in shapes:
-        if metric.event_from is not None and draft.occurred_at < metric.event_from:
-            continue
-        if not metric.group_names:
-            group = None
-        elif group is None or group[0] is not metric.group_names:
-            group = (metric.group_names, tuple([group_value(value_at(data, steps)) for steps in metric.group_steps]))
-        quantity = "1"
-        value_hash: str | None = None
-        if metric.aggregation == "UNIQUE_COUNT":
-            raw = value_at(data, metric.value_steps) if metric.value_steps else draft.idempotency_key
-            if raw is None or isinstance(raw, dict | list):
-                draft.ignored_by.append((metric.public_id, f"There is no plain value at {metric.value_path}."))
-                continue
-            value_hash = digest_of(group_value(raw)).hex
-        elif metric.aggregation != "COUNT":
-            raw = value_at(data, metric.value_steps)
-            found = str(raw) if type(raw) is int and -SMALL < raw < SMALL else quantity_text(raw)
-            if found is None:
-                reason = f"The value at {metric.value_path} is not a number with at most 9 decimal places."
-                draft.ignored_by.append((metric.public_id, reason))
-                continue
-            quantity = found
-        targets.append((metric.id, group))
-        draft.quantities.append(quantity)
-        draft.hashes.append(value_hash)
-    draft.targets = tuple(targets)
+def _moment(text: str | None, instant: datetime) -> str:
+    """Give an instant as text for the database: as it came where that is of the plainest form."""
+    if text is not None and len(text) == 20 and text[19] == "Z" and text[4] == text[7] == "-" and text[10] == "T":
+        return text
+    return instant.isoformat()
 
 
-def _unusable(shapes: Sequence[MetricShape], draft: EventDraft) -> list[Problem]:
-    paths = {shape.public_id: shape.value_path for shape in shapes}
+def _unusable(counter: Counter, ignored_by: tuple[tuple[str, str], ...]) -> list[Problem]:
+    paths = {shape.public_id: shape.value_path for shape in counter.shapes}
     return [
-        Problem("INVALID_VALUE", f"data{paths[metric].removeprefix('$')}", reason)
-        for metric, reason in draft.ignored_by
+        Problem("INVALID_VALUE", f"data{paths[metric].removeprefix('$')}", reason) for metric, reason in ignored_by
     ]
 
 

@@ -3,7 +3,7 @@
 import json
 import threading
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -15,8 +15,9 @@ SubjectName = tuple[int, bool, str]  # organization, is_external, value
 # organization, metric, names of the dimensions, their values
 DimensionName = tuple[int, int, tuple[str, ...], tuple[str, ...]]
 
-_subjects: dict[tuple[str, SubjectName], int] = {}
-_dimensions: dict[tuple[str, DimensionName], int] = {}
+# By database, because tests and replicas of one process may see several.
+_subjects: dict[str, dict[SubjectName, int]] = {}
+_dimensions: dict[str, dict[DimensionName, int]] = {}
 _lock = threading.Lock()
 
 
@@ -32,7 +33,20 @@ def digest_of(*parts: str) -> uuid.UUID:
 
 def intern_subjects(names: Iterable[SubjectName]) -> dict[SubjectName, int]:
     """Give the number of each subject, making those that are new."""
-    return _intern(set(names), _subjects, _INSERT_SUBJECTS, lambda name: (name[0], name[1], name[2]))
+    ordered = list(dict.fromkeys(names))
+    return dict(zip(ordered, subject_numbers(ordered), strict=True))
+
+
+def subject_numbers(names: Sequence[SubjectName]) -> list[int]:
+    """Give the number of each subject, making those that are new; n names in, n numbers out, same order."""
+    known = _remembered(_subjects)
+    # Numbers begin at 1.
+    numbers = [known.get(name, 0) for name in names]
+    if 0 in numbers:
+        missing = {name for name, number in zip(names, numbers, strict=True) if not number}
+        made = _intern(missing, _subjects, _INSERT_SUBJECTS, lambda name: (name[0], name[1], name[2]))
+        return [number or made[name] for name, number in zip(names, numbers, strict=True)]
+    return numbers
 
 
 def intern_dimensions(names: Iterable[DimensionName]) -> dict[DimensionName, int]:
@@ -51,9 +65,14 @@ def _dimension_row(name: DimensionName) -> tuple[int, int, uuid.UUID, str]:
     return organization_id, metric_id, digest_of(text), text
 
 
-def _intern(wanted: set[Any], cache: dict[tuple[str, Any], int], sql: str, row: Any) -> dict[Any, int]:
+def _remembered(cache: dict[str, dict[Any, int]]) -> dict[Any, int]:
+    return cache.setdefault(str(connection.settings_dict["NAME"]), {})
+
+
+def _intern(wanted: set[Any], cache: dict[str, dict[Any, int]], sql: str, row: Any) -> dict[Any, int]:
     database = str(connection.settings_dict["NAME"])
-    known = {name: cache[database, name] for name in wanted if (database, name) in cache}
+    remembered = _remembered(cache)
+    known = {name: number for name in wanted if (number := remembered.get(name)) is not None}
     # One order for everybody: concurrent inserts of the same names cannot deadlock.
     missing = sorted(wanted - known.keys())
     if not missing:
@@ -67,9 +86,10 @@ def _intern(wanted: set[Any], cache: dict[tuple[str, Any], int], sql: str, row: 
 
     def remember() -> None:
         with _lock:
-            if len(cache) > CACHE_ENTRIES:
-                cache.clear()
-            cache.update({(database, name): key for name, key in found.items()})
+            if len(cache.get(database, ())) > CACHE_ENTRIES:
+                # Not emptied in place: another thread may be reading it.
+                cache[database] = {}
+            cache.setdefault(database, {}).update(found)
 
     # A number that a rollback takes back must never be remembered: rows would point to nothing.
     transaction.on_commit(remember)

@@ -8,10 +8,10 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from apps.metering.domain.drafts import EventDraft, Problem, Target
+from apps.metering.domain.drafts import EventDraft, Problem, Targets
 from apps.metering.models import DeadLetter
 from apps.metering.services.drafting import Drafter
-from apps.metering.services.interning import intern_dimensions, intern_subjects
+from apps.metering.services.interning import intern_dimensions, subject_numbers
 
 # Each has a partition of the staging table; as many merges as there are can run at once.
 BUCKETS = 4
@@ -20,6 +20,9 @@ COLUMNS = (
     " external_id, occurred_at, accepted_at, data, metrics, dimensions, quantities, hashes"
 )
 COPY = f"COPY metering_stagedevent ({COLUMNS}) FROM STDIN"
+
+NULL = "\\N"
+BUCKET_OF = {digit: str(int(digit, 16) % BUCKETS) for digit in "0123456789abcdef"}
 
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
@@ -99,7 +102,9 @@ def stage(drafts: Sequence[EventDraft], *, organization_id: int, as_of: datetime
         rows = staged_rows(drafts, organization_id=organization_id, as_of=as_of)
         with connection.cursor() as cursor, cursor.copy(COPY) as copy:
             copy.write(rows)
-        letters = [letter for draft in drafts for letter in _letters(draft, organization_id, as_of)]
+        letters = [
+            letter for draft in drafts if draft.ignored_by for letter in _letters(draft, organization_id, as_of)
+        ]
         if letters:
             DeadLetter.objects.bulk_create(letters)
 
@@ -111,52 +116,58 @@ def key_hash(organization_id: int, key: str) -> str:
 
 def staged_rows(drafts: Sequence[EventDraft], *, organization_id: int, as_of: datetime) -> bytes:
     """Give drafts as rows of COPY; new subjects and dimensions are made on the way (caller's transaction)."""
-    subjects = intern_subjects({(organization_id, draft.is_external, draft.subject) for draft in drafts})
-    towards = _target_cells({draft.targets for draft in drafts}, organization_id)
+    subjects = subject_numbers([(organization_id, draft.is_external, draft.subject) for draft in drafts])
+    towards = _target_cells(drafts, organization_id)
     accepted = as_of.isoformat()
     rows: list[str] = []
-    for draft in drafts:
+    for draft, subject in zip(drafts, subjects, strict=True):
         hashed = key_hash(organization_id, draft.idempotency_key)
-        texts = (draft.idempotency_key, draft.event_type, draft.source)
-        tail = (draft.external_id, draft.occurred_at.isoformat(), accepted, draft.data)
-        hashes = "\\N"
-        if any(draft.hashes):
-            hashes = "{" + ",".join([value_hash or "NULL" for value_hash in draft.hashes]) + "}"
+        texts = f"{draft.idempotency_key}\t{draft.event_type}\t{draft.source}\t{subject}\t{draft.external_id}"
+        data = draft.data
+        if not draft.is_plain:
+            texts = _escaped(draft.idempotency_key, draft.event_type, draft.source, str(subject), draft.external_id)
+            data = _escaped(data)
         rows.append(
-            f"{int(hashed[-1], 16) % BUCKETS}\t{organization_id}\t{hashed}\t{draft.content}\t{draft.public_id}\t"
-            f"{_cells(texts)}\t{subjects[organization_id, draft.is_external, draft.subject]}\t{_cells(tail)}\t"
-            f"{towards[draft.targets]}\t{{{','.join(draft.quantities)}}}\t{hashes}\n"
+            f"{BUCKET_OF[hashed[-1]]}\t{organization_id}\t{hashed}\t{draft.content}\t{draft.public_id}\t{texts}\t"
+            f"{draft.moment}\t{accepted}\t{data}\t{draft.targets.cells or towards[draft.targets]}\t"
+            f"{{{draft.quantities}}}\t{NULL if draft.hashes is None else '{' + draft.hashes + '}'}\n"
         )
     return "".join(rows).encode()
 
 
-def _target_cells(wanted: set[tuple[Target, ...]], organization_id: int) -> dict[tuple[Target, ...], str]:
-    """Give the metrics and dimensions columns for each distinct set of targets; few events have one of their own."""
+def _target_cells(drafts: Sequence[EventDraft], organization_id: int) -> dict[Targets, str]:
+    """Give the metrics and dimensions columns of targets whose numbers are not remembered yet."""
+    unknown = {draft.targets for draft in drafts if draft.targets.cells is None}
+    if not unknown:
+        return {}
     dimensions = intern_dimensions(
         {
             (organization_id, metric_id, *group)
-            for targets in wanted
-            for metric_id, group in targets
+            for targets in unknown
+            for metric_id, group in targets.pairs
             if group is not None
         }
     )
     found = {}
-    for targets in wanted:
-        metrics = ",".join(str(metric_id) for metric_id, _ in targets)
+    for targets in unknown:
+        metrics = ",".join(str(metric_id) for metric_id, _ in targets.pairs)
         numbers = ",".join(
             "NULL" if group is None else str(dimensions[organization_id, metric_id, *group])
-            for metric_id, group in targets
+            for metric_id, group in targets.pairs
         )
         found[targets] = f"{{{metrics}}}\t{{{numbers}}}"
+
+    def remember() -> None:
+        for targets, cells in found.items():
+            targets.cells = cells
+
+    # As with the numbers themselves: one that a rollback takes back must not be remembered.
+    transaction.on_commit(remember)
     return found
 
 
-def _cells(values: Sequence[str]) -> str:
-    joined = "\t".join(values)
-    # Nearly never: a value with a character that COPY reads as its own.
-    if "\\" in joined or "\n" in joined or "\r" in joined or joined.count("\t") != len(values) - 1:
-        return "\t".join(value.translate(_ESCAPES) for value in values)
-    return joined
+def _escaped(*values: str) -> str:
+    return "\t".join([value.translate(_ESCAPES) for value in values])
 
 
 def _letters(draft: EventDraft, organization_id: int, as_of: datetime) -> list[DeadLetter]:
