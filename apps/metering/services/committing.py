@@ -1,43 +1,81 @@
-"""Single events of many requests share a commit: whoever commits next takes all that wait."""
+"""Single events of many requests share a commit: one thread a process writes all that wait at the moment.
 
+One connection a process writes, so the database keeps few backends busy and warm however many requests wait.
+"""
+
+import logging
 import threading
 from collections.abc import Sequence
 from datetime import datetime
 
-from django.db import DataError, IntegrityError, connection
+from django.db import DataError, IntegrityError, OperationalError, connection
 
 from apps.metering.domain.drafts import EventDraft
 from apps.metering.services.staging import COPY, staged_rows
 
+logger = logging.getLogger(__name__)
+
+# A request that waited so long is told to send its event again; should it be stored after all, its key makes the
+# repeat harmless.
+PATIENCE_SECONDS = 20.0
+
 
 class _Waiting:
-    __slots__ = ("error", "is_done", "rows")
+    """An event's rows on their way; `turn` is released when `error` says what became of them."""
+
+    __slots__ = ("error", "rows", "turn")
 
     def __init__(self, rows: bytes) -> None:
         self.rows = rows
-        self.is_done = False
         self.error: Exception | None = None
+        self.turn = threading.Lock()
+        self.turn.acquire()
 
 
 _waiting: list[_Waiting] = []
 _list_lock = threading.Lock()
-_turn = threading.Lock()
+_called = threading.Event()
+_writer: threading.Thread | None = None
 
 
 def stage_together(draft: EventDraft, *, organization_id: int, as_of: datetime) -> None:
-    """Commit one draft to staging, in one transaction with those of other threads that wait at this moment."""
-    mine = _Waiting(staged_rows([draft], organization_id=organization_id, as_of=as_of))
+    """Commit one draft to staging, in one transaction with those of other requests that wait at this moment.
+
+    Raises:
+        OperationalError: nothing is known to be stored.
+    """
+    rows = staged_rows([draft], organization_id=organization_id, as_of=as_of)
+    if connection.in_atomic_block:
+        # Part of the caller's transaction, so nobody else may commit it.
+        _write(rows)
+        return
+    mine = _Waiting(rows)
     with _list_lock:
         _waiting.append(mine)
-    with _turn:
-        # Somebody whose turn came earlier may have taken it along.
-        if not mine.is_done:
-            with _list_lock:
-                taken = _waiting[:]
-                _waiting.clear()
-            _commit(taken)
+        _start_writer()
+    _called.set()
+    if not mine.turn.acquire(timeout=PATIENCE_SECONDS):
+        raise OperationalError("the event waited too long to be written")
     if mine.error is not None:
         raise mine.error
+
+
+def _start_writer() -> None:
+    global _writer
+    if _writer is None or not _writer.is_alive():
+        _writer = threading.Thread(target=_write_on, name="event-writer", daemon=True)
+        _writer.start()
+
+
+def _write_on() -> None:
+    while True:
+        _called.wait()
+        _called.clear()
+        with _list_lock:
+            taken = _waiting[:]
+            _waiting.clear()
+        if taken:
+            _commit(taken)
 
 
 def _commit(taken: Sequence[_Waiting]) -> None:
@@ -51,10 +89,12 @@ def _commit(taken: Sequence[_Waiting]) -> None:
             except Exception as error:
                 entry.error = error
     except Exception as error:
+        logger.warning("%s events could not be written: %s", len(taken), error)
+        connection.close()
         for entry in taken:
             entry.error = error
     for entry in taken:
-        entry.is_done = True
+        entry.turn.release()
 
 
 def _write(rows: bytes) -> None:
