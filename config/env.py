@@ -28,6 +28,9 @@ class Environment:
     var_dir: Path
     shared_dir: Path
     log_level: str
+    ingest_key_rate: int
+    ingest_staged_limit: int
+    metrics_token: str
 
     @property
     def broker_url(self) -> str:
@@ -75,6 +78,11 @@ class Environment:
             var_dir=Path(text(environ, "VAR", default=str(ROOT / "var"))).resolve(),
             shared_dir=Path(text(environ, "METERGATE_SHARED", default=str(ROOT.parent / "shared"))),
             log_level=level,
+            ingest_key_rate=integer(environ, "INGEST_KEY_RATE", default=200_000, low=1_000, high=100_000_000),
+            ingest_staged_limit=integer(
+                environ, "INGEST_STAGED_LIMIT", default=5_000_000, low=1_000, high=1_000_000_000
+            ),
+            metrics_token=text(environ, "METRICS_TOKEN", default=""),
         )
 
 

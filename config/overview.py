@@ -13,9 +13,12 @@ from apps.invoicing.models import Invoice, InvoiceStatus
 from apps.kernel.clock import wall_now
 from apps.kernel.money import format_money
 from apps.metering.models import DeadLetter, UsageWindow
+from apps.metering.selectors.flow import waiting_events
 from apps.subscriptions.models import Subscription, SubscriptionStatus
 
 DAYS = 14
+# Staged events looked at to say until when usage is counted; the oldest are the first.
+LOOK_AT = 100_000
 WIDTH, HEIGHT, FLOOR = 720, 180, 150
 
 
@@ -53,7 +56,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
                 _tile("Dead letters", letters, "metering/deadletter/?resolved_at__isempty=1", True),
             ],
             "owed": [format_money(row["total"] - row["paid"], row["currency"]) for row in owed],
-            "counted_until": now,
+            "counted_until": now - timedelta(seconds=float(waiting_events(at_most=LOOK_AT).lag_seconds)),
             "charts": _usage_charts(mine, now),
             "newest": [
                 {"row": row, "total": format_money(row.grand_total, row.currency)}

@@ -184,6 +184,12 @@ LIFECYCLE_STEPS = "config.lifecycle.STEPS"
 # How long advancing a test clock may keep its caller waiting; published clients give up after 5 s.
 TEST_CLOCK_WAIT_SECONDS = 3.5
 
+# Events a second that one API key may send, and how many may wait to be merged before callers are asked to wait.
+INGEST_KEY_RATE = ENV.ingest_key_rate
+INGEST_STAGED_LIMIT = ENV.ingest_staged_limit
+# Who may read /metrics from elsewhere; without one only callers on this machine may.
+METRICS_TOKEN = ENV.metrics_token
+
 UNFOLD = ADMIN_SKIN
 IMPORT_EXPORT_ESCAPE_FORMULAE_ON_EXPORT = True
 PGHISTORY_ADMIN_ALL_EVENTS = False

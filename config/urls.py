@@ -6,6 +6,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 import config.adminsite  # noqa: F401 - re-registers what third parties registered
 from config.celery import app as celery_app
 from config.health import healthz, readyz
+from config.metrics import metrics
 from config.overview import home
 
 # Tasks that views send must go to this app and its broker.
@@ -18,6 +19,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("healthz", healthz),
     path("readyz", readyz),
+    path("metrics", metrics),
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
     path("docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
     path("", include("apps.organizations.api.urls")),

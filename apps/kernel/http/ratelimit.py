@@ -1,14 +1,12 @@
 import logging
 
 import redis
-from django.conf import settings
 
+from apps.kernel.broker import broker
 from apps.kernel.clock import wall_now
 from apps.kernel.errors import RateLimitedError
 
 logger = logging.getLogger(__name__)
-
-_client: redis.Redis | None = None
 
 
 def limit_rate(*, name: str, caller: int, calls: int, seconds: int = 1) -> None:
@@ -17,13 +15,10 @@ def limit_rate(*, name: str, caller: int, calls: int, seconds: int = 1) -> None:
     Raises:
         RateLimitedError: with the wait until the next window.
     """
-    global _client
-    if _client is None:
-        _client = redis.Redis.from_url(settings.REDIS_URL, socket_timeout=0.2, socket_connect_timeout=0.2)
     now = int(wall_now().timestamp())
     key = f"rate:{name}:{caller}:{now // seconds}"
     try:
-        with _client.pipeline(transaction=False) as pipe:
+        with broker().pipeline(transaction=False) as pipe:
             pipe.incr(key)
             pipe.expire(key, seconds + 1)
             count = int(pipe.execute()[0])

@@ -34,6 +34,7 @@ from apps.metering.api.doorbell import ring
 from apps.metering.domain.drafts import EventDraft, Problem
 from apps.metering.domain.wire import MalformedError, read_event, read_events
 from apps.metering.services.committing import stage_together
+from apps.metering.services.pressure import pressure
 from apps.metering.services.staging import Rejection, accept_events, check_events, stage
 from apps.organizations.selectors.principals import find_principal
 from apps.organizations.services.keys import note_use
@@ -154,19 +155,23 @@ def _take(call: IngestCall, body: bytes, principal: Principal) -> IngestAnswer:
 
 def _take_one(body: bytes, principal: Principal) -> IngestAnswer:
     now = wall_now()
+    event = read_event(body)
+    pressure.admit(key_id=principal.key_id, events=1)
     verdicts = check_events(
-        [read_event(body)],
+        [event],
         organization_id=principal.organization_id,
         organization_public_id=principal.organization_public_id,
         as_of=now,
     )
     if verdicts.rejected:
+        pressure.count("rejected", 1)
         raise _refusal([rejection.problem for rejection in verdicts.rejected])
     draft = verdicts.accepted[0][1]
     if draft.ignored_by:
         stage([draft], organization_id=principal.organization_id, as_of=now)
     else:
         stage_together(draft, organization_id=principal.organization_id, as_of=now)
+    pressure.count("accepted", 1)
     ring()
     return IngestAnswer(202, _encoder.encode(_echo(draft, principal)))
 
@@ -178,6 +183,7 @@ def _take_batch(call: IngestCall, body: bytes, principal: Principal) -> IngestAn
         raise InvalidError("Send a JSON array, or one JSON object a line.")
     if len(events) > BATCH_EVENTS:
         raise PayloadTooLargeError(f"Send at most {BATCH_EVENTS} events at once; this call had {len(events)}.")
+    pressure.admit(key_id=principal.key_id, events=len(events))
     verdicts = accept_events(
         events,
         organization_id=principal.organization_id,
@@ -187,6 +193,9 @@ def _take_batch(call: IngestCall, body: bytes, principal: Principal) -> IngestAn
     if verdicts.accepted:
         ring()
     rejected = {rejection.index for rejection in verdicts.rejected}
+    pressure.count("accepted", len(verdicts.accepted))
+    pressure.count("repeated_in_batch", verdicts.repeated)
+    pressure.count("rejected", len(rejected))
     answer: dict[str, Any] = {
         "object": "eventBatch",
         "accepted": len(verdicts.accepted),

@@ -66,7 +66,8 @@ _REFUSALS = {
     "401": "No valid API key was sent.",
     "403": "The key may not send events, or not for that namespace.",
     "413": f"The body has more than 10 MiB, or more than {BATCH_EVENTS} events.",
-    "503": "Events cannot be stored right now; send them again after `Retry-After` seconds.",
+    "429": "The key sent its events of this second; send these again after `Retry-After` seconds.",
+    "503": "Events cannot be stored, or too many wait to be counted; send them again after `Retry-After` seconds.",
 }
 
 

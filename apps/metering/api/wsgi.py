@@ -6,6 +6,7 @@ from secrets import token_hex
 from typing import Any
 
 from apps.metering.api.ingest import BATCH_PATH, EVENT_PATH, IngestCall, answer_call
+from apps.metering.services.pressure import keep_pressure
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -22,6 +23,7 @@ def with_ingest(application: Application) -> Application:
 
 
 def _ingest(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    keep_pressure()
     found = answer_call(
         IngestCall(
             path=environ["PATH_INFO"],

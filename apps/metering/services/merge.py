@@ -8,7 +8,7 @@ from datetime import datetime
 from django.db import DataError, IntegrityError, connection, transaction
 
 from apps.kernel.clock import wall_now
-from apps.metering.services.merge_sql import LATEST, MERGE, SET_ASIDE, SETTINGS, SPAN
+from apps.metering.services.merge_sql import COUNT, LATEST, MERGE, SET_ASIDE, SETTINGS, SPAN
 from apps.metering.services.staging import BUCKETS
 
 logger = logging.getLogger(__name__)
@@ -108,6 +108,8 @@ def _merge(buckets: Sequence[int], limit: int, wait: bool) -> MergeResult:
         }
         cursor.execute(MERGE, values)
         taken, inserted, conflicts = cursor.fetchone()
+        counts = {"inserted": inserted, "repeated": taken - inserted, "conflicts": conflicts, "bucket": claimed[0]}
+        cursor.execute(COUNT, counts)
     return MergeResult(taken, inserted, conflicts)
 
 

@@ -113,6 +113,14 @@ SETTINGS = (
     " set_config('work_mem', '128MB', true)"
 )
 
+# With the merge itself, so the counts are as exact as the windows.
+COUNT = """
+UPDATE metering_bucket SET
+    merged = merged + %(inserted)s, repeated = repeated + %(repeated)s, conflicts = conflicts + %(conflicts)s,
+    busy_seconds = busy_seconds + extract(epoch FROM clock_timestamp() - now()), merged_at = clock_timestamp()
+WHERE bucket = %(bucket)s
+"""
+
 SET_ASIDE = """
 WITH taken AS (
     DELETE FROM metering_stagedevent
