@@ -1,13 +1,13 @@
-"""`python -m bench [ingest|close]`: figures, ratios, settings."""
+"""`python -m bench [ingest|stored|close]`: figures, ratios, settings."""
 
 import argparse
 import json
 import sys
 from pathlib import Path
 
-from bench import close, ingest
+from bench import close, ingest, stored
 
-MEASUREMENTS = {"ingest": ingest, "close": close}
+MEASUREMENTS = {"ingest": ingest, "stored": stored, "close": close}
 
 
 def main() -> int:
