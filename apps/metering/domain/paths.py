@@ -59,4 +59,7 @@ def group_value(raw: Any) -> str:
         return ""
     if isinstance(raw, bool):
         return "true" if raw else "false"
+    if isinstance(raw, Decimal):
+        # As the database keeps it, so that a stored event gives the same text again: no exponent, no minus before 0.
+        return format(raw if raw else abs(raw), "f")[:255]
     return str(raw)[:255]

@@ -88,6 +88,12 @@ def decode(body: bytes) -> Any:
         raise MalformedError(str(error)) from None
 
 
+def decode_object(text: str) -> dict[str, Any]:
+    """Decode the data of a stored event, with the numbers that it was counted by when it came."""
+    data: dict[str, Any] = decode(text.encode())
+    return data
+
+
 def decode_data(raw: msgspec.Raw) -> Any:
     """Decode the data of a well-formed event.
 

@@ -4,7 +4,6 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
-from secrets import token_hex
 from typing import Any
 
 import msgspec
@@ -12,6 +11,7 @@ import msgspec
 from apps.kernel.time import parse_instant
 from apps.metering.domain.content import OutOfRangeError, canonical, content_hash, exact_json
 from apps.metering.domain.drafts import EventDraft, Problem
+from apps.metering.domain.keys import stamp
 from apps.metering.domain.wire import MalformedError, WireEvent, as_mapping
 from apps.metering.selectors.registry import MetricShape, metrics_fed_by
 from apps.metering.services.counting import Counter
@@ -35,7 +35,7 @@ class Drafter:
         self.organization_public_id = organization_public_id
         self.as_of = as_of
         self._counters: dict[str, Counter | None] = {}
-        self._prefix = token_hex(8)
+        self._prefix = stamp(as_of)
         self._made = 0
         self._has_decimals = False
         # Exact numbers: 0.1 stays 0.1; the hook also tells that there are any.
@@ -175,7 +175,7 @@ class Drafter:
             return counter
 
     def _new_id(self, prefix: str) -> str:
-        """Give an id with 64 random bits of the call and the number of the event in it."""
+        """Give an id with the moment and 48 random bits of the call, and the number of the event in it."""
         self._made += 1
         return f"{prefix}_{self._prefix}{self._made:04x}"
 

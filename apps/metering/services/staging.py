@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from hashlib import blake2b
 from typing import Any
 
 from django.db import connection, transaction
 
 from apps.metering.domain.drafts import EventDraft, Problem, Targets
+from apps.metering.domain.keys import key_hash
 from apps.metering.models import DeadLetter
 from apps.metering.services.drafting import Drafter
 from apps.metering.services.interning import intern_dimensions, subject_numbers
@@ -107,11 +107,6 @@ def stage(drafts: Sequence[EventDraft], *, organization_id: int, as_of: datetime
         ]
         if letters:
             DeadLetter.objects.bulk_create(letters)
-
-
-def key_hash(organization_id: int, key: str) -> str:
-    """Give the 128-bit hash, in hex, under which a key is remembered."""
-    return blake2b(f"{organization_id}\x00{key}".encode(), digest_size=16).hexdigest()
 
 
 def staged_rows(drafts: Sequence[EventDraft], *, organization_id: int, as_of: datetime) -> bytes:
