@@ -3,6 +3,8 @@ from time import monotonic, sleep
 
 from celery import shared_task
 
+from apps.kernel.clock import wall_now
+from apps.metering.services.jobs import lost_jobs, run_backfill, run_void_job, seconds_to_wait
 from apps.metering.services.merge import bucket_has_work, buckets_with_work, merge_buckets, vacuum_bucket
 from apps.metering.services.staging import BUCKETS
 
@@ -44,6 +46,34 @@ def sweep() -> None:
     """Start a merge when events wait: the doorbell of a request may have been lost."""
     if buckets_with_work():
         merge_all.apply_async(expires=10)
+
+
+@shared_task(name="metering.void_events")
+def void_events(job_id: int) -> None:
+    """Go on with a void job."""
+    if run_void_job(job_id=job_id, seconds=RUN_SECONDS):
+        void_events.delay(job_id)
+
+
+@shared_task(name="metering.backfill")
+def backfill(job_id: int) -> None:
+    """Go on with a backfill, once every process counts by the metric's present definition."""
+    wait = seconds_to_wait(job_id=job_id, as_of=wall_now())
+    if wait > 0:
+        backfill.apply_async((job_id,), countdown=wait)
+    elif run_backfill(job_id=job_id, seconds=RUN_SECONDS):
+        backfill.delay(job_id)
+
+
+@shared_task(name="metering.resume_jobs")
+def resume_jobs() -> int:
+    """Take up jobs whose worker or message was lost."""
+    voids, backfills = lost_jobs(as_of=wall_now())
+    for job_id in voids:
+        void_events.delay(job_id)
+    for job_id in backfills:
+        backfill.delay(job_id)
+    return len(voids) + len(backfills)
 
 
 def _merge(buckets: Sequence[int]) -> int:

@@ -90,7 +90,11 @@ class EventConflict(models.Model):
     detected_at = models.DateTimeField()
 
     class Meta:
-        indexes = [models.Index(fields=["organization", "-id"], name="eventconflict_list")]
+        indexes = [
+            models.Index(fields=["organization", "-id"], name="eventconflict_list"),
+            # Serves the verdict on a key.
+            models.Index(fields=["organization", "idempotency_key"], name="eventconflict_by_key"),
+        ]
 
     def __str__(self) -> str:
         return self.idempotency_key

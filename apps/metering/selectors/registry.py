@@ -41,16 +41,7 @@ def metrics_fed_by(*, organization_id: int, event_type: str) -> tuple[MetricShap
     if hit is not None and hit[0] > monotonic():
         return hit[1]
     shapes = tuple(
-        MetricShape(
-            id=metric.pk,
-            public_id=metric.public_id,
-            aggregation=metric.aggregation,
-            value_path=metric.value_property,
-            value_steps=steps_of(metric.value_property),
-            group_names=_shared(metric.group_by),
-            group_steps=tuple(steps_of(metric.group_by[name]) for name in sorted(metric.group_by)),
-            event_from=metric.event_from,
-        )
+        shape_of(metric)
         for metric in BillableMetric.objects.filter(
             organization_id=organization_id, event_type=event_type, deleted_at__isnull=True
         ).order_by("pk")
@@ -63,6 +54,20 @@ def metrics_fed_by(*, organization_id: int, event_type: str) -> tuple[MetricShap
             _cache.clear()
         _cache[key] = (monotonic() + (CACHE_SECONDS if shapes else MISS_SECONDS), shapes)
     return shapes
+
+
+def shape_of(metric: BillableMetric) -> MetricShape:
+    """Give what ingest needs to know of a metric."""
+    return MetricShape(
+        id=metric.pk,
+        public_id=metric.public_id,
+        aggregation=metric.aggregation,
+        value_path=metric.value_property,
+        value_steps=steps_of(metric.value_property),
+        group_names=_shared(metric.group_by),
+        group_steps=tuple(steps_of(metric.group_by[name]) for name in sorted(metric.group_by)),
+        event_from=metric.event_from,
+    )
 
 
 def _shared(group_by: dict[str, str]) -> tuple[str, ...]:

@@ -114,7 +114,7 @@ def period_usage(*, requests: Sequence[UsageRequest]) -> list[Decimal | None]:
 
 
 def usage_changed_since(*, requests: Sequence[UsageRequest], moments: Sequence[datetime]) -> list[bool]:
-    """Tell which questions have windows that a merge touched at or after a moment; same order.
+    """Tell which questions have windows that a merge or a correction touched at or after a moment; same order.
 
     Args:
         requests: the questions.
@@ -138,12 +138,17 @@ def usage_changed_since(*, requests: Sequence[UsageRequest], moments: Sequence[d
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT DISTINCT r.n FROM jsonb_to_recordset(%s::jsonb)
+            SELECT r.n FROM jsonb_to_recordset(%s::jsonb)
                 AS r(n int, m bigint, s bigint, a timestamptz, z timestamptz, c timestamptz)
             JOIN metering_window AS w ON w.metric_id = r.m AND w.subject_id = r.s
              AND w.hour >= r.a AND w.hour < r.z AND w.changed_at >= r.c
+            UNION
+            SELECT r.n FROM jsonb_to_recordset(%s::jsonb)
+                AS r(n int, m bigint, s bigint, a timestamptz, z timestamptz, c timestamptz)
+            JOIN metering_windowgone AS w ON w.metric_id = r.m AND w.subject_id = r.s
+             AND w.hour >= r.a AND w.hour < r.z AND w.changed_at >= r.c
             """,
-            [json.dumps(rows)],
+            [json.dumps(rows)] * 2,
         )
         for (n,) in cursor.fetchall():
             changed[n] = True

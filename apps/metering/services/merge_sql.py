@@ -65,6 +65,7 @@ WITH taken AS (
         latest_event = CASE WHEN (excluded.latest_at, excluded.latest_event) > (w.latest_at, w.latest_event)
                             THEN excluded.latest_event ELSE w.latest_event END,
         changed_at = excluded.changed_at
+    RETURNING 1
 ), distinct_value AS (
     INSERT INTO metering_windowvalue (metric_id, subject_id, hour, dimension_id, value_hash)
     SELECT DISTINCT metric_id, subject_id, hour, dimension_id, value_hash
@@ -73,7 +74,8 @@ WITH taken AS (
                unnest(metrics) AS metric_id, unnest(dimensions) AS dimension_id, unnest(hashes) AS value_hash
         FROM stored WHERE hashes IS NOT NULL
     ) AS unpacked
-    WHERE value_hash IS NOT NULL
+    -- Only after the windows: whoever holds a window's row may add and remove its values.
+    WHERE value_hash IS NOT NULL AND (SELECT count(*) FROM windowed) >= 0
     ORDER BY metric_id, subject_id, hour, dimension_id, value_hash
     ON CONFLICT ON CONSTRAINT metering_windowvalue_once DO NOTHING
 ), repeat AS (
@@ -130,7 +132,8 @@ WITH taken AS (
 INSERT INTO metering_deadletter (organization_id, stage, code, message, payload, created_at)
 SELECT organization_id, 'merge', 'UNMERGEABLE', 'The event cannot be counted; its values are out of range.',
        jsonb_build_object('id', public_id, 'idempotencyKey', idempotency_key, 'type', event_type, 'source', source,
-                          'timestamp', occurred_at, 'data', data),
+                          'timestamp', occurred_at, 'data', data, 'subjectId', subject_id,
+                          'externalId', external_id, 'acceptedAt', accepted_at),
        %(now)s
 FROM taken
 """
