@@ -153,6 +153,8 @@ SPECTACULAR_SETTINGS = {
         "PersonTypeEnum": [("COMPANY", "COMPANY"), ("INDIVIDUAL", "INDIVIDUAL")],
         "ProrationEnum": [("second", "second"), ("day", "day"), ("none", "none")],
         "TransitionProrationEnum": [("none", "none")],
+        "EventJobStatusEnum": "apps.metering.models.corrections.JobStatus",
+        "KeyStateEnum": "apps.metering.selectors.verdicts.KeyState",
     },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",

@@ -72,6 +72,9 @@ UNFOLD: dict[str, Any] = {
                 "items": [
                     _entry("Usage by hour", "bar_chart", "metering_usagewindow"),
                     _entry("Meter events", "bolt", "metering_meterevent"),
+                    _entry("Voided events", "event_busy", "metering_eventvoid"),
+                    _entry("Void jobs", "playlist_remove", "metering_voidjob"),
+                    _entry("Backfills", "history", "metering_backfilljob"),
                     _entry("Dead letters", "report", "metering_deadletter"),
                     _entry("Key conflicts", "difference", "metering_eventconflict"),
                     _entry("Imports", "upload_file", "metering_importjob"),

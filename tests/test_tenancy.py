@@ -49,9 +49,11 @@ def owned(world: World) -> dict[str, str]:
     customer = world.customer()
     clock = world.clock("2026-01-01T00:00:00Z")
     subscription = world.subscribe(customer, plan, at="2026-01-01T00:00:00Z", clock=clock)
+    void = world.api.post("/v0/events/void", {"reason": "test", "filter": {"source": "nobody"}}, expect=202)["id"]
     return {
         "v0/products": product,
         "v0/billableMetrics": metric,
+        "v0/events": void,
         "v0/fees": world.api.get(f"/v0/fees?merchantId={world.id}")["data"][0]["id"],
         "v0/features": feature,
         "v0/prices": fee_price,

@@ -1,3 +1,4 @@
+from apps.metering.admin.corrections import BackfillJobAdmin, EventVoidAdmin, VoidJobAdmin
 from apps.metering.admin.events import (
     DeadLetterAdmin,
     DimensionAdmin,
@@ -9,11 +10,14 @@ from apps.metering.admin.events import (
 )
 
 __all__ = [
+    "BackfillJobAdmin",
     "DeadLetterAdmin",
     "DimensionAdmin",
     "EventConflictAdmin",
+    "EventVoidAdmin",
     "ImportJobAdmin",
     "MeterEventAdmin",
     "SubjectAdmin",
     "UsageWindowAdmin",
+    "VoidJobAdmin",
 ]

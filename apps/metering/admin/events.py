@@ -1,19 +1,72 @@
+from typing import Any
+
+from django import forms
 from django.contrib import admin
+from django.http import HttpRequest
 from unfold.decorators import display
+from unfold.forms import BaseDialogForm
+from unfold.widgets import UnfoldAdminTextareaWidget
 
 from apps.kernel.adminsite.actions import Call, service_action
 from apps.kernel.adminsite.base import ReadOnlyModelAdmin
-from apps.kernel.adminsite.display import quantity
+from apps.kernel.adminsite.display import moment, quantity
+from apps.kernel.errors import ConflictError
 from apps.metering.models import (
     DeadLetter,
     Dimension,
     EventConflict,
+    EventVoid,
     ImportJob,
     MeterEvent,
     Subject,
     UsageWindow,
 )
-from apps.metering.services.letters import resolve_letter
+from apps.metering.selectors.stored import EventRef, find_by_ids, find_by_keys, has_events_in_month
+from apps.metering.services.letters import replay_letter, resolve_letter
+from apps.metering.services.recompute import WindowKey, recompute_windows
+from apps.metering.services.voiding import REASON_LENGTH, void_events
+from apps.organizations.models import Organization
+
+
+class VoidForm(BaseDialogForm):
+    reason = forms.CharField(
+        label="Reason", max_length=REASON_LENGTH, widget=UnfoldAdminTextareaWidget(attrs={"rows": 3})
+    )
+
+
+def _void(call: Call) -> str:
+    event: MeterEvent = call.row
+    ref = EventRef(
+        key=event.pk,
+        public_id=event.public_id,
+        idempotency_key=event.idempotency_key,
+        event_type=event.event_type,
+        occurred_at=event.occurred_at,
+        subject_id=event.subject_id,
+        source=event.source,
+    )
+    voided = void_events(
+        organization_id=event.organization_id,
+        refs=[ref],
+        reason=call.data["reason"],
+        user_id=call.actor.pk,
+        as_of=call.now,
+    )
+    if not voided:
+        return "The event was voided before."
+    return "The event counts for nothing any more; what was invoiced is corrected on the next invoice."
+
+
+def _recompute(call: Call) -> str:
+    window: UsageWindow = call.row
+    if not has_events_in_month(organization_id=window.organization_id, moment=window.hour):
+        raise ConflictError("The events of this month are not stored any more; the window stays as it is.")
+    done = recompute_windows(
+        windows=[
+            WindowKey(window.organization_id, window.metric_id, window.subject_id, window.hour, window.dimension_id)
+        ]
+    )
+    return "The window is rebuilt from its events." if done.kept else "The window has no events and is gone."
 
 
 @admin.register(MeterEvent)
@@ -25,6 +78,53 @@ class MeterEventAdmin(ReadOnlyModelAdmin):
     search_fields = ["=public_id", "=idempotency_key"]
     search_help_text = "Exact event id or idempotency key"
     ordering = ["-occurred_at"]
+    readonly_fields = ["state"]
+    actions_detail = ["void_event"]
+
+    void_event = service_action(
+        title="Void event",
+        permissions=["develop"],
+        description="The event stays as it came and counts for nothing any more. Usage follows at once; what was "
+        "invoiced is corrected on the next invoice. This cannot be undone.",
+        run=_void,
+        form=VoidForm,
+        icon="block",
+        fits=lambda event: _void_of(event) is None,
+    )
+
+    @display(description="State")
+    def state(self, event: MeterEvent) -> str:
+        void = _void_of(event)
+        if void is not None:
+            return f"Voided {moment(void.voided_at)} by {void.voided_by}: {void.reason}"
+        return f"Counts for {len(event.metrics)} metric(s)" if event.metrics else "Counts for no metric"
+
+    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> Any:
+        """Find an event by its id or key without going through the table."""
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        found: set[int] = set()
+        for organization_id in self._organizations(request):
+            for refs in (
+                find_by_ids(organization_id=organization_id, event_ids=[term]),
+                find_by_keys(organization_id=organization_id, keys=[term]),
+            ):
+                found.update(ref.key for ref in refs.values())
+        return queryset.filter(pk__in=found), False
+
+    def _organizations(self, request: HttpRequest) -> list[int]:
+        person: Any = request.user
+        visible = person.visible_organization_ids()
+        merchants = Organization.objects.filter(is_merchant=True)
+        if visible is not None:
+            merchants = merchants.filter(pk__in=visible)
+        return list(merchants.values_list("pk", flat=True))
+
+
+def _void_of(event: MeterEvent) -> EventVoid | None:
+    rows = EventVoid.objects.filter(organization_id=event.organization_id, event_id=event.public_id)
+    return rows.select_related("voided_by").first()
 
 
 @admin.register(UsageWindow)
@@ -38,6 +138,15 @@ class UsageWindowAdmin(ReadOnlyModelAdmin):
     search_help_text = "Exact customer id or own id"
     list_select_related = ["metric", "subject", "dimension"]
     ordering = ["-hour"]
+    actions_detail = ["recompute"]
+
+    recompute = service_action(
+        title="Recompute",
+        permissions=["develop"],
+        description="The window is rebuilt from its events. When it is right, nothing changes.",
+        run=_recompute,
+        icon="calculate",
+    )
 
     @display(description="Sum", ordering="sum")
     def sum_shown(self, window: UsageWindow) -> str:
@@ -88,7 +197,17 @@ class DeadLetterAdmin(ReadOnlyModelAdmin):
     list_select_related = ["organization"]
     date_hierarchy = "created_at"
     ordering = ["-id"]
-    actions_detail = ["mark_as_resolved"]
+    actions_detail = ["try_again", "mark_as_resolved"]
+
+    try_again = service_action(
+        title="Try again",
+        permissions=["develop"],
+        description="After its cause is mended, such as a metric's value path: the event is counted as it would be "
+        "if it came now. When that works the entry is marked as resolved.",
+        run=lambda call: replay_letter(letter_id=call.row.pk, as_of=call.now),
+        icon="replay",
+        fits=lambda letter: letter.resolved_at is None,
+    )
 
     mark_as_resolved = service_action(
         title="Mark as resolved",

@@ -15,7 +15,7 @@ from apps.kernel.http.fields import InstantField, StrictCharField
 from apps.kernel.http.pagination import page_bounds
 from apps.kernel.http.views import ContractView, Request
 from apps.kernel.time import Cadence, add, format_instant
-from apps.metering.models import MeterEvent, Subject
+from apps.metering.models import EventVoid, MeterEvent, Subject
 from apps.metering.selectors.meter import SIZES, SUBJECT, MeterQuestion, MeterRow, meter_rows, parse_filters
 from apps.metering.selectors.usage import customers_of_subjects, find_customer_subjects
 from apps.metering.services.merge import drain
@@ -246,6 +246,10 @@ class MetricEvents(ContractView):
         ids = {event.subject_id for event in events}
         subjects = {row.pk: row for row in Subject.objects.filter(pk__in=ids)}
         customers = customers_of_subjects(organization_id=self.organization_id, subject_ids=sorted(ids))
+        named = EventVoid.objects.filter(
+            organization_id=self.organization_id, event_id__in=[e.public_id for e in events]
+        )
+        voids = {row.event_id: row for row in named}
         rendered = []
         for event in events:
             subject = subjects[event.subject_id]
@@ -264,6 +268,9 @@ class MetricEvents(ContractView):
                 entry["externalSubject"] = subject.value
             if event.external_id:
                 entry["externalId"] = event.external_id
+            if event.public_id in voids:
+                void = voids[event.public_id]
+                entry |= {"voidedAt": format_instant(void.voided_at), "voidReason": void.reason}
             rendered.append(entry)
         return rendered
 

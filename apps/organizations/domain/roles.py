@@ -54,6 +54,7 @@ class Scope(StrEnum):
     CUSTOMERS_READ = "customers:read"
     CUSTOMERS_WRITE = "customers:write"
     EVENTS_CREATE = "events:create"
+    EVENTS_CORRECT = "events:correct"
     USAGE_READ = "usage:read"
     SUBSCRIPTIONS_READ = "subscriptions:read"
     SUBSCRIPTIONS_WRITE = "subscriptions:write"
