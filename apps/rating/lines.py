@@ -17,6 +17,8 @@ from apps.rating.price_models import REGISTRY, Component, PriceModel
 
 SIGNIFICANT_DIGITS = 38
 ROUNDING = "HALF_UP"
+# Marks the step by which a correction takes over what an earlier one could not give back.
+CARRIED = "carried"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ def rate_usage(
     sources: Mapping[str, Any],
     calculated_at: datetime,
     already_billed: Decimal | None = None,
+    carried: Decimal = Decimal(0),
 ) -> RatedLine:
     """Price the usage of a period, or what late usage adds to one that was billed.
 
@@ -61,6 +64,8 @@ def rate_usage(
         calculated_at: for provenance.
         already_billed: the quantity an earlier invoice billed for the same period; the line is then the
             difference `amount(now) − amount(billed)`.
+        carried: what earlier corrections of the period could not give back, because their invoices would have
+            fallen below zero; 0 or less.
     """
     parts = price.components(quantity)
     amount = _sum(parts)
@@ -80,6 +85,10 @@ def rate_usage(
                 "earlierInvoice",
             )
         )
+    if carried:
+        before, amount = amount, EXACT.add(amount, carried)
+        params = {"amount": format_decimal(-carried), "kind": CARRIED}
+        steps.append(_step("subtract", "amount", format_decimal(before), amount, params, "earlierInvoice"))
     subtotal = _rounded(steps, amount, currency)
     unit_price = _unit_price(parts, amount, billed_quantity)
     return RatedLine(
@@ -209,6 +218,26 @@ def bound_to_zero(provenance: dict[str, Any], bound: Decimal) -> dict[str, Any]:
         "steps": [*provenance["steps"], step],
         "result": {**provenance["result"], "amount": format_decimal(bound)},
     }
+
+
+def left_over(provenance: Mapping[str, Any]) -> Decimal:
+    """Give what a correction's line leaves for a later one: 0 or less than it took over, in major units.
+
+    The sum over a charge's corrections is what is still to be given back. A rebate that was cut leaves nothing: it
+    gives way for good.
+    """
+    left = Decimal(0)
+    for step in provenance["steps"]:
+        match step["op"], step["params"]:
+            case "evaluate", _ if Decimal(step["out"]) < 0:
+                return Decimal(0)
+            case "subtract", {"kind": kind, "amount": amount} if kind == CARRIED:
+                left = EXACT.add(left, Decimal(amount))
+            case "setToBound", _:
+                left = EXACT.add(left, EXACT.subtract(Decimal(step["in"]), Decimal(step["out"])))
+            case _:
+                pass
+    return left
 
 
 def _sum(parts: Sequence[Component]) -> Decimal:

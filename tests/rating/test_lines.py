@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apps.kernel.time import Period
-from apps.rating.lines import bound_to_zero, rate_fee, rate_usage, recompute
+from apps.rating.lines import bound_to_zero, left_over, rate_fee, rate_usage, recompute
 from apps.rating.price_models import parse_properties
 from apps.rating.tax import tax_lines
 
@@ -53,6 +53,33 @@ def test_a_line_is_rounded_once() -> None:
     assert line.exact == Decimal("36.119948")
     assert line.subtotal == Decimal("36.12")
     assert line.unit_price == Decimal("0.000002")
+
+
+def test_a_correction_that_was_cut_leaves_the_rest_for_the_next() -> None:
+    price = parse_properties("standard", {"unitPrice": "2"})
+
+    def correction(carried: str, bound: str | None) -> dict[str, Any]:
+        line = rate_usage(
+            price=price,
+            quantity=Decimal(0),
+            currency="USD",
+            already_billed=Decimal(5) if carried == "0" else Decimal(0),
+            carried=Decimal(carried),
+            **COMMON,
+        )
+        assert line.subtotal == Decimal(carried) or carried == "0"
+        cut = line.provenance if bound is None else bound_to_zero(line.provenance, Decimal(bound))
+        assert recompute(cut) == (line.subtotal if bound is None else Decimal(bound))
+        return cut
+
+    lines = [correction("0", "0"), correction("-10", "-4"), correction("-6", None)]
+    assert [left_over(line) for line in lines] == [Decimal(-10), Decimal(4), Decimal(6)]
+
+
+def test_a_rebate_that_was_cut_leaves_nothing() -> None:
+    price = parse_properties("standard", {"unitPrice": "-2"})
+    line = rate_usage(price=price, quantity=Decimal(5), currency="USD", already_billed=Decimal(0), **COMMON)
+    assert left_over(bound_to_zero(line.provenance, Decimal(-1))) == 0
 
 
 def test_late_usage_is_worth_what_it_adds_to_its_own_period() -> None:

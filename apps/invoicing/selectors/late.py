@@ -12,7 +12,7 @@ from apps.invoicing.domain.taxes import tax_rate_for
 from apps.invoicing.models import Invoice, InvoiceLine, LineKind
 from apps.kernel.time import Period, format_instant
 from apps.metering.selectors.usage import UsageRequest, period_usage, usage_changed_since
-from apps.rating.lines import rate_usage
+from apps.rating.lines import left_over, rate_usage
 from apps.rating.price_models import parse_properties
 
 # A merge that began before the usage was read may commit after it; no merge runs longer than this.
@@ -28,6 +28,7 @@ class _Billed:
     period: Period
     quantity: Decimal
     counted_at: datetime
+    carried: Decimal = Decimal(0)
 
 
 def find_late_usage(
@@ -35,7 +36,9 @@ def find_late_usage(
 ) -> dict[int, list[TargetLine]]:
     """Give, per invoice, a line for each earlier charge whose usage has changed since it was billed.
 
-    The line is worth what the new events add to their own period, `amount(now) − amount(billed)`.
+    The line is worth what new events add to their own period, or voided ones take away:
+    `amount(now) − amount(billed)`. What a correction could not give back, because its invoice would have fallen below
+    zero, goes on to the next.
     """
     by_subscription = {invoice.subscription_id: invoice for invoice in invoices if invoice.sequence_number > 0}
     billed = _billed(by_subscription)
@@ -55,12 +58,12 @@ def find_late_usage(
         requests=[request for _, _, request in requests],
         moments=[entry.counted_at - OVERLAP for _, entry, _ in requests],
     )
-    touched = [row for row, is_changed in zip(requests, changed, strict=True) if is_changed]
+    touched = [row for row, is_changed in zip(requests, changed, strict=True) if is_changed or row[1].carried]
     quantities = period_usage(requests=[request for _, _, request in touched])
     found: dict[int, list[TargetLine]] = defaultdict(list)
     for (invoice, entry, _), quantity in zip(touched, quantities, strict=True):
         now = quantity or Decimal(0)
-        if now != entry.quantity:
+        if now != entry.quantity or entry.carried:
             found[invoice.pk].append(_late_line(invoice, entry, now, as_of))
     return found
 
@@ -90,6 +93,8 @@ def _billed(by_subscription: Mapping[int, Invoice]) -> dict[int, list[_Billed]]:
         else:
             known.quantity += line.quantity
             known.counted_at = max(known.counted_at, counted_at)
+        if line.is_late:
+            entries[key].carried += left_over(line.provenance)
     grouped: dict[int, list[_Billed]] = defaultdict(list)
     for (subscription_id, *_), entry in entries.items():
         grouped[subscription_id].append(entry)
@@ -114,11 +119,12 @@ def _late_line(invoice: Invoice, entry: _Billed, now: Decimal, as_of: datetime) 
         },
         calculated_at=as_of,
         already_billed=entry.quantity,
+        carried=entry.carried,
     )
     return TargetLine(
         kind=LineKind.METERED,
         reference=f"late:{revision.price.public_id}:{format_instant(entry.period.start)}",
-        display_name=f"{revision.invoice_display_name} (late usage)",
+        display_name=f"{revision.invoice_display_name} ({'late usage' if now > entry.quantity else 'correction'})",
         payment_term=revision.payment_term,
         period_start=entry.period.start,
         period_end=entry.period.end,
