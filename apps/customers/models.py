@@ -1,6 +1,8 @@
 from typing import ClassVar
 
 import pghistory
+from django.contrib.postgres.constraints import ExclusionConstraint
+from django.contrib.postgres.fields import DateTimeRangeField, RangeOperators
 from django.db import models
 from django.db.models import Q
 
@@ -48,3 +50,37 @@ class Customer(Entity):
 
     def __str__(self) -> str:
         return self.consumer.name
+
+
+class ExternalIdLink(models.Model):
+    """Which customer an own id of the merchant stands for, and when; written by the customers' services alone.
+
+    The first link of an id reaches back to the beginning and each next one to the end of the one before, so that
+    events that came before their customer are found, and events of an earlier customer stay with it.
+    """
+
+    organization = models.ForeignKey("organizations.Organization", on_delete=models.PROTECT, related_name="+")
+    # The index of the key serves "which ids had this customer".
+    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="external_id_links")
+    external_id = models.CharField(max_length=255)
+    valid = DateTimeRangeField(help_text="Half-open; an open end has no bound.")
+
+    class Meta:
+        constraints = [
+            # Its index also serves "whose was this id, when".
+            ExclusionConstraint(
+                name="externalidlink_one_customer_at_a_time",
+                expressions=[
+                    ("organization", RangeOperators.EQUAL),
+                    ("external_id", RangeOperators.EQUAL),
+                    ("valid", RangeOperators.OVERLAPS),
+                ],
+            ),
+            models.CheckConstraint(name="externalidlink_is_an_interval", condition=Q(valid__isempty=False)),
+            models.UniqueConstraint(
+                fields=["customer"], name="externalidlink_one_open", condition=Q(valid__upper_inf=True)
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.external_id

@@ -14,6 +14,7 @@ from apps.catalog.models import BillableMetric, Product
 from apps.kernel.time import format_instant
 from apps.metering.aggregations import REGISTRY, CountedEvent, get
 from apps.metering.models import UsageWindow
+from apps.metering.selectors.links import SubjectSpan
 from apps.metering.selectors.meter import MeterQuestion, meter_rows
 from apps.metering.selectors.registry import forget_metrics
 from apps.metering.selectors.usage import UsageRequest, period_usage
@@ -147,8 +148,12 @@ class CorrectionOracle(TestCase):
             fold = get(metric.aggregation).fold
             answers = period_usage(
                 requests=[
-                    UsageRequest(organization, metric.pk, [subjects[organization, False, "cus_a"]], start, end),
-                    UsageRequest(organization, metric.pk, list(subjects.values()), start, end),
+                    UsageRequest(
+                        organization, metric.pk, [SubjectSpan(subjects[organization, False, "cus_a"])], start, end
+                    ),
+                    UsageRequest(
+                        organization, metric.pk, [SubjectSpan(number) for number in subjects.values()], start, end
+                    ),
                 ]
             )
             assert answers[0] == fold([e for s, _, e in inside if s == "cus_a"]), name

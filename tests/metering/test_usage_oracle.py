@@ -14,6 +14,7 @@ from hypothesis.extra.django import TestCase
 from apps.catalog.models import BillableMetric, Product
 from apps.kernel.time import format_instant
 from apps.metering.aggregations import REGISTRY, CountedEvent, UsageState, get
+from apps.metering.selectors.links import SubjectSpan
 from apps.metering.selectors.meter import MeterQuestion, meter_rows
 from apps.metering.selectors.registry import forget_metrics
 from apps.metering.selectors.usage import UsageRequest, period_usage
@@ -104,8 +105,12 @@ class UsageOracle(TestCase):
         for code, metric in self.metrics.items():
             answers = period_usage(
                 requests=[
-                    UsageRequest(organization, metric.pk, [subjects[organization, False, "cus_a"]], start, end),
-                    UsageRequest(organization, metric.pk, list(subjects.values()), start, end),
+                    UsageRequest(
+                        organization, metric.pk, [SubjectSpan(subjects[organization, False, "cus_a"])], start, end
+                    ),
+                    UsageRequest(
+                        organization, metric.pk, [SubjectSpan(key) for key in subjects.values()], start, end
+                    ),
                     UsageRequest(organization, metric.pk, [], start, end),
                 ]
             )

@@ -1,14 +1,19 @@
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from django import forms
 from django.contrib import admin
+from django.http import HttpRequest
 from import_export import resources
 from import_export.fields import Field
+from unfold.admin import TabularInline
 from unfold.decorators import display
 
-from apps.customers.models import Customer
+from apps.customers.models import Customer, ExternalIdLink
 from apps.customers.selectors.customers import tax_address_problem
+from apps.customers.services.customers import update_customer
 from apps.kernel.adminsite.base import BillingModelAdmin
-from apps.kernel.adminsite.display import link
+from apps.kernel.adminsite.display import link, moment
+from apps.kernel.clock import wall_now
 
 
 class CustomerResource(resources.ModelResource):
@@ -21,6 +26,53 @@ class CustomerResource(resources.ModelResource):
     class Meta:
         model = Customer
         fields = ("public_id", "external_id", "name", "email", "country", "tax_id", "created_at")
+
+
+class CustomerForm(forms.ModelForm):
+    class Meta:
+        model = Customer
+        fields = [
+            "external_id", "tax_id", "tax_rates", "timezone", "notify_invoice_issued", "notify_invoice_paid",
+            "notify_renewal",
+        ]  # fmt: skip
+
+    def clean_external_id(self) -> str | None:
+        wanted: str | None = self.cleaned_data["external_id"] or None
+        taken = Customer.objects.filter(
+            organization_id=self.instance.organization_id, external_id=wanted, deleted_at__isnull=True
+        ).exclude(pk=self.instance.pk)
+        if wanted is not None and taken.exists():
+            raise forms.ValidationError("Another customer has this id; take it from that one first.")
+        return wanted
+
+
+class ExternalIdLinkInline(TabularInline):
+    """Own ids the customer had, and when; they are written by changing the customer."""
+
+    model = ExternalIdLink
+    fields = readonly_fields = ["external_id", "starts_at", "ends_at"]
+    extra = 0
+    verbose_name_plural = "Own ids over time"
+
+    @display(description="From")
+    def starts_at(self, row: ExternalIdLink) -> str:
+        return moment(row.valid.lower) if row.valid.lower is not None else "the beginning"
+
+    @display(description="Until")
+    def ends_at(self, row: ExternalIdLink) -> str:
+        return moment(row.valid.upper)
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return True
 
 
 @admin.register(Customer)
@@ -39,6 +91,12 @@ class CustomerAdmin(BillingModelAdmin):
         "notify_invoice_issued", "notify_invoice_paid", "notify_renewal", "created_at",
     ]  # fmt: skip
     readonly_fields = ["public_id", "organization", "consumer_page", "created_at"]
+    form = CustomerForm
+    inlines = [ExternalIdLinkInline]
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: Any) -> None:
+        changes = {name: form.cleaned_data[name] for name in form.changed_data}
+        update_customer(customer_id=obj.pk, changes=changes, as_of=wall_now())
 
     @display(description="Customer", header=True, ordering="consumer__name")
     def shown(self, customer: Customer) -> list[str]:

@@ -256,7 +256,7 @@ class CustomerDetail(ContractView):
         }
         for name, value in data.get("notificationSettings", {}).items():
             changes[names[name]] = value
-        update_customer(customer_id=customer.pk, changes=changes)
+        update_customer(customer_id=customer.pk, changes=changes, as_of=wall_now())
         return Response(render_customer(self.customer(public_id)))
 
     @extend_schema(operation_id="deleteCustomer", responses={204: None})

@@ -6,6 +6,7 @@ from django.db import IntegrityError, transaction
 
 from apps.customers.events import CustomerCreated
 from apps.customers.models import Customer
+from apps.customers.services.links import follow_external_id
 from apps.kernel.errors import ConflictError, FieldError, InvalidError
 from apps.organizations.models import Organization
 from apps.outbox.services import publish
@@ -51,6 +52,7 @@ def create_customer(
                 tax_id=tax_id,
                 tax_rates=tax_rates or {},
             )
+            follow_external_id(customer=customer, as_of=as_of)
     except IntegrityError:
         known = Customer.objects.filter(organization=merchant, consumer=consumer, deleted_at__isnull=True).first()
         if known is not None:
@@ -68,8 +70,8 @@ def create_customer(
 
 
 @transaction.atomic
-def update_customer(*, customer_id: int, changes: dict[str, Any]) -> Customer:
-    """Change what a merchant may change of a customer.
+def update_customer(*, customer_id: int, changes: dict[str, Any], as_of: datetime) -> Customer:
+    """Change what a merchant may change of a customer; an own id stands for it from its present on.
 
     Raises:
         ConflictError: another customer has the external id.
@@ -80,6 +82,7 @@ def update_customer(*, customer_id: int, changes: dict[str, Any]) -> Customer:
     try:
         with transaction.atomic():
             customer.save()
+            follow_external_id(customer=customer, as_of=as_of)
     except IntegrityError:
         raise _taken(customer.external_id) from None
     return customer
@@ -102,6 +105,7 @@ def delete_customer(*, customer_id: int, as_of: datetime) -> None:
         )
     customer.deleted_at = as_of
     customer.save(update_fields=["deleted_at", "updated_at"])
+    follow_external_id(customer=customer, as_of=as_of)
 
 
 def check_tax_rates(rates: dict[str, Any]) -> dict[str, Any]:

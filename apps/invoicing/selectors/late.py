@@ -11,6 +11,7 @@ from apps.invoicing.domain.targets import TargetLine
 from apps.invoicing.domain.taxes import tax_rate_for
 from apps.invoicing.models import Invoice, InvoiceLine, LineKind
 from apps.kernel.time import Period, format_instant
+from apps.metering.selectors.links import SubjectSpan
 from apps.metering.selectors.usage import UsageRequest, period_usage, usage_changed_since
 from apps.rating.lines import left_over, rate_usage
 from apps.rating.price_models import parse_properties
@@ -32,7 +33,7 @@ class _Billed:
 
 
 def find_late_usage(
-    invoices: Sequence[Invoice], subjects: Mapping[int, Sequence[int]], *, as_of: datetime
+    invoices: Sequence[Invoice], subjects: Mapping[int, Sequence[SubjectSpan]], *, as_of: datetime
 ) -> dict[int, list[TargetLine]]:
     """Give, per invoice, a line for each earlier charge whose usage has changed since it was billed.
 

@@ -15,7 +15,8 @@ from apps.invoicing.domain.taxes import tax_rate_for
 from apps.invoicing.models import Invoice, InvoiceLine, InvoiceStatus, LineKind
 from apps.invoicing.selectors.late import find_late_usage
 from apps.kernel.time import Cadence, format_instant, ratio
-from apps.metering.selectors.usage import UsageRequest, period_usage, subjects_of
+from apps.metering.selectors.links import subjects_of
+from apps.metering.selectors.usage import UsageRequest, period_usage
 from apps.rating.lines import rate_fee, rate_usage
 from apps.rating.price_models import parse_properties
 from apps.subscriptions.domain.grid import Grid

@@ -1,5 +1,6 @@
 """Reading usage: the meter question and the raw events of a metric."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -16,8 +17,8 @@ from apps.kernel.http.pagination import page_bounds
 from apps.kernel.http.views import ContractView, Request
 from apps.kernel.time import Cadence, add, format_instant
 from apps.metering.models import EventVoid, MeterEvent, Subject
+from apps.metering.selectors.links import find_customer_subjects, owners_at, spans_filter
 from apps.metering.selectors.meter import SIZES, SUBJECT, MeterQuestion, MeterRow, meter_rows, parse_filters
-from apps.metering.selectors.usage import customers_of_subjects, find_customer_subjects
 from apps.metering.services.merge import drain
 
 STEPS = {"MINUTE": "PT1M", "HOUR": "PT1H", "DAY": "P1D", "MONTH": "P1M"}
@@ -108,7 +109,7 @@ class MetricUsage(ContractView):
         }
         size, groups = query.get("windowSize"), self._groups(metric, query)
         if size or groups:
-            rows = meter_rows(MeterQuestion(metric, base.start, base.end, base.subjects, size, groups, base.filters))
+            rows = meter_rows(replace(base, window_size=size, group_by=groups))
             rows = self._page(rows, query, body) if groups else rows
             if size:
                 body["windowedValues"] = [self._window(row, size) for row in rows]
@@ -132,7 +133,7 @@ class MetricUsage(ContractView):
         size = query.get("windowSize")
         if size is not None and (query["to"] - query["from"]) / _shortest(size) > MAXIMUM_WINDOWS:
             raise _bad("windowSize", f"The interval has more than {MAXIMUM_WINDOWS} windows.")
-        return MeterQuestion(metric, query["from"], query["to"], subjects, None, (), filters)
+        return MeterQuestion(metric, query["from"], query["to"], subjects, None, (), filters, query.get("subject"))
 
     def _groups(self, metric: BillableMetric, query: dict[str, Any]) -> list[str]:
         names = [name.strip() for name in query.get("groupBy", "").split(",") if name.strip()]
@@ -172,17 +173,11 @@ class MetricUsage(ContractView):
             "value": number(row.quantity),
         }
 
-    def _grouped(self, rows: list[MeterRow], groups: list[str]) -> list[dict[str, Any]]:
-        names: dict[str, str] = {}
-        if SUBJECT in groups:
-            position = groups.index(SUBJECT)
-            names = subject_names(self.organization_id, {int(row.group[position]) for row in rows})
+    @staticmethod
+    def _grouped(rows: list[MeterRow], groups: list[str]) -> list[dict[str, Any]]:
         return [
             {
-                "groupBy": {
-                    name: names.get(value, value) if name == SUBJECT else value
-                    for name, value in zip(groups, row.group, strict=True)
-                },
+                "groupBy": dict(zip(groups, row.group, strict=True)),
                 "value": number(row.quantity),
                 "eventCount": row.event_count,
             }
@@ -220,8 +215,8 @@ class MetricEvents(ContractView):
         )
         if "subject" in query:
             rows = rows.filter(
-                subject_id__in=find_customer_subjects(
-                    organization_id=self.organization_id, customer_public_id=query["subject"]
+                spans_filter(
+                    find_customer_subjects(organization_id=self.organization_id, customer_public_id=query["subject"])
                 )
             )
         if "externalId" in query:
@@ -245,7 +240,10 @@ class MetricEvents(ContractView):
     def _render(self, events: list[MeterEvent]) -> list[dict[str, Any]]:
         ids = {event.subject_id for event in events}
         subjects = {row.pk: row for row in Subject.objects.filter(pk__in=ids)}
-        customers = customers_of_subjects(organization_id=self.organization_id, subject_ids=sorted(ids))
+        owners = owners_at(
+            organization_id=self.organization_id,
+            moments=[(event.subject_id, event.occurred_at) for event in events],
+        )
         named = EventVoid.objects.filter(
             organization_id=self.organization_id, event_id__in=[e.public_id for e in events]
         )
@@ -259,7 +257,7 @@ class MetricEvents(ContractView):
                 "id": event.public_id,
                 "type": event.event_type,
                 "source": event.source,
-                "subject": customers.get(subject.pk, own),
+                "subject": owners.get((subject.pk, event.occurred_at), own),
                 "time": format_instant(event.occurred_at),
                 "idempotencyKey": event.idempotency_key,
                 "data": event.data,
@@ -273,13 +271,6 @@ class MetricEvents(ContractView):
                 entry |= {"voidedAt": format_instant(void.voided_at), "voidReason": void.reason}
             rendered.append(entry)
         return rendered
-
-
-def subject_names(organization_id: int, ids: set[int]) -> dict[str, str]:
-    """Give, per subject key as text, the customer id it stands for, or the name it came with."""
-    names = {str(row.pk): row.value for row in Subject.objects.filter(pk__in=ids)}
-    linked = customers_of_subjects(organization_id=organization_id, subject_ids=sorted(ids))
-    return names | {str(key): value for key, value in linked.items()}
 
 
 def number(value: Decimal | None) -> int | Decimal:

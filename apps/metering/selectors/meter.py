@@ -3,18 +3,30 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from django.db import connection
 
 from apps.catalog.models import BillableMetric
-from apps.kernel.time import floor_hour
 from apps.metering.aggregations import UsageState, get
+from apps.metering.selectors.links import SubjectSpan, moved_spans
+from apps.metering.selectors.usage import whole_hours
 
 SIZES = {"MINUTE": "minute", "HOUR": "hour", "DAY": "day", "MONTH": "month"}
 SUBJECT = "subject"
+
+
+# Whom a part counts for: who is named beside it, else who had its subject when the interval began; a subject that
+# stands for nobody stands for itself.
+OWNER = "coalesce(p.owner, customer.public_id, subject.value)"
+OWNERS = """
+JOIN metering_subject AS subject ON subject.id = p.subject_id
+LEFT JOIN customers_externalidlink AS link ON subject.is_external AND link.organization_id = %s
+ AND link.external_id = subject.value AND link.valid @> %s
+LEFT JOIN customers_customer AS customer ON customer.id = link.customer_id
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,19 +34,21 @@ class MeterQuestion:
     """What is asked of one metric.
 
     Attributes:
-        subjects: only these; None means everybody.
+        subjects: only these, each in its time; None means everybody.
         window_size: MINUTE, HOUR, DAY or MONTH (UTC), None for the total alone.
         group_by: dimension names, `subject` among them.
         filters: accepted values by dimension name.
+        owner: public id of the customer that `subjects` are of.
     """
 
     metric: BillableMetric
     start: datetime
     end: datetime
-    subjects: Sequence[int] | None = None
+    subjects: Sequence[SubjectSpan] | None = None
     window_size: str | None = None
     group_by: Sequence[str] = ()
     filters: Mapping[str, Sequence[str]] | None = None
+    owner: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +67,13 @@ def meter_rows(question: MeterQuestion) -> list[MeterRow]:
     window = "NULL::timestamptz"
     if question.window_size is not None:
         window = f"date_trunc('{SIZES[question.window_size]}', at, 'UTC')"
-    groups = [
-        "p.subject_id::text" if name == SUBJECT else "coalesce(d.values ->> %s, '')" for name in question.group_by
-    ]
+    groups = [OWNER if name == SUBJECT else "coalesce(d.values ->> %s, '')" for name in question.group_by]
     group_values = [name for name in question.group_by if name != SUBJECT]
+    owners = ""
+    owner_values: list[Any] = []
+    if SUBJECT in question.group_by:
+        owners, owner_values = OWNERS, [question.metric.organization_id, question.start]
+    source = f"p LEFT JOIN metering_dimension AS d ON d.id = p.dimension_id {owners}"
     where, filter_values = _filters(question)
     keys = ", ".join(str(n + 1) for n in range(1 + len(groups)))
     head = ", ".join([f"{window} AS w", *groups])
@@ -64,13 +81,13 @@ def meter_rows(question: MeterQuestion) -> list[MeterRow]:
         WITH p AS ({parts})
         SELECT {head}, sum(p.sum), sum(p.count), min(p.min), max(p.max),
                (array_agg(p.latest ORDER BY p.latest_at DESC, p.latest_event DESC))[1]
-        FROM p LEFT JOIN metering_dimension AS d ON d.id = p.dimension_id
+        FROM {source}
         WHERE {where}
         GROUP BY {keys} ORDER BY {keys}
     """
     uniques: dict[tuple[Any, ...], int] = {}
     with connection.cursor() as cursor:
-        cursor.execute(sql, [*values, *group_values, *filter_values])
+        cursor.execute(sql, [*values, *group_values, *owner_values, *filter_values])
         rows = cursor.fetchall()
         if question.metric.aggregation == "UNIQUE_COUNT":
             unique_parts, unique_values = _unique_parts(question)
@@ -78,10 +95,10 @@ def meter_rows(question: MeterQuestion) -> list[MeterRow]:
                 f"""
                 WITH p AS ({unique_parts})
                 SELECT {head}, count(DISTINCT p.h)
-                FROM p LEFT JOIN metering_dimension AS d ON d.id = p.dimension_id
+                FROM {source}
                 WHERE {where} GROUP BY {keys}
                 """,
-                [*unique_values, *group_values, *filter_values],
+                [*unique_values, *group_values, *owner_values, *filter_values],
             )
             uniques = {tuple(row[:-1]): row[-1] for row in cursor.fetchall()}
     aggregation = get(question.metric.aggregation)
@@ -94,78 +111,125 @@ def meter_rows(question: MeterQuestion) -> list[MeterRow]:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Whose states are read, and within which bounds: SQL, and the values for its places.
+
+    Attributes:
+        has_edges: some of the interval lies outside of whole hours.
+        joined, picked: values of `join` and of `where`.
+        hours: values of `first` and `last`.
+        bounds: values of `start`, `first`, `last` and `end`.
+    """
+
+    has_edges: bool
+    join: str = ""
+    joined: Sequence[Any] = ()
+    where: str = ""
+    picked: Sequence[Any] = ()
+    owner: str = "NULL::text"
+    start: str = "%s"
+    first: str = "%s"
+    last: str = "%s"
+    end: str = "%s"
+    hours: Sequence[Any] = ()
+    bounds: Sequence[Any] = ()
+
+
+def _sources(question: MeterQuestion) -> list[_Source]:
+    """Give everybody in the whole interval, or some subjects each in its part of it.
+
+    When it is asked by subject, one whose owner changes inside the interval is read in parts, one an owner.
+    """
+    start, end = question.start, question.end
+    if question.subjects is not None:
+        return [_spanned(question, [(span, question.owner) for span in question.subjects])]
+    moved = []
+    if SUBJECT in question.group_by:
+        moved = moved_spans(organization_id=question.metric.organization_id, start=start, end=end)
+    hours = _hours(question, start, end)
+    apart = sorted({span.subject for span, _ in moved})
+    everybody = _Source(
+        has_edges=hours != (start, end),
+        where="AND r.subject_id <> ALL (%s::bigint[])" if moved else "",
+        picked=[apart] if moved else (),
+        hours=hours,
+        bounds=[start, *hours, end],
+    )
+    return [everybody, _spanned(question, moved)] if moved else [everybody]
+
+
+def _spanned(question: MeterQuestion, spans: Sequence[tuple[SubjectSpan, str | None]]) -> _Source:
+    rows = [
+        (span.subject, owner, *part, *_hours(question, *part))
+        for span, owner in spans
+        for part in [span.within(question.start, question.end)]
+        if part is not None
+    ]
+    return _Source(
+        has_edges=any((start, end) != (first, last) for _, _, start, end, first, last in rows),
+        join="JOIN unnest(%s::bigint[], %s::text[], %s::timestamptz[], %s::timestamptz[], %s::timestamptz[],"
+        " %s::timestamptz[]) AS s(subject_id, owner, a, z, ha, hz) ON s.subject_id = r.subject_id",
+        joined=[list(column) for column in zip(*rows, strict=True)] or [[]] * 6,
+        owner="s.owner",
+        start="s.a",
+        first="s.ha",
+        last="s.hz",
+        end="s.z",
+    )
+
+
+def _union(question: MeterQuestion, table: str, whole: str, single: str) -> tuple[str, list[Any]]:
+    """Give whole hours from a table of windows and the rest from the events, over all sources."""
+    metric = question.metric
+    parts: list[str] = []
+    values: list[Any] = []
+    for source in _sources(question):
+        parts.append(
+            f"SELECT {whole}, {source.owner} AS owner FROM {table} AS r {source.join}"
+            f" WHERE r.metric_id = %s AND r.hour >= {source.first} AND r.hour < {source.last} {source.where}"
+        )
+        values += [*source.joined, metric.pk, *source.hours, *source.picked]
+        if not source.has_edges:
+            continue
+        parts.append(
+            f"""
+            SELECT {single}, {source.owner} AS owner FROM metering_event AS r {source.join}
+            CROSS JOIN LATERAL unnest(r.metrics, r.dimensions, r.quantities, r.hashes) AS x(m, d, v, h)
+            WHERE r.organization_id = %s AND r.event_type = %s AND x.m = %s
+              AND (r.occurred_at >= {source.start} AND r.occurred_at < {source.first}
+                OR r.occurred_at >= {source.last} AND r.occurred_at < {source.end}) {source.where}
+            """
+        )
+        values += [*source.joined, metric.organization_id, metric.event_type, metric.pk, *source.bounds]
+        values += source.picked
+    return " UNION ALL ".join(parts), values
+
+
 def _parts(question: MeterQuestion) -> tuple[str, list[Any]]:
     """Give the states that make up the interval: windows for whole hours, single events for the rest."""
-    first, last = _hours(question)
-    subjects, subject_values = _subject_clause(question)
-    window_sql = f"""
-        SELECT hour AS at, subject_id, dimension_id, sum, count, min, max, latest, latest_at, latest_event
-        FROM metering_window WHERE metric_id = %s AND hour >= %s AND hour < %s {subjects}
-    """
-    event_sql = f"""
-        SELECT e.occurred_at AS at, e.subject_id, x.d AS dimension_id, x.v AS sum, 1 AS count, x.v AS min, x.v AS max,
-               x.v AS latest, e.occurred_at AS latest_at, e.public_id AS latest_event
-        FROM metering_event AS e
-        CROSS JOIN LATERAL unnest(e.metrics, e.dimensions, e.quantities, e.hashes) AS x(m, d, v, h)
-        WHERE e.organization_id = %s AND e.event_type = %s AND x.m = %s
-          AND e.occurred_at >= %s AND e.occurred_at < %s
-          AND NOT (e.occurred_at >= %s AND e.occurred_at < %s) {subjects}
-    """
-    metric = question.metric
-    window_values = [metric.pk, first, last, *subject_values]
-    if (first, last) == (question.start, question.end):
-        return window_sql, window_values
-    event_values = _event_values(question, first, last, subject_values)
-    return f"{window_sql} UNION ALL {event_sql}", window_values + event_values
+    return _union(
+        question,
+        "metering_window",
+        "r.hour AS at, r.subject_id, r.dimension_id, r.sum, r.count, r.min, r.max, r.latest, r.latest_at,"
+        " r.latest_event",
+        "r.occurred_at AS at, r.subject_id, x.d AS dimension_id, x.v AS sum, 1 AS count, x.v AS min, x.v AS max,"
+        " x.v AS latest, r.occurred_at AS latest_at, r.public_id AS latest_event",
+    )
 
 
 def _unique_parts(question: MeterQuestion) -> tuple[str, list[Any]]:
-    first, last = _hours(question)
-    subjects, subject_values = _subject_clause(question)
-    sql = f"""
-        SELECT hour AS at, subject_id, dimension_id, value_hash AS h
-        FROM metering_windowvalue WHERE metric_id = %s AND hour >= %s AND hour < %s {subjects}
-        UNION ALL
-        SELECT e.occurred_at, e.subject_id, x.d, x.h
-        FROM metering_event AS e
-        CROSS JOIN LATERAL unnest(e.metrics, e.dimensions, e.quantities, e.hashes) AS x(m, d, v, h)
-        WHERE e.organization_id = %s AND e.event_type = %s AND x.m = %s
-          AND e.occurred_at >= %s AND e.occurred_at < %s
-          AND NOT (e.occurred_at >= %s AND e.occurred_at < %s) {subjects}
-    """
-    values = [question.metric.pk, first, last, *subject_values]
-    return sql, values + _event_values(question, first, last, subject_values)
+    return _union(
+        question,
+        "metering_windowvalue",
+        "r.hour AS at, r.subject_id, r.dimension_id, r.value_hash AS h",
+        "r.occurred_at, r.subject_id, x.d, x.h",
+    )
 
 
-def _event_values(question: MeterQuestion, first: datetime, last: datetime, subjects: list[Any]) -> list[Any]:
-    metric = question.metric
-    return [
-        metric.organization_id,
-        metric.event_type,
-        metric.pk,
-        question.start,
-        question.end,
-        first,
-        last,
-        *subjects,
-    ]
-
-
-def _hours(question: MeterQuestion) -> tuple[datetime, datetime]:
+def _hours(question: MeterQuestion, start: datetime, end: datetime) -> tuple[datetime, datetime]:
     """Give the whole hours to read from windows; minutes always come from the events themselves."""
-    if question.window_size == "MINUTE":
-        return question.end, question.end
-    first = floor_hour(question.start)
-    if first < question.start:
-        first += timedelta(hours=1)
-    last = floor_hour(question.end)
-    return (first, last) if first < last else (question.end, question.end)
-
-
-def _subject_clause(question: MeterQuestion) -> tuple[str, list[Any]]:
-    if question.subjects is None:
-        return "", []
-    return "AND subject_id = ANY(%s)", [list(question.subjects)]
+    return (end, end) if question.window_size == "MINUTE" else whole_hours(start, end)
 
 
 def _filters(question: MeterQuestion) -> tuple[str, list[Any]]:

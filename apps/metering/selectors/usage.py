@@ -1,7 +1,6 @@
 """How much was used: whole hours from windows, the edge hours from raw events."""
 
 import json
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,76 +10,22 @@ from typing import Any
 from django.db import connection
 
 from apps.catalog.models import BillableMetric
-from apps.customers.models import Customer
 from apps.kernel.time import floor_hour
 from apps.metering.aggregations import UsageState, get
+from apps.metering.selectors.links import SubjectSpan
 
 HOUR = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
 class UsageRequest:
-    """One question: the quantity of a metric for some subjects in `[start, end)`."""
+    """One question: the quantity of a metric for some subjects, each in its time, in `[start, end)`."""
 
     organization_id: int
     metric_id: int
-    subjects: Sequence[int]
+    subjects: Sequence[SubjectSpan]
     start: datetime
     end: datetime
-
-
-def subjects_of(*, customer_ids: Sequence[int]) -> dict[int, list[int]]:
-    """Give, per customer, the subjects its events may carry: its id, and the merchant's own id for it.
-
-    Resolved on every read, so an event may come before its customer and an own id may move to another.
-    """
-    found: dict[int, list[int]] = defaultdict(list)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT customer.id, subject.id
-            FROM customers_customer AS customer
-            JOIN metering_subject AS subject ON subject.organization_id = customer.organization_id
-             AND ((NOT subject.is_external AND subject.value = customer.public_id)
-               OR (subject.is_external AND subject.value = customer.external_id))
-            WHERE customer.id = ANY(%s) ORDER BY subject.id
-            """,
-            [list(customer_ids)],
-        )
-        for customer_id, subject_id in cursor.fetchall():
-            found[customer_id].append(subject_id)
-    return found
-
-
-def customers_of_subjects(*, organization_id: int, subject_ids: Sequence[int]) -> dict[int, str]:
-    """Give the public id of the customer that each subject stands for now; unknown ones are left out."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT subject.id, customer.public_id
-            FROM metering_subject AS subject
-            JOIN customers_customer AS customer ON customer.organization_id = subject.organization_id
-             AND customer.deleted_at IS NULL
-             AND ((NOT subject.is_external AND subject.value = customer.public_id)
-               OR (subject.is_external AND subject.value = customer.external_id))
-            WHERE subject.organization_id = %s AND subject.id = ANY(%s)
-            """,
-            [organization_id, list(subject_ids)],
-        )
-        return dict(cursor.fetchall())
-
-
-def find_customer_subjects(*, organization_id: int, customer_public_id: str) -> list[int]:
-    """Give the subjects of a customer by its public id; an id nobody has may still name an early event's subject."""
-    customer = Customer.objects.filter(organization_id=organization_id, public_id=customer_public_id).first()
-    if customer is not None:
-        return subjects_of(customer_ids=[customer.pk]).get(customer.pk, [])
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT id FROM metering_subject WHERE organization_id = %s AND NOT is_external AND value = %s",
-            [organization_id, customer_public_id],
-        )
-        return [row[0] for row in cursor.fetchall()]
 
 
 def period_usage(*, requests: Sequence[UsageRequest]) -> list[Decimal | None]:
@@ -97,15 +42,17 @@ def period_usage(*, requests: Sequence[UsageRequest]) -> list[Decimal | None]:
             "n": n,
             "o": request.organization_id,
             "m": request.metric_id,
-            "s": subject,
-            "a": request.start.isoformat(),
-            "z": request.end.isoformat(),
+            "s": span.subject,
+            "a": part[0].isoformat(),
+            "z": part[1].isoformat(),
             "ha": hours[0].isoformat(),
             "hz": hours[1].isoformat(),
         }
         for n, request in enumerate(requests)
-        for hours in [_whole_hours(request.start, request.end)]
-        for subject in request.subjects
+        for span in request.subjects
+        for part in [span.within(request.start, request.end)]
+        if part is not None
+        for hours in [whole_hours(*part)]
     ]
     states = _states(rows)
     needs_uniques = any(kind == "UNIQUE_COUNT" for kind in kinds.values())
@@ -124,13 +71,15 @@ def usage_changed_since(*, requests: Sequence[UsageRequest], moments: Sequence[d
         {
             "n": n,
             "m": request.metric_id,
-            "s": subject,
-            "a": floor_hour(request.start).isoformat(),
-            "z": request.end.isoformat(),
+            "s": span.subject,
+            "a": floor_hour(part[0]).isoformat(),
+            "z": part[1].isoformat(),
             "c": moment.isoformat(),
         }
         for n, (request, moment) in enumerate(zip(requests, moments, strict=True))
-        for subject in request.subjects
+        for span in request.subjects
+        for part in [span.within(request.start, request.end)]
+        if part is not None
     ]
     changed = [False] * len(requests)
     if not rows:
@@ -155,7 +104,7 @@ def usage_changed_since(*, requests: Sequence[UsageRequest], moments: Sequence[d
     return changed
 
 
-def _whole_hours(start: datetime, end: datetime) -> tuple[datetime, datetime]:
+def whole_hours(start: datetime, end: datetime) -> tuple[datetime, datetime]:
     """Give the full hours inside an interval; an empty pair at its end when there are none."""
     first = floor_hour(start)
     if first < start:

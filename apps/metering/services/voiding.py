@@ -8,6 +8,7 @@ from django.db import transaction
 
 from apps.kernel.errors import FieldError, InvalidError
 from apps.metering.models import EventVoid, VoidJob
+from apps.metering.selectors.links import SubjectSpan, find_customer_subjects
 from apps.metering.selectors.stored import (
     EventRef,
     find_by_ids,
@@ -15,7 +16,6 @@ from apps.metering.selectors.stored import (
     find_external_subjects,
     voided_ids,
 )
-from apps.metering.selectors.usage import find_customer_subjects
 from apps.metering.services.effects import clear_effects, hold_events
 from apps.metering.services.merge import drain
 from apps.metering.services.recompute import recompute_windows
@@ -152,11 +152,14 @@ def start_void_job(
 
 def void_slice(job: VoidJob, refs: Sequence[EventRef], as_of: datetime) -> int:
     """Void those events of a slice that a job's filter names (caller's transaction); gives how many."""
-    subjects = _subjects(job)
+    spans = _spans(job)
+    own_id = _external_subjects(job)
     matching = [
         ref
         for ref in refs
-        if (not job.source or ref.source == job.source) and (subjects is None or ref.subject_id in subjects)
+        if (not job.source or ref.source == job.source)
+        and (spans is None or any(span.covers(ref.subject_id, ref.occurred_at) for span in spans))
+        and (own_id is None or ref.subject_id in own_id)
     ]
     return len(
         void_events(
@@ -183,14 +186,18 @@ def checked_reason(reason: str) -> str:
     return text
 
 
-def _subjects(job: VoidJob) -> set[int] | None:
-    """Give the subjects a job's filter names; None when it names none."""
-    found: list[set[int]] = []
-    if job.subject:
-        found.append(set(find_customer_subjects(organization_id=job.organization_id, customer_public_id=job.subject)))
-    if job.external_subject:
-        found.append(set(find_external_subjects(organization_id=job.organization_id, value=job.external_subject)))
-    return set.intersection(*found) if found else None
+def _spans(job: VoidJob) -> list[SubjectSpan] | None:
+    """Give the subjects of the customer a job's filter names, each in its time; None when it names none."""
+    if not job.subject:
+        return None
+    return find_customer_subjects(organization_id=job.organization_id, customer_public_id=job.subject)
+
+
+def _external_subjects(job: VoidJob) -> set[int] | None:
+    """Give the subjects of the own id a job's filter names; None when it names none."""
+    if not job.external_subject:
+        return None
+    return set(find_external_subjects(organization_id=job.organization_id, value=job.external_subject))
 
 
 def _named(

@@ -18,6 +18,13 @@ def current_time(subscription: Subscription) -> datetime:
     return wall_now() if clock is None else clock.current_time
 
 
+def find_simulated_present(customer_id: int) -> datetime | None:
+    """Give the time of the test clock a customer lives on; None for one of the wall clock."""
+    live = Subscription.objects.filter(customer_id=customer_id, test_clock__isnull=False)
+    live = live.exclude(status=SubscriptionStatus.TERMINATED)
+    return live.order_by("-pk").values_list("test_clock__current_time", flat=True).first()
+
+
 def live_subscriptions_on(*, clock: TestClock) -> QuerySet[Subscription]:
     """Give the subscriptions that still live in a clock's time."""
     return Subscription.objects.filter(test_clock=clock).exclude(status=SubscriptionStatus.TERMINATED)
