@@ -122,6 +122,7 @@ def _use(merchant: Any, customers: list[str], at: datetime, month: int) -> None:
             organization_id=merchant.pk,
             organization_public_id=merchant.public_id,
             as_of=at,
+            is_import=True,
         )
     drain()
 

@@ -21,6 +21,7 @@ LOOPBACK = {"127.0.0.1", "::1"}
 # What web processes count, and how it is named here.
 TAKEN = {
     "accepted": "Events answered with 202.",
+    "parked": "Events of odd timing put aside; accepted, too.",
     "rejected": "Events refused for what they say.",
     "repeated_in_batch": "Events whose key stood earlier in the same batch.",
     "refused_rate": "Events refused because their key sent too many.",

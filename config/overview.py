@@ -12,7 +12,7 @@ from django.shortcuts import redirect
 from apps.invoicing.models import Invoice, InvoiceStatus
 from apps.kernel.clock import wall_now
 from apps.kernel.money import format_money
-from apps.metering.models import DeadLetter, UsageWindow
+from apps.metering.models import DeadLetter, ParkedEvent, UsageWindow
 from apps.metering.selectors.flow import waiting_events
 from apps.subscriptions.models import Subscription, SubscriptionStatus
 
@@ -44,6 +44,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     parked = mine(Subscription.objects.exclude(parked_reason="")).count()
     pending = mine(Subscription.objects.filter(status=SubscriptionStatus.PENDING_PAYMENT)).count()
     letters = mine(DeadLetter.objects.filter(resolved_at__isnull=True)).count()
+    aside = mine(ParkedEvent.objects.filter(state="parked")).count()
     context.update(
         {
             "tiles": [
@@ -53,6 +54,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
                 _tile("Not activated yet", pending, "subscriptions/subscription/?status__exact=pending_payment"),
                 _tile("Failed invoices", counts.get("FAILED", 0), "invoicing/invoice/?status__exact=FAILED", True),
                 _tile("Held back", parked, "subscriptions/subscription/?parked_reason__isempty=0", True),
+                _tile("Parked events", aside, "metering/parkedevent/?state__exact=parked", True),
                 _tile("Dead letters", letters, "metering/deadletter/?resolved_at__isempty=1", True),
             ],
             "owed": [format_money(row["total"] - row["paid"], row["currency"]) for row in owed],

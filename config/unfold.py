@@ -75,6 +75,7 @@ UNFOLD: dict[str, Any] = {
                     _entry("Voided events", "event_busy", "metering_eventvoid"),
                     _entry("Void jobs", "playlist_remove", "metering_voidjob"),
                     _entry("Backfills", "history", "metering_backfilljob"),
+                    _entry("Parked events", "pending_actions", "metering_parkedevent"),
                     _entry("Dead letters", "report", "metering_deadletter"),
                     _entry("Key conflicts", "difference", "metering_eventconflict"),
                     _entry("Imports", "upload_file", "metering_importjob"),

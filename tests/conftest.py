@@ -1,10 +1,12 @@
 import os
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import settings as hypothesis_settings
 
 from apps.metering.selectors.registry import forget_metrics
+from apps.metering.selectors.timing import forget_timing
 from apps.metering.services.interning import forget_interned
 from apps.organizations.selectors.principals import forget_principals
 from tests import hypothesis_profiles  # noqa: F401 - registers the profiles
@@ -20,6 +22,7 @@ def _fresh_caches() -> Iterator[None]:
     forget_principals()
     forget_metrics()
     forget_interned()
+    forget_timing()
     yield
     forget_interned()
 
@@ -28,6 +31,14 @@ def _fresh_caches() -> Iterator[None]:
 def world(db: None) -> World:
     """A merchant with an owner, a key, and nothing else."""
     return make_world()
+
+
+@pytest.fixture
+def january(monkeypatch: pytest.MonkeyPatch) -> datetime:
+    """The moment at which events are accepted: in the evening of the last day of January 2026."""
+    now = datetime(2026, 1, 31, 18, tzinfo=UTC)
+    monkeypatch.setattr("apps.metering.api.ingest.wall_now", lambda: now)
+    return now
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from celery import shared_task
 from apps.kernel.clock import wall_now
 from apps.metering.services.jobs import lost_jobs, run_backfill, run_void_job, seconds_to_wait
 from apps.metering.services.merge import bucket_has_work, buckets_with_work, merge_buckets, vacuum_bucket
+from apps.metering.services.releasing import release_due
 from apps.metering.services.staging import BUCKETS
 
 # A run goes on while events come and then makes room for another one's message.
@@ -74,6 +75,12 @@ def resume_jobs() -> int:
     for job_id in backfills:
         backfill.delay(job_id)
     return len(voids) + len(backfills)
+
+
+@shared_task(name="metering.release_due")
+def release_early_events() -> int:
+    """Release the events that came too early and whose time has come."""
+    return release_due(as_of=wall_now())
 
 
 def _merge(buckets: Sequence[int]) -> int:

@@ -9,8 +9,9 @@ from apps.catalog.services.prices import register_subscription_counter
 from apps.customers.models import Customer
 from apps.customers.services.customers import register_blocker
 from apps.customers.services.links import register_present
+from apps.metering.selectors.timing import register_simulated
 from apps.subscriptions.models import Subscription, SubscriptionStatus
-from apps.subscriptions.selectors.clocks import find_simulated_present
+from apps.subscriptions.selectors.clocks import find_simulated_present, simulated_names
 from apps.subscriptions.selectors.subscriptions import live_product_ids
 
 
@@ -41,3 +42,4 @@ register_subscription_counter(subscriptions_billing_price)
 register_version_counter(subscriptions_on_versions)
 register_blocker(live_subscriptions)
 register_present(find_simulated_present)
+register_simulated(simulated_names)

@@ -24,7 +24,7 @@ from tests.world import World, make_world
 pytestmark = pytest.mark.django_db(transaction=True)
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-NOW = datetime(2026, 1, 5, 10, tzinfo=UTC)
+NOW = datetime(2026, 1, 30, tzinfo=UTC)
 
 # What a worker is doing when it dies.
 DEATHS = {

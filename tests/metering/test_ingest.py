@@ -11,7 +11,7 @@ from apps.metering.models import DeadLetter, EventConflict, MeterEvent, UsageWin
 from apps.metering.services.merge import drain, merge_buckets
 from tests.world import World
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("january")]
 
 MONTH = "from=2026-01-01T00:00:00Z&to=2026-02-01T00:00:00Z"
 

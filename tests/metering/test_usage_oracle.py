@@ -82,7 +82,7 @@ class UsageOracle(TestCase):
                 part,
                 organization_id=self.world.merchant.pk,
                 organization_public_id=self.world.id,
-                as_of=START,
+                as_of=START + timedelta(seconds=SPAN),
             )
             assert not taken.rejected
             verdicts.extend(taken.accepted)

@@ -288,6 +288,7 @@ def _accept(merchant: Organization, events: list[dict[str, Any]], as_of: datetim
             organization_id=merchant.pk,
             organization_public_id=merchant.public_id,
             as_of=as_of,
+            is_import=True,
         )
 
 

@@ -8,6 +8,7 @@ from apps.metering.admin.events import (
     SubjectAdmin,
     UsageWindowAdmin,
 )
+from apps.metering.admin.parking import ParkedEventAdmin
 
 __all__ = [
     "BackfillJobAdmin",
@@ -17,6 +18,7 @@ __all__ = [
     "EventVoidAdmin",
     "ImportJobAdmin",
     "MeterEventAdmin",
+    "ParkedEventAdmin",
     "SubjectAdmin",
     "UsageWindowAdmin",
     "VoidJobAdmin",

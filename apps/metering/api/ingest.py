@@ -7,6 +7,7 @@ server itself. Keys, refusals and answers are those of the rest of the API.
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -35,7 +36,7 @@ from apps.metering.domain.drafts import EventDraft, Problem
 from apps.metering.domain.wire import MalformedError, read_event, read_events
 from apps.metering.services.committing import stage_together
 from apps.metering.services.pressure import pressure
-from apps.metering.services.staging import Rejection, accept_events, check_events, stage
+from apps.metering.services.staging import Rejection, Verdicts, accept_events, check_events, stage
 from apps.organizations.selectors.principals import find_principal
 from apps.organizations.services.keys import note_use
 
@@ -166,6 +167,8 @@ def _take_one(body: bytes, principal: Principal) -> IngestAnswer:
     if verdicts.rejected:
         pressure.count("rejected", 1)
         raise _refusal([rejection.problem for rejection in verdicts.rejected])
+    if verdicts.parked:
+        return _put_aside(verdicts, principal, now)
     draft = verdicts.accepted[0][1]
     if draft.ignored_by:
         stage([draft], organization_id=principal.organization_id, as_of=now)
@@ -174,6 +177,15 @@ def _take_one(body: bytes, principal: Principal) -> IngestAnswer:
     pressure.count("accepted", 1)
     ring()
     return IngestAnswer(202, _encoder.encode(_echo(draft, principal)))
+
+
+def _put_aside(verdicts: Verdicts, principal: Principal, now: datetime) -> IngestAnswer:
+    parked = list(verdicts.parked.values())
+    stage([], organization_id=principal.organization_id, as_of=now, parked=parked)
+    pressure.count("accepted", 1)
+    pressure.count("parked", 1)
+    echo = _echo(parked[0].draft, principal)
+    return IngestAnswer(202, _encoder.encode({**echo, "parked": True, "parkedReason": parked[0].reason.value}))
 
 
 def _take_batch(call: IngestCall, body: bytes, principal: Principal) -> IngestAnswer:
@@ -193,12 +205,14 @@ def _take_batch(call: IngestCall, body: bytes, principal: Principal) -> IngestAn
     if verdicts.accepted:
         ring()
     rejected = {rejection.index for rejection in verdicts.rejected}
-    pressure.count("accepted", len(verdicts.accepted))
+    pressure.count("accepted", len(verdicts.accepted) + len(verdicts.parked))
+    pressure.count("parked", len(verdicts.parked))
     pressure.count("repeated_in_batch", verdicts.repeated)
     pressure.count("rejected", len(rejected))
     answer: dict[str, Any] = {
         "object": "eventBatch",
-        "accepted": len(verdicts.accepted),
+        "accepted": len(verdicts.accepted) + len(verdicts.parked),
+        "parked": len(verdicts.parked),
         "repeated": verdicts.repeated,
         "rejected": [_rejection(rejection) for rejection in verdicts.rejected],
     }

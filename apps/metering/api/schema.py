@@ -34,14 +34,17 @@ _ECHO = {
         "subject": {"type": "string"},
         "externalSubject": {"type": "string"},
         "externalId": {"type": "string"},
+        "parked": {"const": True, "description": "Odd timing: kept, and counted only when it is released."},
+        "parkedReason": {"enum": ["too_late", "too_early"]},
     },
 }
 _VERDICTS = {
     "type": "object",
-    "required": ["object", "accepted", "repeated", "rejected"],
+    "required": ["object", "accepted", "parked", "repeated", "rejected"],
     "properties": {
         "object": {"const": "eventBatch"},
-        "accepted": {"type": "integer", "description": "Committed; each is counted once."},
+        "accepted": {"type": "integer", "description": "Committed; each is counted once, parked ones when released."},
+        "parked": {"type": "integer", "description": "How many of these wait for release, for their odd timing."},
         "repeated": {"type": "integer", "description": "Events of a key that stood earlier in this very batch."},
         "rejected": {
             "type": "array",

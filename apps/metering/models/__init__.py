@@ -8,6 +8,8 @@ from apps.metering.models.events import (
     Subject,
 )
 from apps.metering.models.imports import ImportJob
+from apps.metering.models.parking import ParkedEvent, ParkReason, ParkState
+from apps.metering.models.retention import EventExport, Retention
 from apps.metering.models.windows import UsageWindow
 
 __all__ = [
@@ -15,10 +17,15 @@ __all__ = [
     "DeadLetter",
     "Dimension",
     "EventConflict",
+    "EventExport",
     "EventVoid",
     "ImportJob",
     "JobStatus",
     "MeterEvent",
+    "ParkReason",
+    "ParkState",
+    "ParkedEvent",
+    "Retention",
     "StagedEvent",
     "Subject",
     "UsageWindow",

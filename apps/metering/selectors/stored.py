@@ -8,6 +8,7 @@ from typing import Any
 from django.db import connection
 
 from apps.metering.domain.keys import MILLISECOND, accepted_within, key_hash
+from apps.metering.models import ParkedEvent, ParkState
 
 # Events accepted within such a gap of each other are looked up together.
 NEAR = timedelta(seconds=1)
@@ -34,6 +35,13 @@ COLUMNS = "id, public_id, idempotency_key, event_type, occurred_at, subject_id, 
 def find_by_ids(*, organization_id: int, event_ids: Iterable[str]) -> dict[str, EventRef]:
     """Give stored events by their ids; unknown ones are left out."""
     moments = {event_id: within for event_id in event_ids if (within := accepted_within(event_id)) is not None}
+    # One that was parked went on its way when it was released, later than its id tells.
+    released = ParkedEvent.objects.filter(
+        organization_id=organization_id, public_id__in=list(moments), state=ParkState.RELEASED
+    )
+    for event_id, at in released.values_list("public_id", "settled_at"):
+        assert at is not None  # a law of the table
+        moments[event_id] = (at, at + MILLISECOND)
     return _find(organization_id, moments)
 
 

@@ -19,6 +19,8 @@ class KeyState(StrEnum):
     COUNTED = "counted"
     STAGED = "staged"
     DEAD_LETTER = "dead_letter"
+    PARKED = "parked"
+    DISCARDED = "discarded"
     UNKNOWN = "unknown"
 
 
@@ -65,6 +67,14 @@ FROM metering_deadletter
 WHERE organization_id = %s AND stage = 'merge' AND payload ->> 'idempotencyKey' = ANY(%s) AND resolved_at IS NULL
 ORDER BY payload ->> 'idempotencyKey', id DESC
 """
+# Of several events under one key the one that may still count comes first.
+PARKED = """
+SELECT DISTINCT ON (key_hash)
+       key_hash::text, public_id, accepted_at, state, settled_at, CASE state WHEN 'parked' THEN reason ELSE note END
+FROM metering_parkedevent
+WHERE organization_id = %s AND key_hash = ANY(%s::uuid[]) AND state IN ('parked', 'discarded')
+ORDER BY key_hash, state DESC, id
+"""
 
 
 def verdicts_on(*, organization_id: int, keys: Sequence[str]) -> list[KeyVerdict]:
@@ -74,6 +84,7 @@ def verdicts_on(*, organization_id: int, keys: Sequence[str]) -> list[KeyVerdict
     A further place where events wait is one more of these reads and one more state.
     """
     hashes = {key_hash(organization_id, key): key for key in keys}
+    parked = {hashes[row[0].replace("-", "")]: row for row in _rows(PARKED, organization_id, list(hashes))}
     staged = {hashes[row[0].replace("-", "")]: row for row in _rows(STAGED, organization_id, list(hashes))}
     letters = {row[0]: row for row in _rows(LETTERS, organization_id, list(keys))}
     counted = {hashes[row[0].replace("-", "")]: row for row in _rows(COUNTED, organization_id, list(hashes))}
@@ -90,6 +101,9 @@ def verdicts_on(*, organization_id: int, keys: Sequence[str]) -> list[KeyVerdict
             return KeyVerdict(
                 key, KeyState.DEAD_LETTER, event_id, accepted_at, decided_at=set_aside_at, reason=message
             )
+        if key in parked:
+            _, event_id, accepted_at, state, settled_at, reason = parked[key]
+            return KeyVerdict(key, KeyState(state), event_id, accepted_at, decided_at=settled_at, reason=reason)
         return KeyVerdict(key, KeyState.UNKNOWN)
 
     return [verdict(key) for key in keys]

@@ -130,6 +130,7 @@ def _take(
         organization_id=organization.pk,
         organization_public_id=organization.public_id,
         as_of=as_of,
+        is_import=True,
     )
     refused = {rejection.index for rejection in verdicts.rejected}
     progress.lines_read = batch[-1][0]

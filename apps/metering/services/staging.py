@@ -10,8 +10,10 @@ from django.db import connection, transaction
 from apps.metering.domain.drafts import EventDraft, Problem, Targets
 from apps.metering.domain.keys import key_hash
 from apps.metering.models import DeadLetter
+from apps.metering.selectors.timing import EVER, accepted_interval
 from apps.metering.services.drafting import Drafter
 from apps.metering.services.interning import intern_dimensions, subject_numbers
+from apps.metering.services.parking import Parked, odd_timing, park
 
 # Each has a partition of the staging table; as many merges as there are can run at once.
 BUCKETS = 4
@@ -43,37 +45,56 @@ class Verdicts:
     Attributes:
         accepted: drafts that are committed, with their index, in order.
         repeated: events of a key that stood earlier in the very batch, with the same content.
+        parked: drafts of odd timing, by key and content; committed too, and not counted until they are released.
         rejected: one entry per problem.
     """
 
     accepted: list[tuple[int, EventDraft]] = field(default_factory=list)
     repeated: int = 0
+    parked: dict[tuple[str, str], Parked] = field(default_factory=dict)
     rejected: list[Rejection] = field(default_factory=list)
 
 
 def accept_events(
-    raw_events: Sequence[Any], *, organization_id: int, organization_public_id: str, as_of: datetime
+    raw_events: Sequence[Any],
+    *,
+    organization_id: int,
+    organization_public_id: str,
+    as_of: datetime,
+    is_import: bool = False,
 ) -> Verdicts:
-    """Check events and commit the good ones to staging; n events in, one verdict each.
+    """Check events and commit the good ones, to staging or aside; n events in, one verdict each.
 
     Args:
         raw_events: `WireEvent`s, or decoded JSON values.
         organization_id: the merchant.
         organization_public_id: its id on the wire.
         as_of: moment of acceptance, and the time of events that name none.
+        is_import: an operator vouches for them, so that they may tell of any time.
     """
     verdicts = check_events(
-        raw_events, organization_id=organization_id, organization_public_id=organization_public_id, as_of=as_of
+        raw_events,
+        organization_id=organization_id,
+        organization_public_id=organization_public_id,
+        as_of=as_of,
+        is_import=is_import,
     )
-    stage([draft for _, draft in verdicts.accepted], organization_id=organization_id, as_of=as_of)
+    drafts = [draft for _, draft in verdicts.accepted]
+    stage(drafts, organization_id=organization_id, as_of=as_of, parked=list(verdicts.parked.values()))
     return verdicts
 
 
 def check_events(
-    raw_events: Sequence[Any], *, organization_id: int, organization_public_id: str, as_of: datetime
+    raw_events: Sequence[Any],
+    *,
+    organization_id: int,
+    organization_public_id: str,
+    as_of: datetime,
+    is_import: bool = False,
 ) -> Verdicts:
-    """Check events without writing anything; those accepted are still to be staged."""
+    """Check events without writing anything; those accepted are still to be staged, those parked put aside."""
     verdicts = Verdicts()
+    earliest, latest = EVER if is_import else accepted_interval(organization_id=organization_id, as_of=as_of)
     seen: dict[str, str] = {}
     drafter = Drafter(organization_id=organization_id, organization_public_id=organization_public_id, as_of=as_of)
     for index, raw in enumerate(raw_events):
@@ -83,6 +104,13 @@ def check_events(
             key = key if isinstance(key, str) else ""
             verdicts.rejected.extend(Rejection(index, key, problem) for problem in outcome)
             continue
+        if not earliest <= outcome.occurred_at < latest:
+            reason = odd_timing(outcome, organization_id=organization_id, earliest=earliest, batch=raw_events)
+            if reason is not None:
+                entry = Parked(index, outcome, reason)
+                kept = verdicts.parked.setdefault((outcome.idempotency_key, outcome.content), entry)
+                verdicts.repeated += kept is not entry
+                continue
         first = seen.get(outcome.idempotency_key)
         if first is None:
             seen[outcome.idempotency_key] = outcome.content
@@ -94,16 +122,24 @@ def check_events(
     return verdicts
 
 
-def stage(drafts: Sequence[EventDraft], *, organization_id: int, as_of: datetime) -> None:
-    """Commit drafts to staging; when this returns they are safe."""
-    if not drafts:
+def stage(
+    drafts: Sequence[EventDraft], *, organization_id: int, as_of: datetime, parked: Sequence[Parked] = ()
+) -> None:
+    """Commit drafts to staging, and those of odd timing aside; when this returns they are safe."""
+    if not drafts and not parked:
         return
     with transaction.atomic():
-        rows = staged_rows(drafts, organization_id=organization_id, as_of=as_of)
-        with connection.cursor() as cursor, cursor.copy(COPY) as copy:
-            copy.write(rows)
+        if drafts:
+            rows = staged_rows(drafts, organization_id=organization_id, as_of=as_of)
+            with connection.cursor() as cursor, cursor.copy(COPY) as copy:
+                copy.write(rows)
+        if parked:
+            park(parked, organization_id=organization_id, as_of=as_of)
         letters = [
-            letter for draft in drafts if draft.ignored_by for letter in _letters(draft, organization_id, as_of)
+            letter
+            for draft in (*drafts, *(entry.draft for entry in parked))
+            if draft.ignored_by
+            for letter in _letters(draft, organization_id, as_of)
         ]
         if letters:
             DeadLetter.objects.bulk_create(letters)

@@ -57,7 +57,9 @@ class Organization(Entity):
     event_days_back = models.PositiveIntegerField(
         default=35, help_text="Meter events older than this are kept aside until someone releases them."
     )
-    event_seconds_ahead = models.PositiveIntegerField(default=300)
+    event_seconds_ahead = models.PositiveIntegerField(
+        default=300, help_text="Meter events further ahead than this are kept aside until their time has come."
+    )
 
     class Meta:
         constraints = [
@@ -66,6 +68,11 @@ class Organization(Entity):
             ),
             models.CheckConstraint(
                 name="organization_prefix_is_plain", condition=Q(invoice_prefix__regex=r"^[A-Z0-9]{1,12}$")
+            ),
+            models.CheckConstraint(
+                name="organization_event_window_in_reach",
+                condition=Q(event_days_back__lte=36_500, event_seconds_ahead__lte=31_536_000),
+                violation_error_message="Accept events at most 100 years back and a year ahead.",
             ),
             # A managed consumer is found again by its e-mail within its merchant.
             models.UniqueConstraint(

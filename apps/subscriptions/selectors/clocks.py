@@ -1,8 +1,9 @@
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from django.db.models import Q, QuerySet
 
+from apps.customers.models import ExternalIdLink
 from apps.kernel.clock import wall_now
 from apps.subscriptions.models import ClockStatus, Subscription, SubscriptionStatus, TestClock
 
@@ -23,6 +24,25 @@ def find_simulated_present(customer_id: int) -> datetime | None:
     live = Subscription.objects.filter(customer_id=customer_id, test_clock__isnull=False)
     live = live.exclude(status=SubscriptionStatus.TERMINATED)
     return live.order_by("-pk").values_list("test_clock__current_time", flat=True).first()
+
+
+def simulated_names(organization_id: int, names: Collection[tuple[bool, str]]) -> set[tuple[bool, str]]:
+    """Give those of some names, (is it the merchant's own id, id), whose customer subscribed on a test clock."""
+    own = [value for is_external, value in names if not is_external]
+    external = [value for is_external, value in names if is_external]
+    simulated = Subscription.objects.filter(organization_id=organization_id, test_clock__isnull=False)
+    found = {
+        (False, value)
+        for value in simulated.filter(customer__public_id__in=own).values_list("customer__public_id", flat=True)
+    }
+    if external:
+        links = ExternalIdLink.objects.filter(
+            organization_id=organization_id,
+            external_id__in=external,
+            customer_id__in=simulated.values("customer_id"),
+        )
+        found |= {(True, value) for value in links.values_list("external_id", flat=True)}
+    return found
 
 
 def live_subscriptions_on(*, clock: TestClock) -> QuerySet[Subscription]:
