@@ -31,6 +31,9 @@ class Environment:
     ingest_key_rate: int
     ingest_staged_limit: int
     metrics_token: str
+    raw_event_days: int
+    event_key_days: int
+    export_dir: Path
 
     @property
     def broker_url(self) -> str:
@@ -59,6 +62,11 @@ class Environment:
         level = text(environ, "LOG_LEVEL", default="INFO").upper()
         if level not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
             raise SettingError(f"LOG_LEVEL is {level!r}; use DEBUG, INFO, WARNING or ERROR.")
+        raw_days = days(environ, "RAW_EVENT_DAYS", default=0)
+        key_days = days(environ, "EVENT_KEY_DAYS", default=raw_days)
+        if key_days and not 0 < raw_days <= key_days:
+            raise SettingError("EVENT_KEY_DAYS must not be below RAW_EVENT_DAYS: a key is kept as long as its event.")
+        var_dir = Path(text(environ, "VAR", default=str(ROOT / "var"))).resolve()
         return cls(
             debug=debug,
             secret_key=secret_key,
@@ -75,7 +83,7 @@ class Environment:
             redis_url=url(
                 environ, "REDIS_URL", default="redis://127.0.0.1:6379/0", schemes=("redis", "rediss", "unix")
             ),
-            var_dir=Path(text(environ, "VAR", default=str(ROOT / "var"))).resolve(),
+            var_dir=var_dir,
             shared_dir=Path(text(environ, "METERGATE_SHARED", default=str(ROOT.parent / "shared"))),
             log_level=level,
             ingest_key_rate=integer(environ, "INGEST_KEY_RATE", default=200_000, low=1_000, high=100_000_000),
@@ -83,6 +91,9 @@ class Environment:
                 environ, "INGEST_STAGED_LIMIT", default=5_000_000, low=1_000, high=1_000_000_000
             ),
             metrics_token=text(environ, "METRICS_TOKEN", default=""),
+            raw_event_days=raw_days,
+            event_key_days=key_days,
+            export_dir=Path(text(environ, "EXPORT_DIR", default=str(var_dir / "exports"))),
         )
 
 
@@ -108,6 +119,14 @@ def integer(environ: Mapping[str, str], name: str, *, default: int, low: int, hi
     if not value.isascii() or not value.isdigit() or not low <= int(value) <= high:
         raise SettingError(f"{name} is {value!r}; use a whole number from {low} to {high}.")
     return int(value)
+
+
+def days(environ: Mapping[str, str], name: str, *, default: int) -> int:
+    """Read how many days something is kept; 0 is for ever, and less than two months would cut open periods."""
+    found = integer(environ, name, default=default, low=0, high=36_500)
+    if 0 < found < 62:
+        raise SettingError(f"{name} is {found}; use 0 (for ever) or at least 62.")
+    return found
 
 
 def url(environ: Mapping[str, str], name: str, *, default: str, schemes: tuple[str, ...]) -> str:

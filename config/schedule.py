@@ -5,6 +5,8 @@ from typing import Any
 SCHEDULE: dict[str, dict[str, Any]] = {
     "heartbeat": {"task": "config.tasks.beat_heartbeat", "schedule": 5.0},
     "lifecycle": {"task": "config.tasks.run_lifecycle", "schedule": 10.0},
+    "metering.make_partitions": {"task": "metering.make_partitions", "schedule": 600.0},
+    "metering.retain": {"task": "metering.retain", "schedule": 21600.0},
     "metering.release_due": {"task": "metering.release_due", "schedule": 30.0},
     "metering.sweep": {"task": "metering.sweep", "schedule": 1.0},
     "metering.resume_jobs": {"task": "metering.resume_jobs", "schedule": 30.0},

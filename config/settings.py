@@ -199,6 +199,11 @@ PGHISTORY_ADMIN_ALL_EVENTS = False
 SHARED_DIR = ENV.shared_dir
 VAR_DIR = ENV.var_dir
 
+# How long raw events and the keys that tell repeats are kept, in days; 0 is for ever.
+RAW_EVENT_DAYS = ENV.raw_event_days
+EVENT_KEY_DAYS = ENV.event_key_days
+EXPORT_DIR = ENV.export_dir
+
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

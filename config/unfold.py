@@ -79,6 +79,7 @@ UNFOLD: dict[str, Any] = {
                     _entry("Dead letters", "report", "metering_deadletter"),
                     _entry("Key conflicts", "difference", "metering_eventconflict"),
                     _entry("Imports", "upload_file", "metering_importjob"),
+                    _entry("Exports", "inventory", "metering_eventexport", "develop"),
                 ],
             },
             {

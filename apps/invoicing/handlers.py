@@ -5,6 +5,8 @@ from typing import Any
 from apps.customers.models import Customer
 from apps.customers.services.customers import register_blocker
 from apps.invoicing.models import Invoice, InvoiceStatus
+from apps.invoicing.selectors.keeping import bills_needing
+from apps.metering.services.dropping import register_keeper
 
 SETTLED = (InvoiceStatus.PAID, InvoiceStatus.CANCELLED, InvoiceStatus.WRITTEN_OFF)
 
@@ -16,3 +18,4 @@ def unsettled_invoices(customer: Customer) -> dict[str, Any] | None:
 
 
 register_blocker(unsettled_invoices)
+register_keeper(bills_needing)

@@ -2,10 +2,14 @@ from collections.abc import Sequence
 from time import monotonic, sleep
 
 from celery import shared_task
+from django.conf import settings
 
 from apps.kernel.clock import wall_now
+from apps.metering.services.dropping import drop_old_events
+from apps.metering.services.forgetting import forget_keys
 from apps.metering.services.jobs import lost_jobs, run_backfill, run_void_job, seconds_to_wait
 from apps.metering.services.merge import bucket_has_work, buckets_with_work, merge_buckets, vacuum_bucket
+from apps.metering.services.partitions import make_partitions
 from apps.metering.services.releasing import release_due
 from apps.metering.services.staging import BUCKETS
 
@@ -81,6 +85,19 @@ def resume_jobs() -> int:
 def release_early_events() -> int:
     """Release the events that came too early and whose time has come."""
     return release_due(as_of=wall_now())
+
+
+@shared_task(name="metering.make_partitions")
+def make_event_partitions() -> int:
+    """Make the monthly partitions that are missing, ahead and where events wait for one."""
+    return len(make_partitions(as_of=wall_now()))
+
+
+@shared_task(name="metering.retain")
+def retain() -> None:
+    """Drop raw events and forget keys past their time, as the settings say; by default neither ever happens."""
+    drop_old_events(as_of=wall_now(), raw_days=settings.RAW_EVENT_DAYS)
+    forget_keys(as_of=wall_now(), key_days=settings.EVENT_KEY_DAYS)
 
 
 def _merge(buckets: Sequence[int]) -> int:

@@ -23,6 +23,17 @@ def test_bad_values_stop_the_start_and_name_the_variable(name: str, value: str) 
         Environment.read({name: value})
 
 
+def test_keys_are_kept_at_least_as_long_as_events() -> None:
+    assert (Environment.read({}).raw_event_days, Environment.read({}).event_key_days) == (0, 0)
+    kept = Environment.read({"RAW_EVENT_DAYS": "90"})
+    assert (kept.raw_event_days, kept.event_key_days) == (90, 90)
+    for values in ({"EVENT_KEY_DAYS": "90"}, {"RAW_EVENT_DAYS": "120", "EVENT_KEY_DAYS": "90"}):
+        with pytest.raises(SettingError, match="EVENT_KEY_DAYS"):
+            Environment.read(values)
+    with pytest.raises(SettingError, match="RAW_EVENT_DAYS"):
+        Environment.read({"RAW_EVENT_DAYS": "30"})
+
+
 def test_database_url_takes_a_socket_folder() -> None:
     parsed = database("postgresql://me:p%40ss@/billing?host=/run/pg&sslmode=disable")
     assert parsed["HOST"] == "/run/pg"

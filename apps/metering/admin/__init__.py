@@ -9,16 +9,19 @@ from apps.metering.admin.events import (
     UsageWindowAdmin,
 )
 from apps.metering.admin.parking import ParkedEventAdmin
+from apps.metering.admin.retention import EventExportAdmin, RetentionAdmin
 
 __all__ = [
     "BackfillJobAdmin",
     "DeadLetterAdmin",
     "DimensionAdmin",
     "EventConflictAdmin",
+    "EventExportAdmin",
     "EventVoidAdmin",
     "ImportJobAdmin",
     "MeterEventAdmin",
     "ParkedEventAdmin",
+    "RetentionAdmin",
     "SubjectAdmin",
     "UsageWindowAdmin",
     "VoidJobAdmin",

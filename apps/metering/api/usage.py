@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import serializers
 from rest_framework.response import Response
 
@@ -14,13 +14,16 @@ from apps.catalog.models import BillableMetric
 from apps.kernel.errors import FieldError, InvalidError
 from apps.kernel.http.fields import InstantField, StrictCharField
 from apps.kernel.http.pagination import page_bounds
+from apps.kernel.http.schema import ErrorSerializer
 from apps.kernel.http.views import ContractView, Request
 from apps.kernel.time import Cadence, add, format_instant
 from apps.metering.models import EventVoid, MeterEvent, Subject
+from apps.metering.selectors.gone import require_raw
 from apps.metering.selectors.links import find_customer_subjects, owners_at, spans_filter
 from apps.metering.selectors.meter import SIZES, SUBJECT, MeterQuestion, MeterRow, meter_rows, parse_filters
 from apps.metering.services.merge import drain
 
+GONE = "The answer needs raw events that are dropped; whole hours of usage are kept."
 STEPS = {"MINUTE": "PT1M", "HOUR": "PT1H", "DAY": "P1D", "MONTH": "P1M"}
 # More windows than this in one answer are a mistyped interval.
 MAXIMUM_WINDOWS = 50_000
@@ -93,7 +96,7 @@ class MetricUsage(ContractView):
             OpenApiParameter("groupOffset", int),
             OpenApiParameter("consistent", bool),
         ],
-        responses=UsageResponseSerializer,
+        responses={200: UsageResponseSerializer, 409: OpenApiResponse(ErrorSerializer, GONE)},
     )
     def get(self, request: Request, public_id: str) -> Response:
         metric = self.get_own(BillableMetric.objects.filter(deleted_at__isnull=True), public_id, "billable metric")
@@ -201,7 +204,7 @@ class MetricEvents(ContractView):
             OpenApiParameter("externalId", str),
             OpenApiParameter("externalSubject", str),
         ],
-        responses=OpenApiTypes.OBJECT,
+        responses={200: OpenApiTypes.OBJECT, 409: OpenApiResponse(ErrorSerializer, GONE)},
     )
     def get(self, request: Request, public_id: str) -> Response:
         metric = self.get_own(BillableMetric.objects.filter(deleted_at__isnull=True), public_id, "billable metric")
@@ -228,6 +231,7 @@ class MetricEvents(ContractView):
             rows = rows.filter(subject_id__in=list(named.values_list("pk", flat=True)))
         total = rows.count()
         page = list(rows.order_by("-occurred_at", "-public_id")[offset : offset + limit])
+        require_raw([query["from"]])
         return Response(
             {
                 "object": "list",

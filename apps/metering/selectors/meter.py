@@ -11,6 +11,7 @@ from django.db import connection
 
 from apps.catalog.models import BillableMetric
 from apps.metering.aggregations import UsageState, get
+from apps.metering.selectors.gone import first_raw, require_raw
 from apps.metering.selectors.links import SubjectSpan, moved_spans
 from apps.metering.selectors.usage import whole_hours
 
@@ -62,7 +63,11 @@ class MeterRow:
 
 
 def meter_rows(question: MeterQuestion) -> list[MeterRow]:
-    """Answer a meter question, ordered by window, then by group."""
+    """Answer a meter question, ordered by window, then by group.
+
+    Raises:
+        RawEventsGoneError: minutes, or an edge inside an hour, are asked of a time whose raw events are dropped.
+    """
     parts, values = _parts(question)
     window = "NULL::timestamptz"
     if question.window_size is not None:
@@ -101,6 +106,7 @@ def meter_rows(question: MeterQuestion) -> list[MeterRow]:
                 [*unique_values, *group_values, *owner_values, *filter_values],
             )
             uniques = {tuple(row[:-1]): row[-1] for row in cursor.fetchall()}
+    require_raw(_edges(question))
     aggregation = get(question.metric.aggregation)
     width = 1 + len(groups)
     found = []
@@ -225,6 +231,20 @@ def _unique_parts(question: MeterQuestion) -> tuple[str, list[Any]]:
         "r.hour AS at, r.subject_id, r.dimension_id, r.value_hash AS h",
         "r.occurred_at, r.subject_id, x.d, x.h",
     )
+
+
+def _edges(question: MeterQuestion) -> list[datetime | None]:
+    """Give from when raw events are read, for each subject that is read."""
+    spans = [SubjectSpan(0)] if question.subjects is None else question.subjects
+    if question.subjects is None and SUBJECT in question.group_by:
+        moved = moved_spans(organization_id=question.metric.organization_id, start=question.start, end=question.end)
+        spans = [*spans, *(span for span, _ in moved)]
+    return [
+        first_raw(*part, *_hours(question, *part))
+        for span in spans
+        for part in [span.within(question.start, question.end)]
+        if part is not None
+    ]
 
 
 def _hours(question: MeterQuestion, start: datetime, end: datetime) -> tuple[datetime, datetime]:

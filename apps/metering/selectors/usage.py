@@ -12,6 +12,7 @@ from django.db import connection
 from apps.catalog.models import BillableMetric
 from apps.kernel.time import floor_hour
 from apps.metering.aggregations import UsageState, get
+from apps.metering.selectors.gone import first_raw, require_raw
 from apps.metering.selectors.links import SubjectSpan
 
 HOUR = timedelta(hours=1)
@@ -33,6 +34,9 @@ def period_usage(*, requests: Sequence[UsageRequest]) -> list[Decimal | None]:
 
     Returns:
         SUM, COUNT and UNIQUE_COUNT of nothing are 0; AVG, MIN, MAX and LATEST of nothing are None.
+
+    Raises:
+        RawEventsGoneError: an edge of an interval lies inside an hour whose raw events are dropped.
     """
     if not requests:
         return []
@@ -57,6 +61,14 @@ def period_usage(*, requests: Sequence[UsageRequest]) -> list[Decimal | None]:
     states = _states(rows)
     needs_uniques = any(kind == "UNIQUE_COUNT" for kind in kinds.values())
     uniques = _uniques(rows) if needs_uniques else {}
+    edges = [
+        first_raw(*part, *whole_hours(*part))
+        for request in requests
+        for span in request.subjects
+        for part in [span.within(request.start, request.end)]
+        if part is not None
+    ]
+    require_raw(edges)
     return [_quantity(kinds[request.metric_id], states.get(n), uniques.get(n)) for n, request in enumerate(requests)]
 
 

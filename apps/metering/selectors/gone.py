@@ -1,0 +1,50 @@
+"""What can no longer be answered because raw events are dropped: said, never guessed."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from apps.kernel.errors import ConflictError
+from apps.kernel.time import format_instant
+from apps.metering.models import Retention
+
+
+class RawEventsGoneError(ConflictError):
+    """A question needs single events of a time whose raw events are dropped."""
+
+    default_code = "RAW_EVENTS_GONE"
+
+
+def raw_gone_until() -> datetime | None:
+    """Give the instant before which raw events are dropped; None while all are kept."""
+    return Retention.objects.values_list("raw_gone_until", flat=True).first()
+
+
+def first_raw(start: datetime, end: datetime, first: datetime, last: datetime) -> datetime | None:
+    """Give from when raw events are read for `[start, end)` with the whole hours `[first, last)`; None for never."""
+    if start < first:
+        return start
+    return last if last < end else None
+
+
+def require_raw(starts: Iterable[datetime | None]) -> None:
+    """Refuse an answer that needed raw events of a dropped time.
+
+    Asked *after* they were read: events are dropped and the mark is set in one commit, so that an answer which
+    missed some of them always finds the mark.
+
+    Args:
+        starts: from when each part of the answer needed them.
+
+    Raises:
+        RawEventsGoneError: one of them lies in dropped time.
+    """
+    needed = min((start for start in starts if start is not None), default=None)
+    if needed is None:
+        return
+    gone = raw_gone_until()
+    if gone is not None and needed < gone:
+        raise RawEventsGoneError(
+            f"Raw events before {format_instant(gone)} are dropped; only whole hours of usage are kept from then. "
+            "Ask for an interval that begins and ends on the hour, without minutes.",
+            details={"rawEventsFrom": format_instant(gone)},
+        )
