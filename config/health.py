@@ -49,11 +49,16 @@ def _broker() -> str:
     return "ok"
 
 
-def _heartbeat(name: str) -> str:
+def heartbeat_age(name: str) -> timedelta | None:
+    """Give how long ago a part was last seen to work; None when it never was."""
     beat = parse_datetime(cache.get(f"heartbeat:{name}") or "")
-    if beat is None:
+    return None if beat is None else wall_now() - beat
+
+
+def _heartbeat(name: str) -> str:
+    age = heartbeat_age(name)
+    if age is None:
         return f"no heartbeat of the {name} yet"
-    age = wall_now() - beat
     return "ok" if age < STALE else f"last heartbeat of the {name} {int(age.total_seconds())} s ago"
 
 

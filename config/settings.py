@@ -183,6 +183,9 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 300}
 # The ordered work that time makes due; the wall clock and test clocks run the same list.
 LIFECYCLE_STEPS = "config.lifecycle.STEPS"
 
+# What `manage.py doctor` looks at.
+DOCTOR_CHECKS = "config.doctor.CHECKS"
+
 # How long advancing a test clock may keep its caller waiting; published clients give up after 5 s.
 TEST_CLOCK_WAIT_SECONDS = 3.5
 
