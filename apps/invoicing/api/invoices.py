@@ -298,12 +298,8 @@ class ProjectedInvoiceList(InvoiceView):
     def get(self, request: Request) -> Response:
         subscription = self.subscription(self.require_query("subscriptionId"))
         now = current_time(subscription)
-        bounds = {
-            name: InstantField().run_validation(request.query_params[name])
-            for name in ("from", "to")
-            if request.query_params.get(name)
-        }
-        found = projected_invoices(subscription, start=bounds.get("from"), end=bounds.get("to"), as_of=now)
+        start, end = self.query_instant("from"), self.query_instant("to")
+        found = projected_invoices(subscription, start=start, end=end, as_of=now)
 
         def render(projected: Any) -> dict[str, Any]:
             currency = subscription.currency

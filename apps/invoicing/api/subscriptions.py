@@ -1,5 +1,6 @@
 from typing import Any
 
+from django.db import transaction
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.response import Response
@@ -196,7 +197,7 @@ class SubscriptionList(SubscriptionView):
         if query.getlist("status"):
             rows = rows.filter(status__in=_states(query.getlist("status")))
         if query.get("startedBefore"):
-            rows = rows.filter(started_at__lt=InstantField().run_validation(query["startedBefore"]))
+            rows = rows.filter(started_at__lt=self.query_instant("startedBefore"))
         with_customer = query.get("include") == "customer"
         return Response(list_page(request, rows, lambda row: render_subscription(row, with_customer=with_customer)))
 
@@ -235,14 +236,16 @@ class SubscriptionList(SubscriptionView):
             change_metadata=data.get("changeMetadata", {}),
             metadata=data.get("metadata", {}),
         )
-        subscription, is_new = subscribe(
-            customer=self._customer(data),
-            plan=plan,
-            name=data["name"],
-            started_at=data["startedAt"],
-            as_of=clock.current_time if clock is not None else wall_now(),
-            options=options,
-        )
+        # A refused subscription leaves no customer behind either.
+        with transaction.atomic():
+            subscription, is_new = subscribe(
+                customer=self._customer(data),
+                plan=plan,
+                name=data["name"],
+                started_at=data["startedAt"],
+                as_of=clock.current_time if clock is not None else wall_now(),
+                options=options,
+            )
         return self.rendered(subscription.public_id, status=201 if is_new else 200)
 
     def _customer(self, data: dict[str, Any]) -> Customer:
@@ -287,6 +290,7 @@ class SubscriptionDetail(SubscriptionView):
         request=UpdateSubscriptionSerializer,
         responses=SubscriptionSerializer,
     )
+    @transaction.atomic
     def patch(self, request: Request, public_id: str) -> Response:
         subscription = self.subscription(public_id)
         data = self.read(UpdateSubscriptionSerializer)

@@ -73,7 +73,7 @@ def _charge(term: ChargeTerms, slot: Slot) -> Charge:
 
 
 def _one_time(term: ChargeTerms, grid: Grid, plan_cadence: Cadence) -> Charge | None:
-    """Give the single charge of a one-time price, over the first period, at its start or at its end."""
+    """Give the single charge of a one-time price: over the first period, due at the start whatever its term."""
     first = grid.slot_at(plan_cadence, grid.starts_at)
     if first is None:
         return None
@@ -82,6 +82,6 @@ def _one_time(term: ChargeTerms, grid: Grid, plan_cadence: Cadence) -> Charge | 
         price_id=term.price_id,
         service=first.service,
         whole=first.whole,
-        due_at=first.service.start if term.is_in_advance else first.service.end,
+        due_at=first.service.start,
         is_prorated=False,
     )

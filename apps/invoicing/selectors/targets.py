@@ -20,7 +20,8 @@ from apps.metering.selectors.usage import UsageRequest, period_usage
 from apps.rating.lines import rate_fee, rate_usage
 from apps.rating.price_models import parse_properties
 from apps.subscriptions.domain.grid import Grid
-from apps.subscriptions.selectors.subscriptions import cadence_of, grid_of
+from apps.subscriptions.models import Subscription
+from apps.subscriptions.selectors.subscriptions import cadence_of, grid_of, open_grid_of
 
 OPEN = (InvoiceStatus.ACTIVE, InvoiceStatus.CLOSING, InvoiceStatus.CALCULATING, InvoiceStatus.FAILED)
 ZERO = Decimal(0)
@@ -101,23 +102,41 @@ def charge_terms(revision: PriceRevision, *, plan_cadence: str) -> ChargeTerms:
 def charges_of(invoice: Invoice, revisions: Mapping[int, PriceRevision]) -> list[Charge]:
     """Give the charges that belong on an invoice: those due in its window, each by the terms it opened with."""
     subscription = invoice.subscription
-    grid: Grid = grid_of(subscription)
     cadence = subscription.billing_cadence
 
     def due(ids: Iterable[int]) -> list[Charge]:
-        return charges_due(
-            [charge_terms(revisions[i], plan_cadence=cadence) for i in ids if i in revisions],
-            grid,
-            after=invoice.due_after,
-            until=invoice.due_until,
-            plan_cadence=cadence_of(subscription),
-        )
+        found: list[Charge] = []
+        for terms in (charge_terms(revisions[i], plan_cadence=cadence) for i in ids if i in revisions):
+            charges = charges_due(
+                [terms],
+                grid_for(subscription, terms),
+                after=invoice.due_after,
+                until=invoice.due_until,
+                plan_cadence=cadence_of(subscription),
+            )
+            found.extend(charge for charge in charges if is_owed(subscription, charge))
+        return found
 
     if invoice.sequence_number == 0:
         return due(invoice.price_revision_ids)
     starts_next = invoice.due_until
     own = [c for c in due(invoice.price_revision_ids) if c.service.start < starts_next]
     return own + [c for c in due(next_terms(invoice)) if c.service.start >= starts_next]
+
+
+def grid_for(subscription: Subscription, terms: ChargeTerms) -> Grid:
+    """Give the calendar a charge goes by.
+
+    What fell due in advance before a termination is owed whole, unless the plan gives the unused part back.
+    """
+    if terms.is_in_advance and not subscription.plan.credit_unused_at_end:
+        return open_grid_of(subscription)
+    return grid_of(subscription)
+
+
+def is_owed(subscription: Subscription, charge: Charge) -> bool:
+    """Whether a charge's service begins before the subscription was terminated."""
+    return subscription.terminated_at is None or charge.service.start < subscription.terminated_at
 
 
 def _all_revision_ids(invoices: Sequence[Invoice]) -> set[int]:

@@ -1,20 +1,15 @@
 """The end of a subscription, now or at a date."""
 
 from datetime import datetime
-from decimal import Decimal
-from fractions import Fraction
 
 from django.db import transaction
 
 from apps.invoicing.domain import states
-from apps.invoicing.models import Invoice, InvoiceLine, InvoiceStatus, LineKind, PaymentSession, SessionStatus
-from apps.invoicing.selectors.invoices import with_neighbours
-from apps.invoicing.selectors.targets import rate_of
+from apps.invoicing.models import Invoice, InvoiceStatus, PaymentSession, SessionStatus
 from apps.invoicing.services.periods import close_invoice
+from apps.invoicing.services.prepaid import reconcile_prepaid
 from apps.kernel.errors import ConflictError, FieldError, InvalidError
-from apps.kernel.ids import new_id
-from apps.kernel.money import EXACT, format_decimal, minor_digits, round_money
-from apps.kernel.time import Period, format_instant, ratio
+from apps.kernel.time import format_instant
 from apps.subscriptions.models import Subscription, SubscriptionStatus
 from apps.subscriptions.selectors.subscriptions import cadence_of, grid_of
 from apps.subscriptions.services.subscriptions import mark_terminated
@@ -83,6 +78,8 @@ def set_end(*, subscription_id: int, ending_at: datetime, as_of: datetime) -> Su
         invoice.period_end = invoice.due_until = slot.service.end
         invoice.grace_period_end = slot.service.end + grace
         invoice.save()
+        subscription.save()
+        reconcile_prepaid(subscription=subscription, ends_at=ending_at, as_of=as_of)
     subscription.save()
     return subscription
 
@@ -104,89 +101,8 @@ def _end_open_period(subscription: Subscription, ends_at: datetime) -> None:
         invoice.status, invoice.next_action_at = InvoiceStatus.CANCELLED, None
         invoice.save()
         return
-    if subscription.plan.credit_unused_at_end:
-        _credit_unused(subscription, ends_at)
+    reconcile_prepaid(subscription=subscription, ends_at=ends_at, as_of=ends_at)
     close_invoice(subscription=subscription, at=ends_at, next_revision_ids=[])
-
-
-def _credit_unused(subscription: Subscription, ends_at: datetime) -> None:
-    """Put the unused part of prepaid fees on the open invoice as credits, never more than was billed."""
-    invoice = with_neighbours(Invoice.objects.all()).get(subscription=subscription, status=InvoiceStatus.ACTIVE)
-    prepaid = InvoiceLine.objects.filter(
-        invoice__subscription=subscription,
-        invoice__number__isnull=False,
-        kind=LineKind.FEE,
-        payment_term="in_advance",
-        period_start__lte=ends_at,
-        period_end__gt=ends_at,
-    ).exclude(price_revision__billing_cadence="P0D")
-    for line in prepaid.select_related("price_revision__metric"):
-        whole = Period(line.period_start, line.period_end)
-        unused = Period(ends_at, line.period_end)
-        share = ratio(unused, whole, basis=subscription.plan.proration, tz=subscription.timezone)
-        if subscription.plan.proration == "none":
-            share = Fraction(0)
-        exact = EXACT.divide(EXACT.multiply(line.gross, Decimal(share.numerator)), Decimal(share.denominator))
-        credit = -round_money(exact, invoice.currency)
-        if not credit:
-            continue
-        InvoiceLine.objects.create(
-            public_id=new_id("li"),
-            organization_id=invoice.organization_id,
-            invoice=invoice,
-            kind=LineKind.ADJUSTMENT,
-            reference=f"unused:{line.public_id}",
-            display_name=f"Unused: {line.display_name}",
-            payment_term=line.payment_term,
-            currency=invoice.currency,
-            period_start=unused.start,
-            period_end=unused.end,
-            quantity=Decimal(1),
-            unit_price=credit,
-            gross=credit,
-            subtotal=credit,
-            total=credit,
-            tax_rate=rate_of(invoice, line.price_revision),
-            provenance=_credit_provenance(line, share, credit, invoice.currency),
-        )
-
-
-def _credit_provenance(line: InvoiceLine, share: Fraction, credit: Decimal, currency: str) -> dict[str, object]:
-    return {
-        "status": "available",
-        "version": 1,
-        "currency": currency,
-        "inputs": {"kind": "credit", "amount": {"value": format_decimal(line.gross), "source": "billedLine"}},
-        "sources": {"billedLine": {"type": "lineItem", "ref": {"lineItemId": line.public_id}}},
-        "steps": [
-            {
-                "op": "replace",
-                "on": "amount",
-                "in": "0",
-                "out": format_decimal(-line.gross),
-                "params": {"amount": format_decimal(-line.gross)},
-                "source": "billedLine",
-            },
-            {
-                "op": "prorate",
-                "on": "amount",
-                "in": format_decimal(-line.gross),
-                "out": format_decimal(credit),
-                "params": {"numerator": str(share.numerator), "denominator": str(share.denominator)},
-                "source": "billedLine",
-            },
-            {
-                "op": "round",
-                "on": "amount",
-                "in": format_decimal(credit),
-                "out": format_decimal(credit),
-                "params": {"digits": minor_digits(currency), "mode": "HALF_UP"},
-                "source": "currency",
-            },
-        ],
-        "notApplied": [],
-        "result": {"amount": format_decimal(credit), "quantity": None, "unitPrice": None},
-    }
 
 
 def _cancel_unpaid(subscription: Subscription) -> None:

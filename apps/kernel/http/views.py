@@ -1,11 +1,14 @@
+from datetime import datetime
 from typing import Any, ClassVar, TypeVar
 
 from django.db import models
+from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.serializers import Serializer
 from rest_framework.views import APIView
 
 from apps.kernel.errors import FieldError, ForbiddenError, InvalidError, NotFoundError
+from apps.kernel.http.fields import InstantField
 from apps.kernel.http.principal import Principal
 
 Row = TypeVar("Row", bound=models.Model)
@@ -80,6 +83,17 @@ class ContractView(APIView):
                 f"{name} is required.", errors=[FieldError(name, "This parameter is required.", "required")]
             )
         return value
+
+    def query_instant(self, name: str) -> datetime | None:
+        """Read an instant of the query string; None when it is not given, 400 naming it when it is none."""
+        text = self.request.query_params.get(name)
+        if not text:
+            return None
+        try:
+            instant: datetime = InstantField().run_validation(text)
+        except ValidationError as error:
+            raise ValidationError({name: error.detail}) from None
+        return instant
 
 
 __all__ = ["ContractView", "Request"]

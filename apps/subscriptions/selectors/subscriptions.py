@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import datetime
 
 from django.db.models import QuerySet
@@ -33,6 +34,16 @@ def grid_of(subscription: Subscription) -> Grid:
         tz=subscription.timezone,
         is_own=subscription.has_own_anchor,
     )
+
+
+def endless_grid_of(subscription: Subscription) -> Grid:
+    """Give the calendar as if the subscription had no end, to know the whole of a period that an end cuts."""
+    return replace(grid_of(subscription), ends_at=None)
+
+
+def open_grid_of(subscription: Subscription) -> Grid:
+    """Give the calendar up to the fixed end alone: what was promised before a termination came."""
+    return replace(grid_of(subscription), ends_at=subscription.ending_at)
 
 
 def cadence_of(subscription: Subscription) -> Cadence:
