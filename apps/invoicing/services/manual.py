@@ -2,7 +2,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
 from apps.invoicing.models import Invoice, InvoiceLine, InvoiceStatus, LineKind
 from apps.invoicing.selectors.invoices import with_neighbours
@@ -12,6 +12,8 @@ from apps.kernel.ids import new_id
 from apps.kernel.money import EXACT, format_decimal, minor_digits, round_money
 from apps.kernel.time import Period, format_instant
 
+# Far above any real line, far below what a column of amounts holds.
+LARGEST_AMOUNT = Decimal("1e18")
 OPEN_FOR_LINES = (InvoiceStatus.ACTIVE, InvoiceStatus.CLOSING)
 
 
@@ -40,13 +42,9 @@ def add_manual_line(*, invoice_id: int, line: ManualLine, as_of: datetime) -> tu
         UnprocessableError: the invoice takes no more lines, or has another currency.
     """
     invoice = with_neighbours(Invoice.objects.select_for_update(of=("self",))).get(pk=invoice_id)
-    if line.idempotency_key is not None:
-        known = InvoiceLine.objects.filter(
-            organization_id=invoice.organization_id, idempotency_key=line.idempotency_key
-        ).first()
-        if known is not None:
-            _require_same(known, line)
-            return known, False
+    known = _find_known(invoice, line)
+    if known is not None:
+        return known, False
     if invoice.status not in OPEN_FOR_LINES:
         raise UnprocessableError(
             "Lines can be added while the invoice's period is open or closing.", code="INVOICE_NOT_OPEN"
@@ -56,8 +54,23 @@ def add_manual_line(*, invoice_id: int, line: ManualLine, as_of: datetime) -> tu
             f"The invoice is in {invoice.currency}; the line must be too.", code="CURRENCY_MISMATCH"
         )
     gross = round_money(EXACT.multiply(line.quantity, line.unit_price), invoice.currency)
+    if abs(gross) >= LARGEST_AMOUNT:
+        message = "The amount, quantity × unitPrice, is too large."
+        raise InvalidError(message, errors=[FieldError("unitPrice", message, "too_large")])
+    try:
+        with transaction.atomic():
+            return _store(invoice, line, gross, as_of), True
+    except IntegrityError:
+        # The same key came at once for another invoice, whose lock is not ours.
+        known = _find_known(invoice, line)
+        if known is None:
+            raise
+        return known, False
+
+
+def _store(invoice: Invoice, line: ManualLine, gross: Decimal, as_of: datetime) -> InvoiceLine:
     period = line.period
-    stored = InvoiceLine.objects.create(
+    return InvoiceLine.objects.create(
         public_id=new_id("li"),
         organization_id=invoice.organization_id,
         invoice=invoice,
@@ -77,7 +90,6 @@ def add_manual_line(*, invoice_id: int, line: ManualLine, as_of: datetime) -> tu
         provenance=_provenance(invoice, line, gross, as_of),
         idempotency_key=line.idempotency_key,
     )
-    return stored, True
 
 
 def find_open_invoice(*, subscription_id: int) -> Invoice:
@@ -96,17 +108,28 @@ def find_open_invoice(*, subscription_id: int) -> Invoice:
     return invoice
 
 
-def _require_same(known: InvoiceLine, line: ManualLine) -> None:
-    same = (known.display_name, known.currency, known.quantity, known.unit_price) == (
-        line.display_name,
-        line.currency,
-        line.quantity,
-        line.unit_price,
+def _find_known(invoice: Invoice, line: ManualLine) -> InvoiceLine | None:
+    """Find the line that a key put on the subscription before.
+
+    Raises:
+        ConflictError: the key made another line, or one of another subscription.
+    """
+    if line.idempotency_key is None:
+        return None
+    known = (
+        InvoiceLine.objects.select_related("invoice")
+        .filter(organization_id=invoice.organization_id, idempotency_key=line.idempotency_key)
+        .first()
     )
-    if not same:
+    if known is None:
+        return None
+    was = (known.invoice.subscription_id, known.display_name, known.currency, known.quantity, known.unit_price)
+    now = (invoice.subscription_id, line.display_name, line.currency, line.quantity, line.unit_price)
+    if was != now:
         raise ConflictError(
             "This idempotency key belongs to another line; use a new key.", code="IDEMPOTENCY_KEY_REUSED"
         )
+    return known
 
 
 def check_quantity(quantity: Decimal) -> Decimal:

@@ -4,7 +4,7 @@ from django.db import transaction
 
 from apps.invoicing.events import PaymentSessionCompleted
 from apps.invoicing.models import Invoice, InvoiceStatus, PaymentSession, SessionStatus
-from apps.invoicing.services.settlement import settle_invoice
+from apps.invoicing.services.settlement import lock_for_settlement, settle_invoice
 from apps.kernel.errors import ConflictError, UnprocessableError
 from apps.outbox.services import publish
 
@@ -47,7 +47,7 @@ def complete_session(*, session_id: int, as_of: datetime) -> PaymentSession:
     """
     # The invoice before the session, as everywhere: one order of locks cannot deadlock.
     invoice_id = PaymentSession.objects.values_list("invoice_id", flat=True).get(pk=session_id)
-    invoice = Invoice.objects.select_for_update().get(pk=invoice_id)
+    invoice = lock_for_settlement(invoice_id=invoice_id)
     session = PaymentSession.objects.select_for_update().get(pk=session_id)
     if session.status == SessionStatus.COMPLETED:
         return session

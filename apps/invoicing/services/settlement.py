@@ -8,6 +8,7 @@ from apps.invoicing.models import Invoice, InvoiceStatus, PaymentSession, Sessio
 from apps.invoicing.services.activation import activate_paid_subscription
 from apps.kernel.errors import ConflictError
 from apps.outbox.services import publish
+from apps.subscriptions.models import Subscription
 
 
 @transaction.atomic
@@ -17,7 +18,7 @@ def settle_invoice(*, invoice_id: int, as_of: datetime, note: str = "") -> Invoi
     Raises:
         ConflictError: the invoice is already paid, or not issued.
     """
-    invoice = Invoice.objects.select_for_update().select_related("subscription").get(pk=invoice_id)
+    invoice = lock_for_settlement(invoice_id=invoice_id)
     if invoice.status == InvoiceStatus.PAID:
         raise ConflictError("Invoice is already paid; issue a credit note to correct it.", code="INVOICE_PAID")
     states.require(invoice.status, InvoiceStatus.PAID)
@@ -25,6 +26,17 @@ def settle_invoice(*, invoice_id: int, as_of: datetime, note: str = "") -> Invoi
     if invoice.sequence_number == 0:
         activate_paid_subscription(subscription_id=invoice.subscription_id, as_of=as_of)
     return invoice
+
+
+def lock_for_settlement(*, invoice_id: int) -> Invoice:
+    """Lock an invoice that is about to be paid (caller's transaction).
+
+    Invoice 0 moves its subscription too, which is locked first, as a termination does: one order cannot deadlock.
+    """
+    invoice = Invoice.objects.get(pk=invoice_id)
+    if invoice.sequence_number == 0:
+        Subscription.objects.select_for_update(of=("self",)).get(pk=invoice.subscription_id)
+    return Invoice.objects.select_for_update(of=("self",)).get(pk=invoice_id)
 
 
 @transaction.atomic
