@@ -9,14 +9,23 @@ from apps.catalog.models import PlanVersionPrice, PriceRevision
 
 def current_revision_ids(*, plan_version_id: int) -> Sequence[int]:
     """Give the price revisions that a period opening now under a plan version bills by, in the plan's order."""
-    return list(
+    return current_revision_ids_of([plan_version_id])[plan_version_id]
+
+
+def current_revision_ids_of(plan_version_ids: Iterable[int]) -> dict[int, list[int]]:
+    """Give the same for several plan versions, with one query."""
+    found: dict[int, list[int]] = {version_id: [] for version_id in plan_version_ids}
+    rows = (
         PlanVersionPrice.objects.filter(
-            plan_version_id=plan_version_id,
+            plan_version_id__in=found,
             price__revisions__number=F("price__revision_number"),
         )
         .order_by("position")
-        .values_list("price__revisions__pk", flat=True)
+        .values_list("plan_version_id", "price__revisions__pk")
     )
+    for version_id, revision_id in rows:
+        found[version_id].append(revision_id)
+    return found
 
 
 def revisions_by_id(ids: Iterable[int]) -> dict[int, PriceRevision]:

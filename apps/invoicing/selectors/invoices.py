@@ -1,12 +1,10 @@
 from collections.abc import Sequence
-from datetime import datetime
 
 from django.db.models import QuerySet
 
 from apps.invoicing.domain.targets import TargetLine, Totals, totals_of
 from apps.invoicing.models import Invoice, InvoiceLine, PaymentSession
 from apps.invoicing.selectors.targets import OPEN, target_lines
-from apps.subscriptions.selectors.clocks import current_time
 
 
 def with_neighbours(rows: QuerySet[Invoice]) -> QuerySet[Invoice]:
@@ -27,14 +25,7 @@ def invoices_of(*, organization_id: int) -> QuerySet[Invoice]:
 
 def live_lines(invoices: Sequence[Invoice]) -> dict[int, list[TargetLine]]:
     """Give the lines that open invoices have at this moment, computed from usage; stored ones are left out."""
-    found: dict[int, list[TargetLine]] = {}
-    by_moment: dict[datetime, list[Invoice]] = {}
-    for invoice in invoices:
-        if invoice.status in OPEN:
-            by_moment.setdefault(current_time(invoice.subscription), []).append(invoice)
-    for moment, group in by_moment.items():
-        found.update(target_lines(group, as_of=moment))
-    return found
+    return target_lines([invoice for invoice in invoices if invoice.status in OPEN], as_of=None)
 
 
 def totals(invoice: Invoice, lines: Sequence[TargetLine] | None) -> tuple[Totals, int]:

@@ -15,6 +15,7 @@ from apps.metering.selectors.links import SubjectSpan
 from apps.metering.selectors.usage import UsageRequest, period_usage, usage_changed_since
 from apps.rating.lines import left_over, rate_usage
 from apps.rating.price_models import parse_properties
+from apps.subscriptions.selectors.clocks import current_time
 
 # A merge that began before the usage was read may commit after it; no merge runs longer than this.
 OVERLAP = timedelta(minutes=10)
@@ -33,7 +34,7 @@ class _Billed:
 
 
 def find_late_usage(
-    invoices: Sequence[Invoice], subjects: Mapping[int, Sequence[SubjectSpan]], *, as_of: datetime
+    invoices: Sequence[Invoice], subjects: Mapping[int, Sequence[SubjectSpan]], *, as_of: datetime | None
 ) -> dict[int, list[TargetLine]]:
     """Give, per invoice, a line for each earlier charge whose usage has changed since it was billed.
 
@@ -65,7 +66,7 @@ def find_late_usage(
     for (invoice, entry, _), quantity in zip(touched, quantities, strict=True):
         now = quantity or Decimal(0)
         if now != entry.quantity or entry.carried:
-            found[invoice.pk].append(_late_line(invoice, entry, now, as_of))
+            found[invoice.pk].append(_late_line(invoice, entry, now, as_of or current_time(invoice.subscription)))
     return found
 
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 from apps.catalog.models import PriceRevision
-from apps.catalog.selectors.terms import current_revision_ids, revisions_by_id
+from apps.catalog.selectors.terms import current_revision_ids_of, revisions_by_id
 from apps.invoicing.domain.charges import Charge, ChargeTerms, charges_due
 from apps.invoicing.domain.targets import TargetLine, limit_rebates, with_tax
 from apps.invoicing.domain.taxes import tax_rate_for
@@ -21,6 +21,7 @@ from apps.rating.lines import rate_fee, rate_usage
 from apps.rating.price_models import parse_properties
 from apps.subscriptions.domain.grid import Grid
 from apps.subscriptions.models import Subscription
+from apps.subscriptions.selectors.clocks import current_time
 from apps.subscriptions.selectors.subscriptions import cadence_of, grid_of, open_grid_of
 
 OPEN = (InvoiceStatus.ACTIVE, InvoiceStatus.CLOSING, InvoiceStatus.CALCULATING, InvoiceStatus.FAILED)
@@ -40,18 +41,26 @@ class _Item:
         return self.invoice.pk, self.charge.reference
 
 
-def target_lines(invoices: Sequence[Invoice], *, as_of: datetime) -> dict[int, list[TargetLine]]:
+def target_lines(invoices: Sequence[Invoice], *, as_of: datetime | None) -> dict[int, list[TargetLine]]:
     """Give what the lines of open invoices should be at `as_of`, without storing anything.
 
     Args:
         invoices: open ones, with subscription, plan, customer and organization at hand.
-        as_of: present of the subscriptions; usage counts up to what is merged.
+        as_of: present of the subscriptions, written into provenance; None: each lives in the time of its own
+            clock. Usage counts up to what is merged.
 
     Returns:
         Lines by invoice key, taxed, in document order.
     """
-    revisions = revisions_by_id(_all_revision_ids(invoices))
-    items = [item for invoice in invoices for item in _items(invoice, revisions)]
+    next_ids = next_terms_of(invoices)
+    revisions = revisions_by_id(
+        {i for invoice in invoices for i in (*invoice.price_revision_ids, *next_ids[invoice.pk])}
+    )
+    items = [
+        _Item(invoice, charge, revisions[charge.revision_id])
+        for invoice in invoices
+        for charge in charges_of(invoice, revisions, next_ids[invoice.pk])
+    ]
     subjects = subjects_of(customer_ids=sorted({invoice.customer_id for invoice in invoices}))
     asked = [(item, item.revision.metric_id) for item in items if item.revision.metric_id is not None]
     answers = period_usage(
@@ -69,7 +78,8 @@ def target_lines(invoices: Sequence[Invoice], *, as_of: datetime) -> dict[int, l
     usage = {item.key: answer or ZERO for (item, _), answer in zip(asked, answers, strict=True)}
     lines: dict[int, list[TargetLine]] = defaultdict(list)
     for item in items:
-        lines[item.invoice.pk].append(_line(item, usage.get(item.key), as_of))
+        moment = as_of or current_time(item.invoice.subscription)
+        lines[item.invoice.pk].append(_line(item, usage.get(item.key), moment))
     for invoice_id, late in find_late_usage(invoices, subjects, as_of=as_of).items():
         lines[invoice_id].extend(late)
     for stored in _stored_lines(invoices):
@@ -77,15 +87,21 @@ def target_lines(invoices: Sequence[Invoice], *, as_of: datetime) -> dict[int, l
     return {invoice.pk: _finish(invoice, lines[invoice.pk]) for invoice in invoices}
 
 
-def next_terms(invoice: Invoice) -> Sequence[int]:
-    """Give the price revisions that charges in advance of the next period go by."""
-    if invoice.status != InvoiceStatus.ACTIVE:
-        return invoice.next_revision_ids
+def next_terms_of(invoices: Sequence[Invoice]) -> dict[int, Sequence[int]]:
+    """Give, by invoice key, the price revisions that charges in advance of the next period go by."""
+    versions = {invoice.pk: _next_version(invoice) for invoice in invoices if invoice.status == InvoiceStatus.ACTIVE}
+    current = current_revision_ids_of(set(versions.values()))
+    return {
+        invoice.pk: current[versions[invoice.pk]] if invoice.pk in versions else invoice.next_revision_ids
+        for invoice in invoices
+    }
+
+
+def _next_version(invoice: Invoice) -> int:
     subscription = invoice.subscription
-    version_id = subscription.plan_version_id
     if subscription.version_policy == "floating":
-        version_id = subscription.plan.default_version_id or version_id
-    return current_revision_ids(plan_version_id=version_id)
+        return subscription.plan.default_version_id or subscription.plan_version_id
+    return subscription.plan_version_id
 
 
 def charge_terms(revision: PriceRevision, *, plan_cadence: str) -> ChargeTerms:
@@ -99,7 +115,7 @@ def charge_terms(revision: PriceRevision, *, plan_cadence: str) -> ChargeTerms:
     )
 
 
-def charges_of(invoice: Invoice, revisions: Mapping[int, PriceRevision]) -> list[Charge]:
+def charges_of(invoice: Invoice, revisions: Mapping[int, PriceRevision], next_ids: Sequence[int]) -> list[Charge]:
     """Give the charges that belong on an invoice: those due in its window, each by the terms it opened with."""
     subscription = invoice.subscription
     cadence = subscription.billing_cadence
@@ -121,7 +137,7 @@ def charges_of(invoice: Invoice, revisions: Mapping[int, PriceRevision]) -> list
         return due(invoice.price_revision_ids)
     starts_next = invoice.due_until
     own = [c for c in due(invoice.price_revision_ids) if c.service.start < starts_next]
-    return own + [c for c in due(next_terms(invoice)) if c.service.start >= starts_next]
+    return own + [c for c in due(next_ids) if c.service.start >= starts_next]
 
 
 def grid_for(subscription: Subscription, terms: ChargeTerms) -> Grid:
@@ -137,18 +153,6 @@ def grid_for(subscription: Subscription, terms: ChargeTerms) -> Grid:
 def is_owed(subscription: Subscription, charge: Charge) -> bool:
     """Whether a charge's service begins before the subscription was terminated."""
     return subscription.terminated_at is None or charge.service.start < subscription.terminated_at
-
-
-def _all_revision_ids(invoices: Sequence[Invoice]) -> set[int]:
-    ids: set[int] = set()
-    for invoice in invoices:
-        ids.update(invoice.price_revision_ids)
-        ids.update(next_terms(invoice))
-    return ids
-
-
-def _items(invoice: Invoice, revisions: Mapping[int, PriceRevision]) -> list[_Item]:
-    return [_Item(invoice, charge, revisions[charge.revision_id]) for charge in charges_of(invoice, revisions)]
 
 
 def _line(item: _Item, quantity: Decimal | None, as_of: datetime) -> TargetLine:
