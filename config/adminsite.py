@@ -11,6 +11,8 @@ from django_celery_beat.admin import PeriodicTaskAdmin as PeriodicBase
 from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask, SolarSchedule
 from unfold.admin import ModelAdmin
 
+admin.site.index_title = "Overview"
+
 
 def _person(request: HttpRequest) -> Any:
     return request.user

@@ -1,11 +1,13 @@
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
+from django.db.models import Prefetch, QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html_join
 from unfold.admin import TabularInline
 from unfold.decorators import display
+from unfold.widgets import UnfoldAdminSelectMultipleWidget
 
 from apps.catalog.admin.base import CatalogAdmin
 from apps.catalog.models import Plan, PlanVersion, PlanVersionPrice, Price
@@ -16,12 +18,22 @@ from apps.kernel.clock import wall_now
 from apps.kernel.money import is_currency
 
 
+def _slots(plan: Plan) -> QuerySet[PlanVersionPrice]:
+    return PlanVersionPrice.objects.filter(plan_version_id=plan.default_version_id).order_by("position")
+
+
 class PlanForm(forms.ModelForm):
     prices = forms.ModelMultipleChoiceField(
-        Price.objects.filter(deleted_at__isnull=True).order_by("invoice_display_name"),
+        Price.objects.filter(deleted_at__isnull=True)
+        .select_related("metric", "fee")
+        .order_by("invoice_display_name"),
         required=False,
+        widget=UnfoldAdminSelectMultipleWidget,
         help_text="A changed set is published as a new version, which later periods bill by.",
     )
+
+    # Whose prices may be chosen; None: everybody's.
+    visible_organization_ids: ClassVar[list[int] | None] = None
 
     class Meta:
         model = Plan
@@ -29,11 +41,18 @@ class PlanForm(forms.ModelForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        field: Any = self.fields["prices"]
+        if self.visible_organization_ids is not None:
+            field.queryset = field.queryset.filter(organization_id__in=self.visible_organization_ids)
         if self.instance.pk:
-            field = self.fields["prices"]
-            field.queryset = field.queryset.filter(organization_id=self.instance.organization_id)  # type: ignore[attr-defined]
-            slots = PlanVersionPrice.objects.filter(plan_version_id=self.instance.default_version_id)
-            self.initial["prices"] = list(slots.values_list("price_id", flat=True))
+            field.queryset = field.queryset.filter(organization_id=self.instance.organization_id)
+            self.initial["prices"] = [slot.price_id for slot in _slots(self.instance)]
+
+    def chosen(self) -> list[str]:
+        """Give the chosen prices: those the plan has in their order, then the new ones."""
+        chosen = {price.pk: price.public_id for price in self.cleaned_data["prices"]}
+        kept = [slot.price_id for slot in _slots(self.instance)] if self.instance.pk else []
+        return [chosen[key] for key in [*(k for k in kept if k in chosen), *(k for k in chosen if k not in kept)]]
 
     def clean_currency(self) -> str:
         currency = str(self.cleaned_data["currency"])
@@ -51,10 +70,22 @@ class PlanAdmin(CatalogAdmin):
     list_filter = ["organization", "currency", "billing_cadence", ("deleted_at", admin.EmptyFieldListFilter)]
     list_select_related = ["product", "default_version", "organization"]
     readonly_fields = ["public_id", "default_version"]
+    exclude = ["deleted_at", "billing_version", "credit_allocations"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        slots = PlanVersionPrice.objects.select_related("price").order_by("position")
+        return super().get_queryset(request).prefetch_related(Prefetch("default_version__slots", slots))
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        made: Any = super().get_form(request, obj, change, **kwargs)
+        person: Any = request.user
+        # On the class made for this request: declared fields are shared by all of them.
+        made.visible_organization_ids = person.visible_organization_ids()
+        return made
 
     @display(description="Prices")
-    def price_list(self, plan: Plan) -> str:
-        slots = PlanVersionPrice.objects.filter(plan_version_id=plan.default_version_id).select_related("price")
+    def price_list(self, plan: Any) -> str:
+        slots = plan.default_version.slots.all() if plan.default_version else ()
         return format_html_join(", ", "{}", ((link(slot.price),) for slot in slots))
 
     @display(description="Version")
@@ -63,7 +94,8 @@ class PlanAdmin(CatalogAdmin):
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: Any) -> None:
         fields = dict(form.cleaned_data)
-        prices = [price.public_id for price in fields.pop("prices")]
+        fields.pop("prices")
+        prices = form.chosen()
         if change:
             fields.pop("organization", None)
             update_plan(plan_id=obj.pk, changes=fields, price_ids=prices, as_of=wall_now())

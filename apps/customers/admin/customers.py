@@ -12,7 +12,7 @@ from apps.customers.models import Customer, ExternalIdLink
 from apps.customers.selectors.customers import tax_address_problem
 from apps.customers.services.customers import update_customer
 from apps.kernel.adminsite.base import BillingModelAdmin
-from apps.kernel.adminsite.display import link, moment
+from apps.kernel.adminsite.display import link, moment, related_lists
 from apps.kernel.clock import wall_now
 
 
@@ -87,10 +87,10 @@ class CustomerAdmin(BillingModelAdmin):
     list_select_related = ["consumer", "organization"]
     date_hierarchy = "created_at"
     fields = [
-        "public_id", "organization", "consumer_page", "external_id", "tax_id", "tax_rates", "timezone",
+        "public_id", "organization", "consumer_page", "related", "external_id", "tax_id", "tax_rates", "timezone",
         "notify_invoice_issued", "notify_invoice_paid", "notify_renewal", "created_at",
     ]  # fmt: skip
-    readonly_fields = ["public_id", "organization", "consumer_page", "created_at"]
+    readonly_fields = ["public_id", "organization", "consumer_page", "related", "created_at"]
     form = CustomerForm
     inlines = [ExternalIdLinkInline]
 
@@ -109,6 +109,14 @@ class CustomerAdmin(BillingModelAdmin):
     @display(description="Tax address", label={"valid": "success", "incomplete": "warning"})
     def tax_address(self, customer: Customer) -> str:
         return "valid" if tax_address_problem(customer.consumer) is None else "incomplete"
+
+    @display(description="See also")
+    def related(self, customer: Customer) -> str:
+        # The lists of higher apps, by address: this app does not know their models.
+        return related_lists(
+            ("Subscriptions", "subscriptions_subscription", "customer__id__exact", customer.pk),
+            ("Invoices", "invoicing_invoice", "customer__id__exact", customer.pk),
+        )
 
     @display(description="Consumer")
     def consumer_page(self, customer: Customer) -> str:

@@ -17,7 +17,7 @@ from apps.invoicing.services.issuing import approve_invoice, retry_failed
 from apps.invoicing.services.settlement import settle_out_of_band
 from apps.kernel.adminsite.actions import Call, service_action
 from apps.kernel.adminsite.base import ReadOnlyModelAdmin
-from apps.kernel.adminsite.display import link, moment, money
+from apps.kernel.adminsite.display import link, moment, money, quantity
 from apps.kernel.money import format_money
 from apps.subscriptions.selectors.clocks import current_time
 
@@ -63,6 +63,13 @@ def _settle(call: Call) -> str:
 def _close(call: Call) -> str:
     closed = close_period_now(invoice_id=call.row.pk, as_of=current_time(call.row.subscription))
     return f"Calculated: {closed.number or 'a draft to approve'}."
+
+
+def _is_over(invoice: Invoice) -> bool:
+    """Whether the period is over and not calculated yet."""
+    if invoice.status == InvoiceStatus.ACTIVE:
+        return invoice.period_end <= current_time(invoice.subscription)
+    return invoice.status == InvoiceStatus.CLOSING
 
 
 def _retry(call: Call) -> str:
@@ -122,7 +129,7 @@ class InvoiceAdmin(ReadOnlyModelAdmin):
         "next invoice.",
         run=_close,
         icon="event_available",
-        fits=lambda invoice: invoice.status in {InvoiceStatus.ACTIVE, InvoiceStatus.CLOSING},
+        fits=_is_over,
     )
     calculate_again = service_action(
         title="Calculate again",
@@ -187,7 +194,9 @@ class InvoiceAdmin(ReadOnlyModelAdmin):
 class InvoiceLineAdmin(ReadOnlyModelAdmin):
     """Stored lines of calculated invoices."""
 
-    list_display = ["display_name", "invoice_page", "kind", "quantity", "unit_price", "amount_shown", "is_late"]
+    list_display = [
+        "display_name", "invoice_page", "kind", "quantity_shown", "unit_price_shown", "amount_shown", "late",
+    ]  # fmt: skip
     list_filter = ["organization", "kind", "is_late", "currency"]
     search_fields = ["display_name", "public_id", "invoice__number"]
     list_select_related = ["invoice"]
@@ -197,6 +206,18 @@ class InvoiceLineAdmin(ReadOnlyModelAdmin):
     @display(description="Invoice")
     def invoice_page(self, line: InvoiceLine) -> str:
         return link(line.invoice)
+
+    @display(description="Quantity", ordering="quantity")
+    def quantity_shown(self, line: InvoiceLine) -> str:
+        return quantity(line.quantity)
+
+    @display(description="Unit price", ordering="unit_price")
+    def unit_price_shown(self, line: InvoiceLine) -> str:
+        return quantity(line.unit_price)
+
+    @display(description="Late usage", ordering="is_late", label={"late": "warning"})
+    def late(self, line: InvoiceLine) -> str | None:
+        return "late" if line.is_late else None
 
     @display(description="Amount", ordering="subtotal")
     def amount_shown(self, line: InvoiceLine) -> str:

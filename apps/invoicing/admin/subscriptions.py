@@ -147,9 +147,9 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
     def clock(self, row: Subscription) -> str:
         return link(row.test_clock) if row.test_clock else "real time"
 
-    @display(description="Held back", boolean=True)
-    def parked(self, row: Subscription) -> bool | None:
-        return False if row.parked_reason else None
+    @display(description="Held back", label={"held back": "danger"})
+    def parked(self, row: Subscription) -> str | None:
+        return "held back" if row.parked_reason else None
 
     @display(description="Invoices")
     def invoices(self, row: Subscription) -> str:

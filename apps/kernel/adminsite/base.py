@@ -3,17 +3,20 @@
 from typing import Any, ClassVar, Protocol, cast
 
 import pghistory.models
+from django.contrib.admin.filters import RelatedFieldListFilter
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
+from django.db import models
 from django.db.models import Model, QuerySet
+from django.forms import JSONField
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.utils.functional import cached_property
 from import_export.admin import ExportMixin
 from import_export.formats.base_formats import CSV, XLSX
 from unfold.admin import ModelAdmin
 from unfold.contrib.import_export.forms import ExportForm
+from unfold.paginator import InfinitePaginator
 
 
 class Person(Protocol):
@@ -26,12 +29,27 @@ class Person(Protocol):
     def visible_organization_ids(self) -> list[int] | None: ...
 
 
-class UncountedPaginator(Paginator):
-    """Pages of a table that is too large to be counted: the last page is simply the one that is short."""
+class VisibleRelatedFilter(RelatedFieldListFilter):
+    """A list's filter that offers only rows of the person's organizations; others' names are nobody's business."""
 
-    @cached_property
-    def count(self) -> int:
-        return 10**6
+    def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> Any:
+        visible = _person(request).visible_organization_ids()
+        limit: dict[str, Any] = {}
+        if visible is not None:
+            is_organization = field.related_model._meta.model_name == "organization"
+            limit = {"pk__in" if is_organization else "organization_id__in": visible}
+        ordering = self.field_admin_ordering(field, request, model_admin)
+        return field.get_choices(include_blank=False, ordering=ordering, limit_choices_to=limit)
+
+
+class FilledJsonField(JSONField):
+    """A JSON field of a form that stands for the column's default when it is left blank, never for nothing."""
+
+    blank: Any = None
+
+    def clean(self, value: Any) -> Any:
+        cleaned = super().clean(value)
+        return self.blank if cleaned is None else cleaned
 
 
 class BillingModelAdmin(ExportMixin, ModelAdmin):
@@ -51,12 +69,30 @@ class BillingModelAdmin(ExportMixin, ModelAdmin):
 
     export_form_class = ExportForm
     formats = [CSV, XLSX]
-    show_full_result_count = False
     list_per_page = 50
     list_filter_submit = True
     list_fullwidth = True
     warn_unsaved_form = True
     compressed_fields = True
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.show_full_result_count = not cls.is_huge
+
+    def get_list_filter(self, request: HttpRequest) -> Any:
+        return [self._visible_filter(entry) for entry in super().get_list_filter(request)]
+
+    def _visible_filter(self, entry: Any) -> Any:
+        """Bind a plain filter on a neighbouring row to the person's organizations."""
+        if not isinstance(entry, str) or "__" in entry:
+            return entry
+        field = self.opts.get_field(entry)
+        related = field.related_model
+        if not field.is_relation or related is None or isinstance(related, str):
+            return entry
+        names = {f.name for f in related._meta.get_fields()}
+        is_bound = related._meta.model_name == "organization" or "organization" in names
+        return (entry, VisibleRelatedFilter) if is_bound else entry
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         rows: QuerySet[Any] = super().get_queryset(request)
@@ -64,8 +100,17 @@ class BillingModelAdmin(ExportMixin, ModelAdmin):
         return rows if visible is None else rows.filter(**{f"{self.organization_path}__in": visible})
 
     def get_paginator(self, request: HttpRequest, queryset: Any, per_page: int, *args: Any, **kwargs: Any) -> Any:
-        kind = UncountedPaginator if self.is_huge else Paginator
+        # A table too large to be counted has a previous and a next page, no last one.
+        kind = InfinitePaginator if self.is_huge else Paginator
         return kind(queryset, per_page, *args, **kwargs)
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if isinstance(db_field, models.JSONField) and not db_field.null:
+            kwargs["form_class"] = FilledJsonField
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if isinstance(field, FilledJsonField):
+            field.blank = db_field.get_default()
+        return field
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         """Offer only rows of the person's organizations to choose from."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db.models import Model
 from django.urls import reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from apps.kernel.money import format_decimal, format_money
@@ -39,6 +39,14 @@ def listing(model: type[Model], text: str, **filters: Any) -> SafeString:
     query = "&".join(f"{name}={value}" for name, value in filters.items())
     address = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
     return format_html('<a class="mg-link" href="{}?{}">{}</a>', address, query, text)
+
+
+def related_lists(*lists: tuple[str, str, str, Any]) -> SafeString:
+    """Link to filtered lists that a row leads to: (what they are, `app_model`, lookup, value) each."""
+    links = (
+        (f"{reverse(f'admin:{screen}_changelist')}?{lookup}={value}", text) for text, screen, lookup, value in lists
+    )
+    return format_html_join(" · ", '<a class="mg-link" href="{}">{}</a>', links)
 
 
 def moment(value: datetime | None) -> str:

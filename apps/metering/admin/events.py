@@ -2,6 +2,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
+from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import HttpRequest
 from unfold.decorators import display
 from unfold.forms import BaseDialogForm
@@ -74,7 +75,7 @@ class MeterEventAdmin(ReadOnlyModelAdmin):
     """Counted events as they came."""
 
     is_huge = True
-    list_display = ["public_id", "event_type", "source", "subject_id", "occurred_at", "accepted_at", "data"]
+    list_display = ["public_id", "event_type", "source", "subject", "occurred_at", "accepted_at", "data"]
     search_fields = ["=public_id", "=idempotency_key"]
     search_help_text = "Exact event id or idempotency key"
     ordering = ["-occurred_at"]
@@ -98,6 +99,15 @@ class MeterEventAdmin(ReadOnlyModelAdmin):
         if void is not None:
             return f"Voided {moment(void.voided_at)} by {void.voided_by}: {void.reason}"
         return f"Counts for {len(event.metrics)} metric(s)" if event.metrics else "Counts for no metric"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        named = Subject.objects.filter(pk=OuterRef("subject_id")).values("value")
+        rows: QuerySet[Any] = super().get_queryset(request)
+        return rows.annotate(subject_value=Subquery(named))
+
+    @display(description="Subject")
+    def subject(self, event: Any) -> str:
+        return str(event.subject_value)
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> Any:
         """Find an event by its id or key without going through the table."""

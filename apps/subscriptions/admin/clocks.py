@@ -10,7 +10,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 
 from apps.kernel.adminsite.actions import Call, service_action
 from apps.kernel.adminsite.base import BillingModelAdmin
-from apps.kernel.adminsite.display import moment
+from apps.kernel.adminsite.display import moment, related_lists
 from apps.kernel.errors import FieldError, InvalidError
 from apps.kernel.time import Cadence, add, parse_instant
 from apps.subscriptions.models import ClockStatus, TestClock
@@ -78,6 +78,10 @@ class TestClockAdmin(BillingModelAdmin):
     def shown(self, clock: TestClock) -> str:
         return clock.name or clock.public_id
 
+    @display(description="See also")
+    def related(self, clock: TestClock) -> str:
+        return related_lists(("Subscriptions", "subscriptions_subscription", "test_clock__id__exact", clock.pk))
+
     @display(description="Status", label={"Ready": "success", "Advancing": "info", "Failed": "danger"})
     def state(self, clock: TestClock) -> str:
         return ClockStatus(clock.status).label
@@ -85,7 +89,17 @@ class TestClockAdmin(BillingModelAdmin):
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         if obj is None:
             return ["organization", "name", "description", "current_time"]
-        return ["public_id", "organization", "name", "current_time", "target_time", "status", "failure", "deleted_at"]
+        return [
+            "public_id",
+            "organization",
+            "name",
+            "related",
+            "current_time",
+            "target_time",
+            "status",
+            "failure",
+            "deleted_at",
+        ]
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: Any) -> None:
         made = create_clock(
