@@ -138,7 +138,7 @@ class UpdatePriceSerializer(serializers.Serializer[Any]):
 class PlanLineField(serializers.Field[Any, Any, Any, Any]):
     """A price id, or an object of a price id and the key it keeps in the plan."""
 
-    default_error_messages = {"invalid": 'Give a price id, or {"priceId": …, "key": …}.'}
+    default_error_messages = {"invalid": 'Give a price id, or {{"priceId": …, "key": …}}.'}
 
     def to_internal_value(self, data: Any) -> tuple[str, str | None]:
         if isinstance(data, str):

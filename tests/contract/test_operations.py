@@ -1,0 +1,303 @@
+"""Every operation of the published client that is served, sync and async, with its refusals and its pages."""
+
+import asyncio
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+from paygentic_sdk import Paygentic, errors
+
+pytestmark = [pytest.mark.live, pytest.mark.xdist_group("live")]
+
+NOW = datetime(2026, 1, 22, 12, tzinfo=UTC)
+
+SERVED = {
+    "products": {"create", "get", "update", "list"},
+    "billable_metrics": {"create", "get", "update", "list", "meter", "list_events"},
+    "fees": {"create", "get", "update", "list", "delete"},
+    "features": {"create", "get", "update", "list", "delete"},
+    "prices": {"create", "get", "update", "list", "delete"},
+    "plans": {"create", "get", "update", "list", "list_available", "list_plan_versions"},
+    "customers": {"create", "get", "update", "list", "delete"},
+    "subscriptions": {"create", "get", "update_subscription", "list", "terminate"},
+    "events": {"ingest"},
+    "test_clocks": {"create", "get", "advance", "list", "delete"},
+    "invoices_v2": {
+        "list", "get", "get_line_items", "list_line_items", "create_line_item", "list_projected_invoices",
+        "record_invoice_payment",
+    },
+    "users": {"get", "update"},
+}  # fmt: skip
+
+
+class Caller:
+    """Calls operations by name, as blocking code or as a coroutine, and remembers which."""
+
+    def __init__(self, client: Paygentic, run: Callable[[Any], Any] | None) -> None:
+        self.client, self.run = client, run
+        self.called: dict[str, set[str]] = {group: set() for group in SERVED}
+
+    def __call__(self, group: str, operation: str, **arguments: Any) -> Any:
+        self.called[group].add(operation)
+        methods = getattr(self.client, group)
+        if self.run is None:
+            return getattr(methods, operation)(**arguments)
+        return self.run(getattr(methods, f"{operation}_async")(**arguments))
+
+    def refused(self, status: int, group: str, operation: str, **arguments: Any) -> errors.PaygenticError:
+        """Call what must be refused with a status, and with words."""
+        with pytest.raises(errors.PaygenticError) as caught:
+            self(group, operation, **arguments)
+        assert caught.value.status_code == status, caught.value.body
+        assert caught.value.raw_response.json()["message"]
+        return caught.value
+
+
+@pytest.fixture(params=["sync", "async"])
+def call(request: pytest.FixtureRequest, stack: dict[str, Any]) -> Iterator[Caller]:
+    client = Paygentic(bearer_auth=stack["api_key"], server_url=stack["base_url"])
+    if request.param == "sync":
+        yield Caller(client, None)
+        return
+    with asyncio.Runner() as runner:
+        yield Caller(client, runner.run)
+
+
+def word() -> str:
+    return uuid.uuid4().hex[:10]
+
+
+def test_every_operation(call: Caller, stack: dict[str, Any]) -> None:
+    merchant = stack["merchant_id"]
+    described = {"description": "d", "merchant_id": merchant}
+
+    product = call("products", "create", name="P", **described)
+    call("products", "update", id=product.id, name="P2")
+    assert call("products", "get", id=product.id).name == "P2"
+    page = call("products", "list", request={"merchant_id": merchant, "limit": 1, "offset": 1})
+    assert (len(page.data), page.pagination.limit, page.pagination.offset) == (1, 1, 1)
+    assert page.pagination.total >= 2
+
+    counted = f"ops.{word()}"
+    metric = call(
+        "billable_metrics", "create", aggregation="SUM", name="Units", unit="u", event_type=counted,
+        product_id=product.id, value_property="$.units", **described,
+    )  # fmt: skip
+    assert call("billable_metrics", "update", id=metric.id, unit="units").unit == "units"
+    assert call("billable_metrics", "get", id=metric.id).value_property == "$.units"
+    assert call("billable_metrics", "list", merchant_id=merchant, product_id=product.id).data[0].id == metric.id
+
+    fee = call("fees", "create", name="F", product_id=product.id, **described)
+    assert call("fees", "update", id=fee.id, name="F2").name == "F2"
+    assert call("fees", "get", id=fee.id).name == "F2"
+    assert call("fees", "list", merchant_id=merchant, product_id=product.id).pagination.total == 1
+
+    feature = call("features", "create", key="seats", name="Seats", merchant_id=merchant, product_id=product.id)
+    assert call("features", "update", id=feature.id, name="Seats 2").name == "Seats 2"
+    assert call("features", "get", id=feature.id).key == "seats"
+    assert call("features", "list", product_id=product.id).data[0].id == feature.id
+
+    monthly = call(
+        "prices", "create", invoice_display_name="Fee", payment_term="in_advance",
+        properties={"unit_price": "31.00"}, fee_id=fee.id, billing_cadence="P1M",
+    )  # fmt: skip
+    usage = call(
+        "prices", "create", invoice_display_name="Units", payment_term="in_arrears", model="standard",
+        properties={"unit_price": "0.5"}, billable_metric_id=metric.id,
+    )  # fmt: skip
+    assert call("prices", "update", id=usage.id, invoice_display_name="Units 2").invoice_display_name == "Units 2"
+    assert call("prices", "get", id=usage.id).billable_metric_id == metric.id
+    assert call("prices", "list", request={"billable_metric_id": metric.id}).data[0].id == usage.id
+
+    plan = call(
+        "plans", "create", currency="USD", name="Plan", merchant_id=merchant, product_id=product.id,
+        prices=[monthly.id, usage.id],
+    )  # fmt: skip
+    assert call("plans", "update", id=plan.id, name="Plan 2").name == "Plan 2"
+    assert call("plans", "get", id=plan.id).currency == "USD"
+    assert call("plans", "list", request={"merchant_id": merchant, "product_id": product.id}).pagination.total == 1
+    assert call("plans", "list_plan_versions", id=plan.id).data[0].version_number == 1
+
+    consumer = {"name": "Ops", "email": f"{word()}@x.test", "address": {"country": "DE"}}
+    external = f"ext-{word()}"
+    customer = call(
+        "customers", "create", merchant_id=merchant, consumer=consumer, external_id=external
+    ).customer_id  # fmt: skip
+    assert call("customers", "update", id=customer, tax_rates=0.0).tax_rates == {"default": 0.0}
+    assert call("customers", "get", id=customer).external_id == external
+    assert call("customers", "list", organization_id=merchant, external_id=external).pagination.total == 1
+    assert call("plans", "list_available", customer_id=customer, product_id=product.id).data[0].id == plan.id
+
+    clock = call("test_clocks", "create", current_time=NOW, name="ops")
+    assert call("test_clocks", "get", id=clock.id).current_time == NOW
+    assert call("test_clocks", "list", request={"limit": 1}).data[0].id == clock.id
+
+    subscription = call(
+        "subscriptions", "create", name="S", plan_id=plan.id, customer_id=customer, started_at=NOW,
+        test_clock_id=clock.id,
+    )  # fmt: skip
+    assert subscription.payment.amount == "31.00"
+    zero = subscription.payment.invoice_id
+    assert call("invoices_v2", "record_invoice_payment", id=zero, method="out_of_band").invoice.status == "PAID"
+    assert call("subscriptions", "get", id=subscription.id).status == "active"
+    changed = call("subscriptions", "update_subscription", id=subscription.id, auto_charge=True)
+    assert changed.auto_charge is True
+    listed = call("subscriptions", "list", request={"customer_id": customer, "status": ["active"]})
+    assert [row.id for row in listed.data] == [subscription.id]
+
+    sent = call("events", "ingest", request=event(counted, customer, 4))
+    again = call("events", "ingest", request=event(counted, customer, 4) | {"idempotency_key": word()})
+    assert sent.id != again.id
+    call("events", "ingest", request=event(counted, None, 2) | {"external_subject": external})
+
+    line = call(
+        "invoices_v2", "create_line_item", display_name="Help", currency="USD", quantity=1, unit_price=9.5,
+        subscription_id=subscription.id, idempotency_key=word(),
+    )  # fmt: skip
+    assert line.subtotal == "9.50"
+    projected = call("invoices_v2", "list_projected_invoices", subscription_id=subscription.id)
+    assert [invoice.grand_total for invoice in projected.data] == ["31.00"]
+
+    reached = call("test_clocks", "advance", id=clock.id, request_body={"advance_by": "P1M"}).current_time
+    assert reached == datetime(2026, 2, 22, 12, tzinfo=UTC)
+    reached += timedelta(hours=2)
+    assert call("test_clocks", "advance", id=clock.id, request_body={"current_time": reached}).current_time == reached
+
+    meter = call("billable_metrics", "meter", id=metric.id, from_=NOW, to=reached, subject=customer)
+    assert meter.total_value == 10
+    assert len(call("billable_metrics", "list_events", id=metric.id, from_=NOW, to=reached).events) == 3
+
+    closed = next(
+        invoice
+        for invoice in call("invoices_v2", "list", request={"subscription_id": subscription.id}).data
+        if invoice.sequence_number == 1
+    )
+    # Ten units, the manual line and the next month's fee.
+    assert (closed.status, closed.grand_total) == ("ISSUED", "45.50")
+    assert call("invoices_v2", "get", id=closed.id).invoice_number == closed.invoice_number
+    first = call("invoices_v2", "get_line_items", id=closed.id, limit=2)
+    rest = call("invoices_v2", "get_line_items", id=closed.id, limit=2, page_token=first.next_page_token)
+    assert (first.total_count, len(first.line_items), len(rest.line_items)) == (3, 2, 1)
+    assert rest.next_page_token is None
+    ledger = call("invoices_v2", "list_line_items", request={"subscription_id": subscription.id, "limit": 2})
+    assert (len(ledger.data), ledger.total_count) == (2, 6)
+
+    ended = call("subscriptions", "terminate", id=subscription.id, reason="done")
+    person = call("users", "get", id=ended.terminated_by)
+    assert person.organizations[0].id == merchant
+    assert call("users", "update", id=person.id, phone="+33 1").phone == "+33 1"
+
+    spare_fee = call("fees", "create", name="Spare", product_id=product.id, **described)
+    spare = call(
+        "prices", "create", invoice_display_name="Spare", payment_term="in_advance",
+        properties={"unit_price": "1"}, fee_id=spare_fee.id, billing_cadence="P0D",
+    )  # fmt: skip
+    call.refused(409, "fees", "delete", id=spare_fee.id)
+    call("prices", "delete", id=spare.id)
+    call("fees", "delete", id=spare_fee.id)
+    call.refused(404, "fees", "get", id=spare_fee.id)
+    call("features", "delete", id=feature.id)
+    nobody = call(
+        "customers", "create", merchant_id=merchant, consumer={**consumer, "email": f"{word()}@x.test"}
+    ).customer_id  # fmt: skip
+    call("customers", "delete", id=nobody)
+    call.refused(404, "customers", "get", id=nobody)
+    assert call("test_clocks", "delete", id=clock.id).deleted_at is not None
+
+    assert call.called == SERVED
+
+
+def event(counted: str, subject: str | None, units: int) -> dict[str, Any]:
+    sent = {
+        "type": counted, "source": "https://app.test", "data": {"units": units}, "timestamp": NOW + timedelta(days=1),
+        "idempotency_key": word(),
+    }  # fmt: skip
+    return sent if subject is None else {**sent, "subject": subject}
+
+
+def test_what_another_merchant_owns_is_absent(call: Caller, stack: dict[str, Any]) -> None:
+    absent = {
+        "products": "prod_", "billable_metrics": "bm_", "fees": "fee_", "features": "feat_", "prices": "price_",
+        "plans": "plan_", "customers": "cus_", "subscriptions": "sub_", "test_clocks": "tc_", "invoices_v2": "inv_",
+        "users": "usr_",
+    }  # fmt: skip
+    for group, prefix in absent.items():
+        refused = call.refused(404, group, "get", id=f"{prefix}{'0' * 20}")
+        assert refused.raw_response.json()["code"] == "NOT_FOUND", group
+    foreign = {"merchant_id": "org_00000000000000000000", "name": "x", "description": "d"}
+    assert call.refused(403, "products", "create", **foreign).raw_response.json()["reason"] == "not_member"
+    call.refused(403, "products", "list", request={"merchant_id": foreign["merchant_id"]})
+
+
+def test_conflicts_and_refusals_say_why(call: Caller, stack: dict[str, Any]) -> None:
+    merchant = stack["merchant_id"]
+    product = call("products", "create", name="P", description="d", merchant_id=merchant)
+    feature = {"key": "sso", "name": "SSO", "merchant_id": merchant, "product_id": product.id}
+    call("features", "create", **feature)
+    assert call.refused(409, "features", "create", **feature).raw_response.json()["code"] == "FEATURE_KEY_TAKEN"
+    fee = call("fees", "create", name="F", description="d", merchant_id=merchant, product_id=product.id)
+    price = call(
+        "prices", "create", invoice_display_name="Fee", payment_term="in_advance",
+        properties={"unit_price": "5"}, fee_id=fee.id, billing_cadence="P1M",
+    )  # fmt: skip
+    call("plans", "create", currency="EUR", name="B", merchant_id=merchant, product_id=product.id, prices=[price.id])
+    blocked = call.refused(409, "prices", "delete", id=price.id)
+    assert isinstance(blocked, errors.DeletePriceConflictError)
+    assert blocked.data.details.blockers[0].count == 1
+    assert isinstance(call.refused(409, "fees", "delete", id=fee.id), errors.DeleteFeeConflictError)
+    # An event that nothing counts, and a line in another currency than its invoice.
+    call.refused(422, "events", "ingest", request=event(f"none.{word()}", "cus_x", 1))
+    clock = call("test_clocks", "create", current_time=NOW)
+    call.refused(400, "test_clocks", "advance", id=clock.id, request_body={"current_time": NOW - timedelta(days=1)})
+    call.refused(400, "test_clocks", "advance", id=clock.id, request_body={"advance_by": "a month"})
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "bad"),
+    [
+        ("/v0/products", {"name": 5, "metadata": []}, {"name", "description", "merchantId", "metadata"}),
+        (
+            "/v0/billableMetrics",
+            {"aggregation": "MODE", "name": "", "groupBy": {"a": 1}, "eventFrom": "soon"},
+            {"aggregation", "name", "groupBy", "eventFrom", "description", "unit", "eventType", "productId"},
+        ),
+        ("/v0/fees", {"name": "x" * 256}, {"name", "description", "merchantId", "productId"}),
+        ("/v0/features", {"key": "No Slug", "type": "x"}, {"key", "type", "name", "merchantId", "productId"}),
+        (
+            "/v0/prices",
+            {"paymentTerm": "later", "quantity": 0, "properties": 3},
+            {"paymentTerm", "quantity", "properties", "invoiceDisplayName"},
+        ),
+        (
+            "/v0/plans",
+            {"currency": "usd", "billingCadence": "P2M", "defaultTaxRate": 101, "prices": [5]},
+            {"currency", "billingCadence", "defaultTaxRate", "prices.0", "name", "merchantId", "productId"},
+        ),
+        ("/v0/customers", {"consumer": {"name": "x", "email": "no"}}, {"merchantId", "consumer.email"}),
+        (
+            "/v0/subscriptions",
+            {"startedAt": "then", "versionPolicy": "x", "sessionExpiryMinutes": 0},
+            {"startedAt", "versionPolicy", "sessionExpiryMinutes", "name", "planId"},
+        ),
+        ("/v0/events", {"data": 3, "timestamp": "x"}, {"data", "timestamp", "type", "source"}),
+        ("/v0/testClocks", {"currentTime": "x", "name": 3}, {"currentTime", "name"}),
+        (
+            "/v2/invoices/lineItems",
+            {"currency": "usd", "quantity": "x", "unitPrice": "NaN"},
+            {"currency", "quantity", "unitPrice", "displayName"},
+        ),
+    ],
+)  # fmt: skip
+def test_a_wrong_body_is_answered_with_every_bad_field(
+    stack: dict[str, Any], path: str, body: dict[str, Any], bad: set[str]
+) -> None:
+    headers = {"Authorization": f"Bearer {stack['api_key']}"}
+    answer = httpx.post(f"{stack['base_url']}{path}", json={**body, "unknownField": 1}, headers=headers, timeout=20)
+    assert answer.status_code == 400, answer.text
+    found = answer.json()
+    assert found["message"]
+    assert {error["field"] for error in found["errors"]} >= bad, found
+    assert "unknownField" not in answer.text
