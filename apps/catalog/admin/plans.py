@@ -22,13 +22,22 @@ def _slots(plan: Plan) -> QuerySet[PlanVersionPrice]:
     return PlanVersionPrice.objects.filter(plan_version_id=plan.default_version_id).order_by("position")
 
 
+class PriceChoiceField(forms.ModelMultipleChoiceField):
+    """Prices to choose from, told apart by what they cost and by their id."""
+
+    def label_from_instance(self, obj: Any) -> str:
+        tiers = obj.properties.get("tiers")
+        figures = f"{len(tiers)} tiers" if tiers else ", ".join(str(value) for value in obj.properties.values())
+        return f"{obj.invoice_display_name} · {obj.model} {figures} · {obj.public_id}"
+
+
 class PlanForm(forms.ModelForm):
-    prices = forms.ModelMultipleChoiceField(
+    prices = PriceChoiceField(
         Price.objects.filter(deleted_at__isnull=True)
         .select_related("metric", "fee")
         .order_by("invoice_display_name"),
         required=False,
-        widget=UnfoldAdminSelectMultipleWidget,
+        widget=UnfoldAdminSelectMultipleWidget(attrs={"size": 8}),
         help_text="A changed set is published as a new version, which later periods bill by.",
     )
 
