@@ -103,7 +103,8 @@ class MeterEventAdmin(ReadOnlyModelAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         named = Subject.objects.filter(pk=OuterRef("subject_id")).values("value")
         rows: QuerySet[Any] = super().get_queryset(request)
-        return rows.annotate(subject_value=Subquery(named))
+        named_rows: QuerySet[Any] = rows.annotate(subject_value=Subquery(named))
+        return named_rows
 
     @display(description="Subject")
     def subject(self, event: Any) -> str:
