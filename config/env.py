@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -16,6 +17,41 @@ class SettingError(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
+class EventLogSettings:
+    """The log in front of staging.
+
+    Attributes:
+        url: servers, separated by commas; empty means that PostgreSQL is the log.
+        stream: how the names of its streams begin; the number of the shard follows.
+        replicas: how many servers hold each block.
+        shards: into how many streams organizations are spread; more later is fine, fewer is not.
+        ack_seconds: how long a call waits for the quorum before it answers 503.
+    """
+
+    url: str
+    stream: str
+    replicas: int
+    shards: int
+    ack_seconds: float
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str]) -> "EventLogSettings":
+        return cls(
+            url=optional_urls(
+                environ,
+                "EVENT_LOG_URL",
+                example="nats://nats-1:4222,nats://nats-2:4222,nats://nats-3:4222",
+                schemes=("nats", "tls"),
+                package="nats",
+            ),
+            stream=word(environ, "EVENT_LOG_STREAM", default="metergate-events"),
+            replicas=integer(environ, "EVENT_LOG_REPLICAS", default=3, low=1, high=5),
+            shards=integer(environ, "EVENT_LOG_SHARDS", default=4, low=1, high=256),
+            ack_seconds=float(integer(environ, "EVENT_LOG_ACK_SECONDS", default=5, low=1, high=60)),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Environment:
     """All that differs between machines."""
 
@@ -25,6 +61,8 @@ class Environment:
     base_url: str
     database: dict[str, Any]
     redis_url: str
+    event_log: "EventLogSettings"
+    event_store_url: str
     var_dir: Path
     shared_dir: Path
     log_level: str
@@ -83,6 +121,14 @@ class Environment:
             redis_url=url(
                 environ, "REDIS_URL", default="redis://127.0.0.1:6379/0", schemes=("redis", "rediss", "unix")
             ),
+            event_log=EventLogSettings.read(environ),
+            event_store_url=optional_urls(
+                environ,
+                "EVENT_STORE_URL",
+                example="clickhouse://metergate:…@clickhouse:8123/metergate",
+                schemes=("clickhouse", "clickhouses"),
+                package="clickhouse_connect",
+            ),
             var_dir=var_dir,
             shared_dir=Path(text(environ, "METERGATE_SHARED", default=str(ROOT.parent / "shared"))),
             log_level=level,
@@ -133,6 +179,26 @@ def url(environ: Mapping[str, str], name: str, *, default: str, schemes: tuple[s
     value = text(environ, name, default=default)
     if urlsplit(value).scheme not in schemes:
         raise SettingError(f"{name} is {value!r}; it must start with {schemes[0]}://, as in {default}.")
+    return value
+
+
+def optional_urls(
+    environ: Mapping[str, str], name: str, *, example: str, schemes: tuple[str, ...], package: str
+) -> str:
+    """Read a setting that may be empty, or holds one or more addresses of one scheme, separated by commas."""
+    parts = [part.strip() for part in environ.get(name, "").split(",") if part.strip()]
+    found = {urlsplit(part).scheme for part in parts}
+    if len(found) > 1 or not found <= set(schemes) or not all(urlsplit(part).hostname for part in parts):
+        raise SettingError(f"{name} is not an address; leave it empty, or give one as in {example}.")
+    if found and find_spec(package) is None:
+        raise SettingError(f"{name} needs the package {package}; install it with `uv sync --extra scale`.")
+    return ",".join(parts)
+
+
+def word(environ: Mapping[str, str], name: str, *, default: str) -> str:
+    value = text(environ, name, default=default)
+    if not value.replace("-", "").replace("_", "").isalnum() or not value.isascii():
+        raise SettingError(f"{name} is {value!r}; use letters, digits, - and _.")
     return value
 
 

@@ -181,6 +181,16 @@ CELERY_TASK_ALWAYS_EAGER = False
 # A hidden message returns after this; everything is idempotent, so sooner is better than later.
 CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 300}
 
+# Where accepted events are durable first, and where raw events are read; empty means PostgreSQL for both.
+EVENT_LOG_URL = ENV.event_log.url
+EVENT_LOG_STREAM = ENV.event_log.stream
+EVENT_LOG_REPLICAS = ENV.event_log.replicas
+EVENT_LOG_SHARDS = ENV.event_log.shards
+EVENT_LOG_ACK_SECONDS = ENV.event_log.ack_seconds
+# How long a reader that wants everything counted waits until the log is read.
+EVENT_LOG_WAIT_SECONDS = 10.0
+EVENT_STORE_URL = ENV.event_store_url
+
 # The ordered work that time makes due; the wall clock and test clocks run the same list.
 LIFECYCLE_STEPS = "config.lifecycle.STEPS"
 

@@ -165,7 +165,16 @@ def _programs(var: Path, port: int) -> list[Program]:
             folder=ROOT,
         ),
         Program("beat", [*celery, "beat", "--loglevel", "WARNING", "--pidfile="], log / "beat.log", folder=ROOT),
+        *_consumers(python, log),
     ]
+
+
+def _consumers(python: str, log: Path) -> list[Program]:
+    """Give what carries events from an event log in front of the database, when there is one."""
+    if not os.environ.get("EVENT_LOG_URL"):
+        return []
+    command = [python, "manage.py", "consume_event_log"]
+    return [Program("consumer", command, log / "consumer.log", folder=ROOT)]
 
 
 def _manage(*arguments: str) -> str:

@@ -67,12 +67,20 @@ while True:
 """
 
 
-def worker(patch: str = "") -> "subprocess.Popen[bytes]":
-    """Start a real merging process on this test's database."""
+def database_address() -> str:
+    """Give the address of this test's database to another process."""
     there = connection.settings_dict
     user, host = quote(there["USER"]), quote(there["HOST"], safe="/")
-    address = f"postgresql://{user}@/{there['NAME']}?host={host}"
-    environment = {**os.environ, "DATABASE_URL": address, "DJANGO_SETTINGS_MODULE": "config.settings"}
+    return f"postgresql://{user}@/{there['NAME']}?host={host}"
+
+
+def worker(patch: str = "") -> "subprocess.Popen[bytes]":
+    """Start a real merging process on this test's database."""
+    environment = {
+        **os.environ,
+        "DATABASE_URL": database_address(),
+        "DJANGO_SETTINGS_MODULE": "config.settings",
+    }
     return subprocess.Popen(
         [sys.executable, "-c", WORKER.format(patch=patch)], cwd=ROOT, env=environment, stderr=subprocess.DEVNULL
     )

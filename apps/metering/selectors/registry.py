@@ -8,6 +8,7 @@ from time import monotonic
 from django.db import connection
 
 from apps.catalog.models import BillableMetric
+from apps.kernel.outage import read_or_recall
 from apps.metering.domain.paths import steps_of
 
 CACHE_SECONDS = 5.0
@@ -40,12 +41,13 @@ def metrics_fed_by(*, organization_id: int, event_type: str) -> tuple[MetricShap
     hit = _cache.get(key)
     if hit is not None and hit[0] > monotonic():
         return hit[1]
-    shapes = tuple(
-        shape_of(metric)
-        for metric in BillableMetric.objects.filter(
-            organization_id=organization_id, event_type=event_type, deleted_at__isnull=True
-        ).order_by("pk")
+    known, expired_at = (hit[1] or None, hit[0]) if hit is not None else (None, 0.0)
+    found, is_fresh = read_or_recall(
+        lambda: _read_shapes(organization_id, event_type), last=known, expired_at=expired_at
     )
+    shapes = found or ()
+    if not is_fresh:
+        return shapes
     if hit is not None and hit[1] == shapes:
         # What is remembered of them goes on to hold.
         shapes = hit[1]
@@ -54,6 +56,15 @@ def metrics_fed_by(*, organization_id: int, event_type: str) -> tuple[MetricShap
             _cache.clear()
         _cache[key] = (monotonic() + (CACHE_SECONDS if shapes else MISS_SECONDS), shapes)
     return shapes
+
+
+def _read_shapes(organization_id: int, event_type: str) -> tuple[MetricShape, ...]:
+    return tuple(
+        shape_of(metric)
+        for metric in BillableMetric.objects.filter(
+            organization_id=organization_id, event_type=event_type, deleted_at__isnull=True
+        ).order_by("pk")
+    )
 
 
 def shape_of(metric: BillableMetric) -> MetricShape:

@@ -7,11 +7,13 @@ import logging
 import threading
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import groupby
 
 from django.db import DataError, IntegrityError, OperationalError, connection
 
 from apps.metering.domain.drafts import EventDraft
-from apps.metering.services.staging import COPY, staged_rows
+from apps.metering.eventlog import STAGING, Block, EventLog, event_log
+from apps.metering.services.staging import BUCKETS, COLUMNS, staged_rows
 
 logger = logging.getLogger(__name__)
 
@@ -23,9 +25,10 @@ PATIENCE_SECONDS = 20.0
 class _Waiting:
     """An event's rows on their way; `turn` is released when `error` says what became of them."""
 
-    __slots__ = ("error", "rows", "turn")
+    __slots__ = ("error", "organization_id", "rows", "turn")
 
-    def __init__(self, rows: bytes) -> None:
+    def __init__(self, organization_id: int, rows: bytes) -> None:
+        self.organization_id = organization_id
         self.rows = rows
         self.error: Exception | None = None
         self.turn = threading.Lock()
@@ -39,17 +42,17 @@ _writer: threading.Thread | None = None
 
 
 def stage_together(draft: EventDraft, *, organization_id: int, as_of: datetime) -> None:
-    """Commit one draft to staging, in one transaction with those of other requests that wait at this moment.
+    """Commit one draft to the event log, together with those of other requests that wait at this moment.
 
     Raises:
-        OperationalError: nothing is known to be stored.
+        OperationalError, LogUnavailableError: nothing is known to be stored.
     """
     rows = staged_rows([draft], organization_id=organization_id, as_of=as_of)
+    mine = _Waiting(organization_id, rows)
     if connection.in_atomic_block:
         # Part of the caller's transaction, so nobody else may commit it.
-        _write(rows)
+        _write(STAGING, [mine])
         return
-    mine = _Waiting(rows)
     with _list_lock:
         _waiting.append(mine)
         _start_writer()
@@ -79,13 +82,23 @@ def _write_on() -> None:
 
 
 def _commit(taken: Sequence[_Waiting]) -> None:
+    log = event_log()
+
+    def shard(entry: _Waiting) -> int:
+        return log.shard_of(entry.organization_id)
+
+    for _, entries in groupby(sorted(taken, key=shard), shard):
+        _commit_together(log, list(entries))
+
+
+def _commit_together(log: EventLog, taken: Sequence[_Waiting]) -> None:
     try:
-        _write(b"".join([entry.rows for entry in taken]))
+        _write(log, taken)
     except (DataError, IntegrityError):
         # One of them is bad: alone, each gets its own answer.
         for entry in taken:
             try:
-                _write(entry.rows)
+                _write(log, [entry])
             except Exception as error:
                 entry.error = error
     except Exception as error:
@@ -97,6 +110,6 @@ def _commit(taken: Sequence[_Waiting]) -> None:
         entry.turn.release()
 
 
-def _write(rows: bytes) -> None:
-    with connection.cursor() as cursor, cursor.copy(COPY) as copy:
-        copy.write(rows)
+def _write(log: EventLog, entries: Sequence[_Waiting]) -> None:
+    rows = b"".join([entry.rows for entry in entries])
+    log.append(Block(entries[0].organization_id, COLUMNS, BUCKETS, rows))

@@ -8,6 +8,7 @@ from datetime import datetime
 from django.db import DataError, IntegrityError, connection, transaction
 
 from apps.kernel.clock import wall_now
+from apps.metering.services.consuming import await_log
 from apps.metering.services.merge_sql import COUNT, LATEST, MERGE, SET_ASIDE, SETTINGS, SPAN
 from apps.metering.services.staging import BUCKETS
 
@@ -58,7 +59,11 @@ def drain() -> int:
 
     Returns:
         How many staged rows were taken.
+
+    Raises:
+        LogUnavailableError: an event log in front of staging was not read to that point in time.
     """
+    await_log()
     with connection.cursor() as cursor:
         cursor.execute("SELECT coalesce(max(id), 0) FROM metering_stagedevent")
         last = cursor.fetchone()[0]

@@ -9,6 +9,7 @@ from django.db import connection, transaction
 
 from apps.metering.domain.drafts import EventDraft, Problem, Targets
 from apps.metering.domain.keys import key_hash
+from apps.metering.eventlog import STAGING, Block, event_log
 from apps.metering.models import DeadLetter
 from apps.metering.selectors.timing import EVER, accepted_interval
 from apps.metering.services.drafting import Drafter
@@ -21,7 +22,6 @@ COLUMNS = (
     "bucket, organization_id, key_hash, content_hash, public_id, idempotency_key, event_type, source, subject_id,"
     " external_id, occurred_at, accepted_at, data, metrics, dimensions, quantities, hashes"
 )
-COPY = f"COPY metering_stagedevent ({COLUMNS}) FROM STDIN"
 
 NULL = "\\N"
 BUCKET_OF = {digit: str(int(digit, 16) % BUCKETS) for digit in "0123456789abcdef"}
@@ -125,24 +125,24 @@ def check_events(
 def stage(
     drafts: Sequence[EventDraft], *, organization_id: int, as_of: datetime, parked: Sequence[Parked] = ()
 ) -> None:
-    """Commit drafts to staging, and those of odd timing aside; when this returns they are safe."""
+    """Commit drafts to the event log, and those of odd timing aside; when this returns they are safe.
+
+    Inside a caller's transaction the log is always staging itself: only its rows can commit with the caller's.
+    """
     if not drafts and not parked:
         return
-    with transaction.atomic():
+    log = STAGING if connection.in_atomic_block else event_log()
+    with log.transaction():
+        if parked:
+            with transaction.atomic():
+                park(parked, organization_id=organization_id, as_of=as_of)
+                DeadLetter.objects.bulk_create(
+                    _letters([entry.draft for entry in parked], organization_id=organization_id, as_of=as_of)
+                )
         if drafts:
             rows = staged_rows(drafts, organization_id=organization_id, as_of=as_of)
-            with connection.cursor() as cursor, cursor.copy(COPY) as copy:
-                copy.write(rows)
-        if parked:
-            park(parked, organization_id=organization_id, as_of=as_of)
-        letters = [
-            letter
-            for draft in (*drafts, *(entry.draft for entry in parked))
-            if draft.ignored_by
-            for letter in _letters(draft, organization_id, as_of)
-        ]
-        if letters:
-            DeadLetter.objects.bulk_create(letters)
+            letters = _letters(drafts, organization_id=organization_id, as_of=as_of)
+            log.append(Block(organization_id, COLUMNS, BUCKETS, rows, letters))
 
 
 def staged_rows(drafts: Sequence[EventDraft], *, organization_id: int, as_of: datetime) -> bytes:
@@ -201,7 +201,7 @@ def _escaped(*values: str) -> str:
     return "\t".join([value.translate(_ESCAPES) for value in values])
 
 
-def _letters(draft: EventDraft, organization_id: int, as_of: datetime) -> list[DeadLetter]:
+def _letters(drafts: Sequence[EventDraft], *, organization_id: int, as_of: datetime) -> list[DeadLetter]:
     return [
         DeadLetter(
             organization_id=organization_id,
@@ -211,5 +211,7 @@ def _letters(draft: EventDraft, organization_id: int, as_of: datetime) -> list[D
             payload={"eventId": draft.public_id, "billableMetricId": metric},
             created_at=as_of,
         )
+        for draft in drafts
+        if draft.ignored_by
         for metric, reason in draft.ignored_by
     ]

@@ -7,10 +7,11 @@ from time import monotonic
 from django.db import connection
 
 from apps.kernel.http.principal import Principal
+from apps.kernel.outage import read_or_recall
 from apps.organizations.domain.keys import hash_secret
 from apps.organizations.models import ApiKey
 
-# A revoked key therefore stops working within this time in every process.
+# A revoked key therefore stops working within this time in every process that reaches the database.
 CACHE_SECONDS = 5.0
 CACHE_ENTRIES = 10_000
 
@@ -26,7 +27,10 @@ def find_principal(*, secret: str, as_of: datetime) -> Principal | None:
     hit = _cache.get(cache_key)
     if hit is not None and hit[0] > monotonic():
         return hit[1]
-    principal = _read_principal(digest, as_of)
+    known, expired_at = (hit[1], hit[0]) if hit is not None else (None, 0.0)
+    principal, is_fresh = read_or_recall(lambda: _read_principal(digest, as_of), last=known, expired_at=expired_at)
+    if not is_fresh:
+        return principal
     with _lock:
         if len(_cache) >= CACHE_ENTRIES:
             _cache.clear()
