@@ -60,10 +60,16 @@ class Caller:
 def call(request: pytest.FixtureRequest, stack: dict[str, Any]) -> Iterator[Caller]:
     client = Paygentic(bearer_auth=stack["api_key"], server_url=stack["base_url"])
     if request.param == "sync":
-        yield Caller(client, None)
+        with client:
+            yield Caller(client, None)
         return
     with asyncio.Runner() as runner:
-        yield Caller(client, runner.run)
+        runner.run(client.__aenter__())
+        try:
+            yield Caller(client, runner.run)
+        finally:
+            # Connections are closed by the loop that made them.
+            runner.run(client.__aexit__(None, None, None))
 
 
 def word() -> str:

@@ -81,7 +81,10 @@ class CorrectionOracle(TestCase):
             for n, (second, value, subject, group, *_) in rows
         ]
         taken = accept_events(
-            raw, organization_id=self.world.merchant.pk, organization_public_id=self.world.id, as_of=START
+            raw,
+            organization_id=self.world.merchant.pk,
+            organization_public_id=self.world.id,
+            as_of=START + timedelta(days=1),
         )
         assert not taken.rejected
         self.ids |= {draft.idempotency_key: draft.public_id for _, draft in taken.accepted}

@@ -34,7 +34,7 @@ from tests.world import World, at, make_world
 MONTH = "from=2026-01-01T00:00:00Z&to=2026-02-01T00:00:00Z"
 DAY = "2026-01-05T10:00:00Z"
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("january")]
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ def forget_keys(*, as_of: datetime, key_days: int) -> int:
     _write_down(until)
     total = 0
     for number in range(HASH_PARTITIONS):
-        name = f"metering_key_{number:02d}"
+        name = f"metering_key_p{number:02d}"
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_relation_size(%s::regclass) / current_setting('block_size')::bigint", [name])
             pages = int(cursor.fetchone()[0])
