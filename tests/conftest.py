@@ -7,6 +7,7 @@ from hypothesis import settings as hypothesis_settings
 
 from apps.metering.selectors.registry import forget_metrics
 from apps.metering.selectors.timing import forget_timing
+from apps.metering.services.committing import let_go
 from apps.metering.services.interning import forget_interned
 from apps.organizations.selectors.principals import forget_principals
 from tests import hypothesis_profiles  # noqa: F401 - registers the profiles
@@ -25,6 +26,8 @@ def _fresh_caches() -> Iterator[None]:
     forget_timing()
     yield
     forget_interned()
+    # Its connection must not outlive the test's database.
+    let_go()
 
 
 @pytest.fixture

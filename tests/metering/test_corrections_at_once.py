@@ -166,10 +166,16 @@ def test_a_merge_that_waits_for_a_window_adds_to_what_was_rebuilt(counted: World
 
 
 def _somebody_waits() -> bool:
+    """Whether a session of this test's database waits for a row; other tests run on the same server."""
     with connection.cursor() as cursor:
-        # Of this database only: other tests run beside this one on the same server.
         cursor.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            """
+            SELECT count(*) FROM pg_locks AS waiting
+            WHERE NOT waiting.granted AND waiting.locktype IN ('transactionid', 'tuple') AND EXISTS (
+                SELECT FROM pg_locks AS held JOIN pg_database AS own ON own.oid = held.database
+                WHERE held.pid = waiting.pid AND own.datname = current_database()
+            )
+            """
         )
         return bool(cursor.fetchone()[0])
 

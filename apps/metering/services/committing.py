@@ -38,6 +38,7 @@ class _Waiting:
 _waiting: list[_Waiting] = []
 _list_lock = threading.Lock()
 _called = threading.Event()
+_is_over = threading.Event()
 _writer: threading.Thread | None = None
 
 
@@ -65,20 +66,36 @@ def stage_together(draft: EventDraft, *, organization_id: int, as_of: datetime) 
 
 def _start_writer() -> None:
     global _writer
-    if _writer is None or not _writer.is_alive():
+    if _writer is None or not _writer.is_alive() or _is_over.is_set():
+        _is_over.clear()
         _writer = threading.Thread(target=_write_on, name="event-writer", daemon=True)
         _writer.start()
 
 
+def let_go() -> None:
+    """End the writer and its connection, as before a database is dropped; the next event starts another."""
+    with _list_lock:
+        writer = _writer
+        _is_over.set()
+    _called.set()
+    if writer is not None:
+        writer.join()
+
+
 def _write_on() -> None:
-    while True:
-        _called.wait()
-        _called.clear()
-        with _list_lock:
-            taken = _waiting[:]
-            _waiting.clear()
-        if taken:
-            _commit(taken)
+    try:
+        while True:
+            _called.wait()
+            _called.clear()
+            with _list_lock:
+                taken = _waiting[:]
+                _waiting.clear()
+            if taken:
+                _commit(taken)
+            elif _is_over.is_set():
+                return
+    finally:
+        connection.close()
 
 
 def _commit(taken: Sequence[_Waiting]) -> None:

@@ -13,6 +13,7 @@ from apps.metering.models import MeterEvent, UsageWindow
 from apps.metering.services.consuming import consume
 from apps.metering.services.merge import drain
 from apps.metering.services.staging import accept_events
+from apps.organizations.models import Organization
 from tests.metering.eventlog.cluster import Cluster
 from tests.world import World, make_world
 
@@ -47,6 +48,8 @@ def nats_log(request: pytest.FixtureRequest, cluster: Cluster, settings: Any) ->
 def counted() -> Iterator[World]:
     world = make_world()
     world.metric(world.product())
+    # Events of January, whenever the test runs.
+    Organization.objects.filter(pk=world.merchant.pk).update(event_days_back=36_500, event_seconds_ahead=31_536_000)
     yield world
     with connection.cursor() as cursor:
         cursor.execute(
