@@ -42,15 +42,18 @@ WITH taken AS (
     ORDER BY metric_id, subject_id, hour, dimension_id, occurred_at DESC, public_id DESC
 ), grouped AS (
     SELECT min(organization_id) AS organization_id, metric_id, subject_id, hour, dimension_id,
-           sum(value) AS sum, count(*) AS count, min(value) AS min, max(value) AS max
+           sum(value) AS sum, count(*) AS count, min(value) AS min, max(value) AS max,
+           sum(value * extract(epoch FROM hour + interval '1 hour' - occurred_at)) FILTER (
+               WHERE metric_id = ANY (ARRAY(SELECT id FROM catalog_billablemetric WHERE aggregation = 'WEIGHTED_SUM'))
+           ) AS moment
     FROM effect
     GROUP BY metric_id, subject_id, hour, dimension_id
 ), windowed AS (
     INSERT INTO metering_window AS w
         (organization_id, metric_id, subject_id, hour, dimension_id, sum, count, min, max, latest, latest_at,
-         latest_event, changed_at)
+         latest_event, moment, changed_at)
     SELECT g.organization_id, g.metric_id, g.subject_id, g.hour, g.dimension_id, g.sum, g.count, g.min, g.max,
-           l.value, l.occurred_at, l.public_id, %(now)s
+           l.value, l.occurred_at, l.public_id, g.moment, %(now)s
     FROM grouped AS g
     LEFT JOIN latest AS l ON l.metric_id = g.metric_id AND l.subject_id = g.subject_id AND l.hour = g.hour
      AND l.dimension_id IS NOT DISTINCT FROM g.dimension_id
@@ -65,6 +68,7 @@ WITH taken AS (
         latest_at = greatest(w.latest_at, excluded.latest_at),
         latest_event = CASE WHEN (excluded.latest_at, excluded.latest_event) > (w.latest_at, w.latest_event)
                             THEN excluded.latest_event ELSE w.latest_event END,
+        moment = w.moment + excluded.moment,
         changed_at = excluded.changed_at
     RETURNING 1
 ), distinct_value AS (
