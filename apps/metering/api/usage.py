@@ -1,28 +1,38 @@
 """Reading usage: the meter question and the raw events of a metric."""
 
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from django.db.models import QuerySet
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import serializers
 from rest_framework.response import Response
 
 from apps.catalog.models import BillableMetric
-from apps.kernel.errors import FieldError, InvalidError
-from apps.kernel.http.fields import InstantField, StrictCharField
+from apps.catalog.selectors.metrics import event_types_of
+from apps.kernel.errors import FieldError, InvalidError, UnavailableError
+from apps.kernel.http.fields import InstantField, StrictCharField, TimeZoneField
 from apps.kernel.http.pagination import page_bounds
+from apps.kernel.http.schema import ErrorSerializer
 from apps.kernel.http.views import ContractView, Request
-from apps.kernel.time import Cadence, add, format_instant
+from apps.kernel.time import format_instant
+from apps.metering.api.doorbell import ring
+from apps.metering.domain.grid import SIZES
 from apps.metering.models import MeterEvent, Subject
-from apps.metering.selectors.meter import SIZES, SUBJECT, MeterQuestion, MeterRow, meter_rows, parse_filters
+from apps.metering.selectors.freshness import wait_until_counted
+from apps.metering.selectors.meter import (
+    MAXIMUM_VALUES,
+    SUBJECT,
+    MeterQuestion,
+    MeterRow,
+    TooManyWindowsError,
+    meter_rows,
+    parse_filters,
+)
 from apps.metering.selectors.usage import customers_of_subjects, find_customer_subjects
-from apps.metering.services.merge import drain
-
-STEPS = {"MINUTE": "PT1M", "HOUR": "PT1H", "DAY": "P1D", "MONTH": "P1M"}
-# More windows than this in one answer are a mistyped interval.
-MAXIMUM_WINDOWS = 50_000
 
 
 class IntervalSerializer(serializers.Serializer[Any]):
@@ -45,6 +55,7 @@ class MeterQuerySerializer(IntervalSerializer):
     filterGroupBy = StrictCharField(required=False, max_length=5000)
     groupLimit = serializers.IntegerField(required=False, min_value=1, max_value=500)
     groupOffset = serializers.IntegerField(required=False, min_value=0, max_value=100_000)
+    timeZone = TimeZoneField(required=False, default="UTC")
     consistent = serializers.BooleanField(required=False, default=False)
 
 
@@ -90,31 +101,53 @@ class MetricUsage(ContractView):
             OpenApiParameter("filterGroupBy", str),
             OpenApiParameter("groupLimit", int),
             OpenApiParameter("groupOffset", int),
-            OpenApiParameter("consistent", bool),
+            OpenApiParameter(
+                "timeZone", str, description="IANA name; windows begin at its local hours and midnights."
+            ),
+            OpenApiParameter(
+                "consistent",
+                bool,
+                description="Wait, briefly, until all that was accepted before is counted; else 503.",
+            ),
         ],
-        responses=UsageResponseSerializer,
+        responses={
+            200: UsageResponseSerializer,
+            503: OpenApiResponse(ErrorSerializer, "Not everything is counted yet; ask again after `Retry-After`."),
+        },
     )
     def get(self, request: Request, public_id: str) -> Response:
         metric = self.get_own(BillableMetric.objects.filter(deleted_at__isnull=True), public_id, "billable metric")
         query = self.read_query(MeterQuerySerializer)
         if query["consistent"]:
-            drain()
+            self._catch_up()
         base = self._question(metric, query)
-        total = meter_rows(base)
-        body: dict[str, Any] = {
-            "object": "meter",
-            "billableMetricId": metric.public_id,
-            "totalValue": number(total[0].quantity if total else None),
-        }
         size, groups = query.get("windowSize"), self._groups(metric, query)
-        if size or groups:
-            rows = meter_rows(MeterQuestion(metric, base.start, base.end, base.subjects, size, groups, base.filters))
-            rows = self._page(rows, query, body) if groups else rows
-            if size:
-                body["windowedValues"] = [self._window(row, size) for row in rows]
-            if groups:
-                body["groupedValues"] = self._grouped(rows, groups)
+        try:
+            total = meter_rows(base)
+            body: dict[str, Any] = {
+                "object": "meter",
+                "billableMetricId": metric.public_id,
+                "totalValue": number(total[0].quantity if total else None),
+            }
+            if size or groups:
+                rows = self._rows(replace(base, tz=query["timeZone"]), size, groups, query, body)
+                if size:
+                    body["windowedValues"] = [self._window(row) for row in rows]
+                if groups:
+                    body["groupedValues"] = [self._group(row, groups) for row in rows]
+        except TooManyWindowsError:
+            message = f"The answer would hold more than {MAXIMUM_VALUES} values; ask for larger windows or less time."
+            raise _bad("windowSize", message) from None
         return Response(body)
+
+    def _catch_up(self) -> None:
+        ring()
+        if not wait_until_counted(organization_id=self.organization_id):
+            raise UnavailableError(
+                "Not all that was accepted before this call is counted yet; ask again, or without `consistent`.",
+                code="USAGE_BEHIND",
+                retry_after_seconds=1,
+            )
 
     def _question(self, metric: BillableMetric, query: dict[str, Any]) -> MeterQuestion:
         subjects = None
@@ -129,10 +162,29 @@ class MetricUsage(ContractView):
             except ValueError:
                 raise _bad("filterGroupBy", "Give a JSON object of text values by dimension.") from None
             self._known(metric, filters, "filterGroupBy", with_subject=False)
-        size = query.get("windowSize")
-        if size is not None and (query["to"] - query["from"]) / _shortest(size) > MAXIMUM_WINDOWS:
-            raise _bad("windowSize", f"The interval has more than {MAXIMUM_WINDOWS} windows.")
         return MeterQuestion(metric, query["from"], query["to"], subjects, None, (), filters)
+
+    @staticmethod
+    def _rows(
+        question: MeterQuestion, size: str | None, groups: list[str], query: dict[str, Any], body: dict[str, Any]
+    ) -> list[MeterRow]:
+        """Give windows in time, and in each the groups, the largest of the whole interval first."""
+        if not groups:
+            return meter_rows(replace(question, window_size=size))
+        ranked = sorted(
+            meter_rows(replace(question, group_by=groups)), key=lambda row: (-(row.quantity or Decimal(0)), row.group)
+        )
+        limit, offset = query.get("groupLimit"), query.get("groupOffset", 0)
+        if limit is not None:
+            body["groupCount"] = len(ranked)
+        page = ranked[offset : None if limit is None else offset + limit]
+        if size is None:
+            return page
+        rank = {row.group: position for position, row in enumerate(page)}
+        wanted = None if len(page) == len(ranked) else list(rank)
+        rows = meter_rows(replace(question, window_size=size, group_by=groups, only_groups=wanted))
+        # A group whose first event was merged between the two questions has no place yet.
+        return sorted(rows, key=lambda row: (row.window_start, rank.get(row.group, len(rank)), row.group))
 
     def _groups(self, metric: BillableMetric, query: dict[str, Any]) -> list[str]:
         names = [name.strip() for name in query.get("groupBy", "").split(",") if name.strip()]
@@ -147,47 +199,20 @@ class MetricUsage(ContractView):
             raise _bad(field, f"The metric has no dimension {', '.join(unknown)}.")
 
     @staticmethod
-    def _page(rows: list[MeterRow], query: dict[str, Any], body: dict[str, Any]) -> list[MeterRow]:
-        """Keep the groups of one page, the largest first, when paging is asked for."""
-        limit, offset = query.get("groupLimit"), query.get("groupOffset", 0)
-        if limit is None and not offset:
-            return rows
-        weight: dict[tuple[str, ...], Decimal] = {}
-        for row in rows:
-            weight[row.group] = weight.get(row.group, Decimal(0)) + (row.quantity or Decimal(0))
-        ordered = sorted(weight, key=lambda group: (-weight[group], group))
-        end = None if limit is None else offset + limit
-        kept = set(ordered[offset:end])
-        if limit is not None:
-            body["groupCount"] = len(ordered)
-        return [row for row in rows if row.group in kept]
-
-    @staticmethod
-    def _window(row: MeterRow, size: str) -> dict[str, Any]:
-        assert row.window_start is not None
-        end = add(row.window_start, Cadence.parse(STEPS[size]))
+    def _window(row: MeterRow) -> dict[str, Any]:
         return {
             "windowStart": format_instant(row.window_start),
-            "windowEnd": format_instant(end),
+            "windowEnd": format_instant(row.window_end),
             "value": number(row.quantity),
         }
 
-    def _grouped(self, rows: list[MeterRow], groups: list[str]) -> list[dict[str, Any]]:
-        names: dict[str, str] = {}
-        if SUBJECT in groups:
-            position = groups.index(SUBJECT)
-            names = subject_names(self.organization_id, {int(row.group[position]) for row in rows})
-        return [
-            {
-                "groupBy": {
-                    name: names.get(value, value) if name == SUBJECT else value
-                    for name, value in zip(groups, row.group, strict=True)
-                },
-                "value": number(row.quantity),
-                "eventCount": row.event_count,
-            }
-            for row in rows
-        ]
+    @staticmethod
+    def _group(row: MeterRow, groups: list[str]) -> dict[str, Any]:
+        return {
+            "groupBy": dict(zip(groups, row.group, strict=True)),
+            "value": number(row.quantity),
+            "eventCount": row.event_count,
+        }
 
 
 class MetricEvents(ContractView):
@@ -212,26 +237,27 @@ class MetricEvents(ContractView):
         metric = self.get_own(BillableMetric.objects.filter(deleted_at__isnull=True), public_id, "billable metric")
         query = self.read_query(EventQuerySerializer)
         limit, offset = page_bounds(request, default=20, maximum=200)
-        rows = MeterEvent.objects.filter(
-            organization_id=self.organization_id,
-            event_type=metric.event_type,
-            occurred_at__gte=query["from"],
-            occurred_at__lt=query["to"],
-        )
+        rows = self._counted(metric, query)
+        subjects: list[int] | None = None
         if "subject" in query:
-            rows = rows.filter(
-                subject_id__in=find_customer_subjects(
-                    organization_id=self.organization_id, customer_public_id=query["subject"]
-                )
+            subjects = find_customer_subjects(
+                organization_id=self.organization_id, customer_public_id=query["subject"]
             )
-        if "externalId" in query:
-            rows = rows.filter(external_id=query["externalId"])
         if "externalSubject" in query:
-            named = Subject.objects.filter(
-                organization_id=self.organization_id, is_external=True, value=query["externalSubject"]
+            named = set(
+                Subject.objects.filter(
+                    organization_id=self.organization_id, is_external=True, value=query["externalSubject"]
+                ).values_list("pk", flat=True)
             )
-            rows = rows.filter(subject_id__in=list(named.values_list("pk", flat=True)))
-        total = rows.count()
+            subjects = list(named if subjects is None else named.intersection(subjects))
+        if subjects is not None:
+            rows = rows.filter(subject_id__in=subjects)
+        if "externalId" in query:
+            total = rows.count()
+        else:
+            # Windows know how many events there are without counting them.
+            counted = meter_rows(MeterQuestion(metric, query["from"], query["to"], subjects))
+            total = sum(row.event_count for row in counted)
         page = list(rows.order_by("-occurred_at", "-public_id")[offset : offset + limit])
         return Response(
             {
@@ -241,6 +267,21 @@ class MetricEvents(ContractView):
                 "pagination": {"limit": limit, "offset": offset, "total": total},
             }
         )
+
+    def _counted(self, metric: BillableMetric, query: dict[str, Any]) -> QuerySet[MeterEvent]:
+        """Give the events that the metric counts, those of an event type that it had before among them."""
+        rows = MeterEvent.objects.filter(
+            organization_id=self.organization_id,
+            occurred_at__gte=query["from"],
+            occurred_at__lt=query["to"],
+            metrics__contains=[metric.pk],
+        )
+        types = event_types_of(metric_id=metric.pk)
+        # One type as a plain comparison keeps the order of its index.
+        rows = rows.filter(event_type=types[0]) if len(types) == 1 else rows.filter(event_type__in=types)
+        if "externalId" in query:
+            rows = rows.filter(external_id=query["externalId"])
+        return rows
 
     def _render(self, events: list[MeterEvent]) -> list[dict[str, Any]]:
         ids = {event.subject_id for event in events}
@@ -268,27 +309,11 @@ class MetricEvents(ContractView):
         return rendered
 
 
-def subject_names(organization_id: int, ids: set[int]) -> dict[str, str]:
-    """Give, per subject key as text, the customer id it stands for, or the name it came with."""
-    names = {str(row.pk): row.value for row in Subject.objects.filter(pk__in=ids)}
-    linked = customers_of_subjects(organization_id=organization_id, subject_ids=sorted(ids))
-    return names | {str(key): value for key, value in linked.items()}
-
-
 def number(value: Decimal | None) -> int | Decimal:
     """Give a quantity as a JSON number, whole ones without a fraction; nothing is 0."""
     if value is None:
         return 0
     return int(value) if value == value.to_integral_value() else value.normalize()
-
-
-def _shortest(size: str) -> timedelta:
-    return {
-        "MINUTE": timedelta(minutes=1),
-        "HOUR": timedelta(hours=1),
-        "DAY": timedelta(days=1),
-        "MONTH": timedelta(days=28),
-    }[size]
 
 
 def _bad(field: str, message: str) -> InvalidError:

@@ -1,20 +1,21 @@
 """The meter question of the API: totals, windows over time, groups, filters."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
-from django.db import connection
-
 from apps.catalog.models import BillableMetric
-from apps.kernel.time import floor_hour
-from apps.metering.aggregations import UsageState, get
+from apps.kernel.money import EXACT
+from apps.metering.aggregations import UniqueCount, UsageState, WeightedSum, get
+from apps.metering.domain.grid import TooManyWindowsError, boundaries
+from apps.metering.selectors.meter_sql import SUBJECT, Part, Reading
 
-SIZES = {"MINUTE": "minute", "HOUR": "hour", "DAY": "day", "MONTH": "month"}
-SUBJECT = "subject"
+# More values than this in one answer are a mistyped interval.
+MAXIMUM_VALUES = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +24,11 @@ class MeterQuestion:
 
     Attributes:
         subjects: only these; None means everybody.
-        window_size: MINUTE, HOUR, DAY or MONTH (UTC), None for the total alone.
+        window_size: MINUTE, HOUR, DAY or MONTH, None for the total alone.
         group_by: dimension names, `subject` among them.
         filters: accepted values by dimension name.
+        tz: time zone of the windows.
+        only_groups: values of the groups that are wanted; None means all.
     """
 
     metric: BillableMetric
@@ -35,145 +38,97 @@ class MeterQuestion:
     window_size: str | None = None
     group_by: Sequence[str] = ()
     filters: Mapping[str, Sequence[str]] | None = None
+    tz: str = "UTC"
+    only_groups: Sequence[tuple[str, ...]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class MeterRow:
-    """One answer: its window (None without one), its group values, and the quantity."""
+    """One answer: its window (the interval itself without a size), its group values, and the quantity.
 
-    window_start: datetime | None
+    A window at the interval's edge keeps its full bounds; what is counted is the part of it in the interval.
+    """
+
+    window_start: datetime
+    window_end: datetime
     group: tuple[str, ...]
     quantity: Decimal | None
     event_count: int
 
 
 def meter_rows(question: MeterQuestion) -> list[MeterRow]:
-    """Answer a meter question, ordered by window, then by group."""
-    parts, values = _parts(question)
-    window = "NULL::timestamptz"
-    if question.window_size is not None:
-        window = f"date_trunc('{SIZES[question.window_size]}', at, 'UTC')"
-    groups = [
-        "p.subject_id::text" if name == SUBJECT else "coalesce(d.values ->> %s, '')" for name in question.group_by
-    ]
-    group_values = [name for name in question.group_by if name != SUBJECT]
-    where, filter_values = _filters(question)
-    keys = ", ".join(str(n + 1) for n in range(1 + len(groups)))
-    head = ", ".join([f"{window} AS w", *groups])
-    sql = f"""
-        WITH p AS ({parts})
-        SELECT {head}, sum(p.sum), sum(p.count), min(p.min), max(p.max),
-               (array_agg(p.latest ORDER BY p.latest_at DESC, p.latest_event DESC))[1]
-        FROM p LEFT JOIN metering_dimension AS d ON d.id = p.dimension_id
-        WHERE {where}
-        GROUP BY {keys} ORDER BY {keys}
+    """Answer a meter question, ordered by window, then by group.
+
+    Returns:
+        A row for each window and group that has events. A time-weighted sum has one for each window from the group's
+        first event on, because its level goes on without events.
+
+    Raises:
+        TooManyWindowsError: the answer would hold more than `MAXIMUM_VALUES`.
     """
-    uniques: dict[tuple[Any, ...], int] = {}
-    with connection.cursor() as cursor:
-        cursor.execute(sql, [*values, *group_values, *filter_values])
-        rows = cursor.fetchall()
-        if question.metric.aggregation == "UNIQUE_COUNT":
-            unique_parts, unique_values = _unique_parts(question)
-            cursor.execute(
-                f"""
-                WITH p AS ({unique_parts})
-                SELECT {head}, count(DISTINCT p.h)
-                FROM p LEFT JOIN metering_dimension AS d ON d.id = p.dimension_id
-                WHERE {where} GROUP BY {keys}
-                """,
-                [*unique_values, *group_values, *filter_values],
-            )
-            uniques = {tuple(row[:-1]): row[-1] for row in cursor.fetchall()}
-    aggregation = get(question.metric.aggregation)
-    width = 1 + len(groups)
-    found = []
-    for row in rows:
-        total, count, low, high, latest = row[width:]
-        state = UsageState(total, int(count), low, high, latest, uniques.get(tuple(row[:width]), 0))
-        found.append(MeterRow(row[0], tuple(row[1:width]), aggregation.of_state(state), int(count)))
-    return found
-
-
-def _parts(question: MeterQuestion) -> tuple[str, list[Any]]:
-    """Give the states that make up the interval: windows for whole hours, single events for the rest."""
-    first, last = _hours(question)
-    subjects, subject_values = _subject_clause(question)
-    window_sql = f"""
-        SELECT hour AS at, subject_id, dimension_id, sum, count, min, max, latest, latest_at, latest_event
-        FROM metering_window WHERE metric_id = %s AND hour >= %s AND hour < %s {subjects}
-    """
-    event_sql = f"""
-        SELECT e.occurred_at AS at, e.subject_id, x.d AS dimension_id, x.v AS sum, 1 AS count, x.v AS min, x.v AS max,
-               x.v AS latest, e.occurred_at AS latest_at, e.public_id AS latest_event
-        FROM metering_event AS e
-        CROSS JOIN LATERAL unnest(e.metrics, e.dimensions, e.quantities, e.hashes) AS x(m, d, v, h)
-        WHERE e.organization_id = %s AND e.event_type = %s AND x.m = %s
-          AND e.occurred_at >= %s AND e.occurred_at < %s
-          AND NOT (e.occurred_at >= %s AND e.occurred_at < %s) {subjects}
-    """
-    metric = question.metric
-    window_values = [metric.pk, first, last, *subject_values]
-    if (first, last) == (question.start, question.end):
-        return window_sql, window_values
-    event_values = _event_values(question, first, last, subject_values)
-    return f"{window_sql} UNION ALL {event_sql}", window_values + event_values
-
-
-def _unique_parts(question: MeterQuestion) -> tuple[str, list[Any]]:
-    first, last = _hours(question)
-    subjects, subject_values = _subject_clause(question)
-    sql = f"""
-        SELECT hour AS at, subject_id, dimension_id, value_hash AS h
-        FROM metering_windowvalue WHERE metric_id = %s AND hour >= %s AND hour < %s {subjects}
-        UNION ALL
-        SELECT e.occurred_at, e.subject_id, x.d, x.h
-        FROM metering_event AS e
-        CROSS JOIN LATERAL unnest(e.metrics, e.dimensions, e.quantities, e.hashes) AS x(m, d, v, h)
-        WHERE e.organization_id = %s AND e.event_type = %s AND x.m = %s
-          AND e.occurred_at >= %s AND e.occurred_at < %s
-          AND NOT (e.occurred_at >= %s AND e.occurred_at < %s) {subjects}
-    """
-    values = [question.metric.pk, first, last, *subject_values]
-    return sql, values + _event_values(question, first, last, subject_values)
-
-
-def _event_values(question: MeterQuestion, first: datetime, last: datetime, subjects: list[Any]) -> list[Any]:
-    metric = question.metric
+    edges = boundaries(question.start, question.end, question.window_size, question.tz, limit=MAXIMUM_VALUES)
+    reading = Reading(
+        metric=question.metric,
+        start=question.start,
+        end=question.end,
+        edges=edges,
+        subjects=question.subjects,
+        groups=question.group_by,
+        filters=question.filters or {},
+        only=question.only_groups,
+    )
+    parts = reading.parts()
+    if question.metric.aggregation == WeightedSum.CODE:
+        return sorted(_levels(question, edges, parts), key=lambda row: (row.window_start, row.group))
+    uniques = reading.uniques() if question.metric.aggregation == UniqueCount.CODE else {}
+    of_state = get(question.metric.aggregation).of_state
     return [
-        metric.organization_id,
-        metric.event_type,
-        metric.pk,
-        question.start,
-        question.end,
-        first,
-        last,
-        *subjects,
+        MeterRow(
+            window_start=edges[key[0] - 1],
+            window_end=edges[key[0]],
+            group=key[1:],
+            quantity=of_state(UsageState(part.sum, part.count, part.min, part.max, part.latest, uniques.get(key, 0))),
+            event_count=part.count,
+        )
+        for key, part in parts.items()
     ]
 
 
-def _hours(question: MeterQuestion) -> tuple[datetime, datetime]:
-    """Give the whole hours to read from windows; minutes always come from the events themselves."""
-    if question.window_size == "MINUTE":
-        return question.end, question.end
-    first = floor_hour(question.start)
-    if first < question.start:
-        first += timedelta(hours=1)
-    last = floor_hour(question.end)
-    return (first, last) if first < last else (question.end, question.end)
+def _levels(
+    question: MeterQuestion, edges: Sequence[datetime], parts: Mapping[tuple[Any, ...], Part]
+) -> Iterator[MeterRow]:
+    """Carry each group's level from window to window."""
+    groups: dict[tuple[str, ...], dict[int, Part]] = {}
+    for key, known in parts.items():
+        groups.setdefault(key[1:], {})[key[0]] = known
+    if len(groups) * (len(edges) - 1) > MAXIMUM_VALUES:
+        raise TooManyWindowsError(f"the answer has more than {MAXIMUM_VALUES} values")
+    of_state = get(WeightedSum.CODE).of_state
+    for group, own in groups.items():
+        level = own[0].sum if 0 in own else None
+        for number, (edge, next_edge) in enumerate(pairwise(edges), start=1):
+            start, end = max(edge, question.start), min(next_edge, question.end)
+            part = own.get(number)
+            if part is None and level is None:
+                continue
+            seconds = _seconds(end - start)
+            area = EXACT.multiply(level or Decimal(0), seconds)
+            if part is not None:
+                # What is held until the interval's end, less what of it lies beyond this window.
+                beyond = EXACT.multiply(part.sum, _seconds(question.end - end))
+                area = EXACT.add(area, EXACT.subtract(part.tail or Decimal(0), beyond))
+                level = EXACT.add(level or Decimal(0), part.sum)
+            yield MeterRow(
+                window_start=edge,
+                window_end=next_edge,
+                group=group,
+                quantity=of_state(UsageState(area=area, seconds=seconds)),
+                event_count=0 if part is None else part.count,
+            )
 
 
-def _subject_clause(question: MeterQuestion) -> tuple[str, list[Any]]:
-    if question.subjects is None:
-        return "", []
-    return "AND subject_id = ANY(%s)", [list(question.subjects)]
-
-
-def _filters(question: MeterQuestion) -> tuple[str, list[Any]]:
-    clauses, values = ["true"], []
-    for name, accepted in (question.filters or {}).items():
-        clauses.append("coalesce(d.values ->> %s, '') = ANY(%s)")
-        values.extend([name, list(accepted)])
-    return " AND ".join(clauses), values
+def _seconds(span: timedelta) -> Decimal:
+    return Decimal(span // timedelta(microseconds=1)).scaleb(-6)
 
 
 def parse_filters(text: str) -> dict[str, list[str]]:
@@ -182,7 +137,10 @@ def parse_filters(text: str) -> dict[str, list[str]]:
     Raises:
         ValueError: it is not one.
     """
-    decoded = json.loads(text)
+    try:
+        decoded = json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
     if not isinstance(decoded, dict):
         raise ValueError("not an object")
     found = {}
@@ -190,5 +148,10 @@ def parse_filters(text: str) -> dict[str, list[str]]:
         values = accepted if isinstance(accepted, list) else [accepted]
         if not all(isinstance(value, str) for value in values):
             raise ValueError("not text")
+        if any("\x00" in value or any("\ud800" <= c <= "\udfff" for c in value) for value in values):
+            raise ValueError("text that no event can carry")
         found[name] = values
     return found
+
+
+__all__ = ["SUBJECT", "MeterQuestion", "MeterRow", "TooManyWindowsError", "meter_rows", "parse_filters"]

@@ -2,31 +2,16 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from datetime import datetime
 from decimal import Decimal
-from typing import Any
 
 from django.db import connection
 
 from apps.catalog.models import BillableMetric
-from apps.customers.models import Customer
 from apps.kernel.time import floor_hour
-from apps.metering.aggregations import UsageState, get
-
-HOUR = timedelta(hours=1)
-
-
-@dataclass(frozen=True, slots=True)
-class UsageRequest:
-    """One question: the quantity of a metric for some subjects in `[start, end)`."""
-
-    organization_id: int
-    metric_id: int
-    subjects: Sequence[int]
-    start: datetime
-    end: datetime
+from apps.metering.aggregations import Latest, UniqueCount, UsageState, WeightedSum, get
+from apps.metering.selectors.states import UsageRequest, read_levels, read_states, read_uniques
 
 
 def subjects_of(*, customer_ids: Sequence[int]) -> dict[int, list[int]]:
@@ -41,11 +26,17 @@ def subjects_of(*, customer_ids: Sequence[int]) -> dict[int, list[int]]:
             SELECT customer.id, subject.id
             FROM customers_customer AS customer
             JOIN metering_subject AS subject ON subject.organization_id = customer.organization_id
-             AND ((NOT subject.is_external AND subject.value = customer.public_id)
-               OR (subject.is_external AND subject.value = customer.external_id))
-            WHERE customer.id = ANY(%s) ORDER BY subject.id
+             AND NOT subject.is_external AND subject.value = customer.public_id
+            WHERE customer.id = ANY(%(ids)s)
+            UNION ALL
+            SELECT customer.id, subject.id
+            FROM customers_customer AS customer
+            JOIN metering_subject AS subject ON subject.organization_id = customer.organization_id
+             AND subject.is_external AND subject.value = customer.external_id
+            WHERE customer.id = ANY(%(ids)s)
+            ORDER BY 2
             """,
-            [list(customer_ids)],
+            {"ids": list(customer_ids)},
         )
         for customer_id, subject_id in cursor.fetchall():
             found[customer_id].append(subject_id)
@@ -60,57 +51,53 @@ def customers_of_subjects(*, organization_id: int, subject_ids: Sequence[int]) -
             SELECT subject.id, customer.public_id
             FROM metering_subject AS subject
             JOIN customers_customer AS customer ON customer.organization_id = subject.organization_id
-             AND customer.deleted_at IS NULL
-             AND ((NOT subject.is_external AND subject.value = customer.public_id)
-               OR (subject.is_external AND subject.value = customer.external_id))
-            WHERE subject.organization_id = %s AND subject.id = ANY(%s)
+             AND NOT subject.is_external AND subject.value = customer.public_id AND customer.deleted_at IS NULL
+            WHERE subject.organization_id = %(organization)s AND subject.id = ANY(%(ids)s)
+            UNION ALL
+            SELECT subject.id, customer.public_id
+            FROM metering_subject AS subject
+            JOIN customers_customer AS customer ON customer.organization_id = subject.organization_id
+             AND subject.is_external AND subject.value = customer.external_id AND customer.deleted_at IS NULL
+            WHERE subject.organization_id = %(organization)s AND subject.id = ANY(%(ids)s)
             """,
-            [organization_id, list(subject_ids)],
+            {"organization": organization_id, "ids": list(subject_ids)},
         )
         return dict(cursor.fetchall())
 
 
 def find_customer_subjects(*, organization_id: int, customer_public_id: str) -> list[int]:
     """Give the subjects of a customer by its public id; an id nobody has may still name an early event's subject."""
-    customer = Customer.objects.filter(organization_id=organization_id, public_id=customer_public_id).first()
-    if customer is not None:
-        return subjects_of(customer_ids=[customer.pk]).get(customer.pk, [])
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT id FROM metering_subject WHERE organization_id = %s AND NOT is_external AND value = %s",
-            [organization_id, customer_public_id],
+            """
+            SELECT id FROM metering_subject
+            WHERE organization_id = %(organization)s AND NOT is_external AND value = %(customer)s
+            UNION ALL
+            SELECT subject.id FROM customers_customer AS customer
+            JOIN metering_subject AS subject ON subject.organization_id = customer.organization_id
+             AND subject.is_external AND subject.value = customer.external_id
+            WHERE customer.organization_id = %(organization)s AND customer.public_id = %(customer)s
+            """,
+            {"organization": organization_id, "customer": customer_public_id},
         )
         return [row[0] for row in cursor.fetchall()]
 
 
 def period_usage(*, requests: Sequence[UsageRequest]) -> list[Decimal | None]:
-    """Answer many usage questions with one query; n questions in, n quantities out, same order.
+    """Answer many usage questions with one query a kind; n questions in, n quantities out, same order.
 
     Returns:
-        SUM, COUNT and UNIQUE_COUNT of nothing are 0; AVG, MIN, MAX and LATEST of nothing are None.
+        SUM, COUNT, UNIQUE_COUNT and WEIGHTED_SUM of nothing are 0; AVG, MIN, MAX and LATEST of nothing are None.
     """
     if not requests:
         return []
-    kinds = _aggregations({request.metric_id for request in requests})
-    rows = [
-        {
-            "n": n,
-            "o": request.organization_id,
-            "m": request.metric_id,
-            "s": subject,
-            "a": request.start.isoformat(),
-            "z": request.end.isoformat(),
-            "ha": hours[0].isoformat(),
-            "hz": hours[1].isoformat(),
-        }
-        for n, request in enumerate(requests)
-        for hours in [_whole_hours(request.start, request.end)]
-        for subject in request.subjects
-    ]
-    states = _states(rows)
-    needs_uniques = any(kind == "UNIQUE_COUNT" for kind in kinds.values())
-    uniques = _uniques(rows) if needs_uniques else {}
-    return [_quantity(kinds[request.metric_id], states.get(n), uniques.get(n)) for n, request in enumerate(requests)]
+    kinds = aggregations_of({request.metric_id for request in requests})
+    numbered = [(n, request, kinds[request.metric_id]) for n, request in enumerate(requests)]
+    plain = [(n, request) for n, request, kind in numbered if kind not in (UniqueCount.CODE, WeightedSum.CODE)]
+    states = read_states(plain, with_latest=Latest.CODE in kinds.values())
+    states |= read_uniques([(n, request) for n, request, kind in numbered if kind == UniqueCount.CODE])
+    states |= read_levels([(n, request) for n, request, kind in numbered if kind == WeightedSum.CODE])
+    return [get(kind).of_state(states.get(n, UsageState())) for n, _, kind in numbered]
 
 
 def usage_changed_since(*, requests: Sequence[UsageRequest], moments: Sequence[datetime]) -> list[bool]:
@@ -120,12 +107,14 @@ def usage_changed_since(*, requests: Sequence[UsageRequest], moments: Sequence[d
         requests: the questions.
         moments: one wall-clock moment per question.
     """
+    kinds = aggregations_of({request.metric_id for request in requests})
     rows = [
         {
             "n": n,
             "m": request.metric_id,
             "s": subject,
-            "a": floor_hour(request.start).isoformat(),
+            # A level is made of all that ever was before it.
+            "a": None if kinds[request.metric_id] == WeightedSum.CODE else floor_hour(request.start).isoformat(),
             "z": request.end.isoformat(),
             "c": moment.isoformat(),
         }
@@ -141,7 +130,7 @@ def usage_changed_since(*, requests: Sequence[UsageRequest], moments: Sequence[d
             SELECT DISTINCT r.n FROM jsonb_to_recordset(%s::jsonb)
                 AS r(n int, m bigint, s bigint, a timestamptz, z timestamptz, c timestamptz)
             JOIN metering_window AS w ON w.metric_id = r.m AND w.subject_id = r.s
-             AND w.hour >= r.a AND w.hour < r.z AND w.changed_at >= r.c
+             AND w.hour >= coalesce(r.a, '-infinity') AND w.hour < r.z AND w.changed_at >= r.c
             """,
             [json.dumps(rows)],
         )
@@ -150,84 +139,17 @@ def usage_changed_since(*, requests: Sequence[UsageRequest], moments: Sequence[d
     return changed
 
 
-def _whole_hours(start: datetime, end: datetime) -> tuple[datetime, datetime]:
-    """Give the full hours inside an interval; an empty pair at its end when there are none."""
-    first = floor_hour(start)
-    if first < start:
-        first += HOUR
-    last = floor_hour(end)
-    return (first, last) if first < last else (end, end)
-
-
-def _aggregations(metric_ids: set[int]) -> dict[int, str]:
+def aggregations_of(metric_ids: set[int]) -> dict[int, str]:
+    """Give the aggregation of each metric."""
     return dict(BillableMetric.objects.filter(pk__in=metric_ids).values_list("pk", "aggregation"))
 
 
-RECORDS = (
-    "jsonb_to_recordset(%s::jsonb) AS r(n int, o bigint, m bigint, s bigint, a timestamptz, z timestamptz,"
-    " ha timestamptz, hz timestamptz)"
-)
-
-# The edges: raw events inside the interval and outside of its whole hours.
-EDGES = """
-JOIN LATERAL (
-    SELECT e.occurred_at, e.public_id, x.v, x.h FROM metering_event AS e
-    CROSS JOIN LATERAL unnest(e.metrics, e.dimensions, e.quantities, e.hashes) AS x(m, d, v, h)
-    WHERE e.organization_id = r.o AND e.subject_id = r.s AND x.m = r.m
-      AND ((e.occurred_at >= r.a AND e.occurred_at < r.ha AND e.occurred_at < r.z)
-        OR (e.occurred_at >= r.hz AND e.occurred_at >= r.a AND e.occurred_at < r.z))
-) AS edge ON true
-"""
-
-
-def _states(rows: Sequence[Mapping[str, Any]]) -> dict[int, tuple[Any, ...]]:
-    """Give the combined state of each question: sum, count, min, max, latest."""
-    if not rows:
-        return {}
-    text = json.dumps(rows)
-    edged = json.dumps([row for row in rows if not (row["a"] == row["ha"] and row["z"] == row["hz"])])
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            WITH part AS (
-                SELECT r.n, w.sum, w.count, w.min, w.max, w.latest, w.latest_at, w.latest_event
-                FROM {RECORDS}
-                JOIN metering_window AS w ON w.metric_id = r.m AND w.subject_id = r.s
-                 AND w.hour >= r.ha AND w.hour < r.hz
-                UNION ALL
-                SELECT r.n, edge.v, 1, edge.v, edge.v, edge.v, edge.occurred_at, edge.public_id
-                FROM {RECORDS} {EDGES}
-            )
-            SELECT n, sum(sum), sum(count), min(min), max(max),
-                   (array_agg(latest ORDER BY latest_at DESC, latest_event DESC))[1]
-            FROM part GROUP BY n
-            """,
-            [text, edged],
-        )
-        return {row[0]: row[1:] for row in cursor.fetchall()}
-
-
-def _uniques(rows: Sequence[Mapping[str, Any]]) -> dict[int, int]:
-    """Give the number of distinct values of each question."""
-    text = json.dumps(rows)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            SELECT n, count(DISTINCT h) FROM (
-                SELECT r.n, w.value_hash AS h FROM {RECORDS}
-                JOIN metering_windowvalue AS w ON w.metric_id = r.m AND w.subject_id = r.s
-                 AND w.hour >= r.ha AND w.hour < r.hz
-                UNION ALL
-                SELECT r.n, edge.h FROM {RECORDS} {EDGES}
-            ) AS part GROUP BY n
-            """,
-            [text, text],
-        )
-        return dict(cursor.fetchall())
-
-
-def _quantity(kind: str, state: tuple[Any, ...] | None, uniques: int | None) -> Decimal | None:
-    """Read the quantity of one question off its combined state."""
-    total, count, low, high, latest = state or (Decimal(0), 0, None, None, None)
-    combined = UsageState(Decimal(total), int(count), low, high, latest, uniques or 0)
-    return get(kind).of_state(combined)
+__all__ = [
+    "UsageRequest",
+    "aggregations_of",
+    "customers_of_subjects",
+    "find_customer_subjects",
+    "period_usage",
+    "subjects_of",
+    "usage_changed_since",
+]
