@@ -136,7 +136,9 @@ class MetricUsage(ContractView):
                 if groups:
                     body["groupedValues"] = [self._group(row, groups) for row in rows]
         except TooManyWindowsError:
-            message = f"The answer would hold more than {MAXIMUM_VALUES} values; ask for larger windows or less time."
+            message = (
+                f"The answer would hold more than {MAXIMUM_VALUES} values; ask for larger windows or fewer groups."
+            )
             raise _bad("windowSize", message) from None
         return Response(body)
 

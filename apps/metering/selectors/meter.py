@@ -10,7 +10,7 @@ from typing import Any
 
 from apps.catalog.models import BillableMetric
 from apps.kernel.money import EXACT
-from apps.metering.aggregations import UniqueCount, UsageState, WeightedSum, get
+from apps.metering.aggregations import UsageState, WeightedSum, get
 from apps.metering.domain.grid import TooManyWindowsError, boundaries
 from apps.metering.selectors.meter_sql import SUBJECT, Part, Reading
 
@@ -78,16 +78,17 @@ def meter_rows(question: MeterQuestion) -> list[MeterRow]:
         only=question.only_groups,
     )
     parts = reading.parts()
+    if question.window_size is not None and len(parts) > MAXIMUM_VALUES:
+        raise TooManyWindowsError(f"the answer has more than {MAXIMUM_VALUES} values")
     if question.metric.aggregation == WeightedSum.CODE:
         return sorted(_levels(question, edges, parts), key=lambda row: (row.window_start, row.group))
-    uniques = reading.uniques() if question.metric.aggregation == UniqueCount.CODE else {}
     of_state = get(question.metric.aggregation).of_state
     return [
         MeterRow(
             window_start=edges[key[0] - 1],
             window_end=edges[key[0]],
             group=key[1:],
-            quantity=of_state(UsageState(part.sum, part.count, part.min, part.max, part.latest, uniques.get(key, 0))),
+            quantity=of_state(UsageState(part.sum, part.count, part.min, part.max, part.latest, part.uniques)),
             event_count=part.count,
         )
         for key, part in parts.items()

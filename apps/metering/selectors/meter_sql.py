@@ -10,7 +10,7 @@ from django.db import connection
 
 from apps.catalog.models import BillableMetric
 from apps.catalog.selectors.metrics import event_types_of
-from apps.metering.aggregations import Latest, WeightedSum
+from apps.metering.aggregations import Latest, UniqueCount, WeightedSum
 from apps.metering.domain.grid import plan_hours
 
 SUBJECT = "subject"
@@ -34,6 +34,7 @@ class Part:
 
     sum: Decimal
     count: int
+    uniques: int
     min: Decimal | None
     max: Decimal | None
     latest: Decimal | None
@@ -70,17 +71,25 @@ class Reading:
         is_latest = self.metric.aggregation == Latest.CODE
         latest = "(array_agg(p.latest ORDER BY p.latest_at DESC, p.latest_event DESC))[1]" if is_latest else "NULL"
         tail = "sum(p.tail)" if self.reads_level else "NULL"
-        found = self._run(
+        sql = self._grouped(
             self._states(is_latest=is_latest), f"sum(p.sum), sum(p.count), min(p.min), max(p.max), {latest}, {tail}"
         )
         width = 1 + len(self.groups)
-        return {row[:width]: Part(row[width], int(row[width + 1]), *row[width + 2 :]) for row in found}
+        keys = ", ".join(f"k{position}" for position in range(width))
+        uniques = "0"
+        if self.metric.aggregation == UniqueCount.CODE:
+            # In the same statement, so that both see the same merges.
+            distinct = self._grouped(self._hashes(), "count(DISTINCT p.h) AS n")
+            sql = f"SELECT * FROM ({sql}) AS state LEFT JOIN ({distinct}) AS distinct_values USING ({keys})"
+            uniques = "n"
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT *, {uniques} FROM ({sql}) AS found ORDER BY {keys}", self.values)
+            return {
+                row[:width]: Part(row[width], int(row[width + 1]), row[-1] or 0, *row[width + 2 : width + 6])
+                for row in cursor.fetchall()
+            }
 
-    def uniques(self) -> dict[tuple[Any, ...], int]:
-        """Give the number of distinct values by window number and group values."""
-        return {row[:-1]: row[-1] for row in self._run(self._hashes(), "count(DISTINCT p.h)")}
-
-    def _run(self, source: str, answers: str) -> list[tuple[Any, ...]]:
+    def _grouped(self, source: str, answers: str) -> str:
         keys = [self._key(position, name) for position, name in enumerate(self.groups)]
         where = ["true"]
         for position, (name, accepted) in enumerate(self.filters.items()):
@@ -96,15 +105,12 @@ class Reading:
             joins.append(DIMENSIONS)
         if SUBJECT in self.groups:
             joins.append(NAMES)
+        named = ", ".join(f"{key} AS k{position}" for position, key in enumerate(["p.w", *keys]))
         order = ", ".join(str(position + 1) for position in range(1 + len(keys)))
-        with connection.cursor() as cursor:
-            cursor.execute(
-                f"WITH p AS ({source}) SELECT {', '.join(['p.w', *keys])}, {answers} FROM p {' '.join(joins)}"
-                f" WHERE {' AND '.join(where)} GROUP BY {order} ORDER BY {order}",
-                self.values,
-            )
-            rows: list[tuple[Any, ...]] = cursor.fetchall()
-            return rows
+        return (
+            f"WITH p AS ({source}) SELECT {named}, {answers} FROM p {' '.join(joins)}"
+            f" WHERE {' AND '.join(where)} GROUP BY {order}"
+        )
 
     def _key(self, position: int, name: str) -> str:
         if name == SUBJECT:

@@ -73,10 +73,11 @@ def find_customer_subjects(*, organization_id: int, customer_public_id: str) -> 
             SELECT id FROM metering_subject
             WHERE organization_id = %(organization)s AND NOT is_external AND value = %(customer)s
             UNION ALL
-            SELECT subject.id FROM customers_customer AS customer
-            JOIN metering_subject AS subject ON subject.organization_id = customer.organization_id
-             AND subject.is_external AND subject.value = customer.external_id
-            WHERE customer.organization_id = %(organization)s AND customer.public_id = %(customer)s
+            SELECT id FROM metering_subject
+            WHERE organization_id = %(organization)s AND is_external AND value = (
+                SELECT external_id FROM customers_customer
+                WHERE organization_id = %(organization)s AND public_id = %(customer)s
+            )
             """,
             {"organization": organization_id, "customer": customer_public_id},
         )
