@@ -1,13 +1,13 @@
-"""`python -m bench [ingest|close]`: figures, ratios, settings."""
+"""`python -m bench [ingest|close|usage]`: figures, ratios, settings."""
 
 import argparse
 import json
 import sys
 from pathlib import Path
 
-from bench import close, ingest
+from bench import close, ingest, usage
 
-MEASUREMENTS = {"ingest": ingest, "close": close}
+MEASUREMENTS = {"ingest": ingest, "close": close, "usage": usage}
 
 
 def main() -> int:
