@@ -70,6 +70,10 @@ UNFOLD: dict[str, Any] = {
             {
                 "title": "Usage",
                 "items": [
+                    {
+                        **_entry("Usage explorer", "query_stats", "metering_usagewindow"),
+                        "link": reverse_lazy("admin:metering_usage_explorer"),
+                    },
                     _entry("Usage by hour", "bar_chart", "metering_usagewindow"),
                     _entry("Meter events", "bolt", "metering_meterevent"),
                     _entry("Dead letters", "report", "metering_deadletter"),

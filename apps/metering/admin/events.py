@@ -1,9 +1,12 @@
 from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, path
 from unfold.decorators import display
 
 from apps.kernel.adminsite.actions import Call, service_action
 from apps.kernel.adminsite.base import ReadOnlyModelAdmin
 from apps.kernel.adminsite.display import quantity
+from apps.metering.admin.explorer import explore_usage
 from apps.metering.models import (
     DeadLetter,
     Dimension,
@@ -38,6 +41,13 @@ class UsageWindowAdmin(ReadOnlyModelAdmin):
     search_help_text = "Exact customer id or own id"
     list_select_related = ["metric", "subject", "dimension"]
     ordering = ["-hour"]
+
+    def get_urls(self) -> list[URLPattern]:
+        explorer = self.admin_site.admin_view(self.explore)
+        return [path("explore/", explorer, name="metering_usage_explorer"), *super().get_urls()]
+
+    def explore(self, request: HttpRequest) -> HttpResponse:
+        return explore_usage(request, self.admin_site.each_context(request))
 
     @display(description="Sum", ordering="sum")
     def sum_shown(self, window: UsageWindow) -> str:
