@@ -64,14 +64,16 @@ def test_figures_are_those_of_the_meter(used: tuple[World, str, str]) -> None:
     context = page(browser(world.owner), metric=metric, customer=customer, by="model", **RANGE).context
     assert context["total"] == "42"
     assert context["columns"] == ["b", "a", "(empty)"]
-    assert [(row["at"], row["total"], row["parts"]) for row in context["figures"]] == [
+    assert len(context["figures"]) == 7
+    assert [(row["at"], row["total"], row["parts"]) for row in context["figures"] if row["total"] != "—"] == [
         ("02 Jan", "30", ["20", "10", "—"]),
         ("03 Jan", "5", ["—", "5", "—"]),
         ("05 Jan", "7", ["—", "—", "7"]),
     ]
     everybody = page(browser(world.owner), metric=metric, by="subject", **RANGE).context
     assert everybody["total"] == "142"
-    assert everybody["columns"] == ["cus_other", customer]
+    name = Customer.objects.get(public_id=customer).consumer.name
+    assert everybody["columns"] == ["cus_other", name]
 
 
 def test_a_customer_is_found_by_its_names_and_a_time_zone_moves_its_days(used: tuple[World, str, str]) -> None:
@@ -79,7 +81,7 @@ def test_a_customer_is_found_by_its_names_and_a_time_zone_moves_its_days(used: t
     client = browser(world.owner)
     assert page(client, metric=metric, customer="acme", **RANGE).context["total"] == "42"
     tokyo = page(client, metric=metric, customer="acme", tz="Pacific/Kiritimati", **RANGE).context
-    assert [row["at"] for row in tokyo["figures"]] == ["03 Jan", "04 Jan", "06 Jan"]
+    assert [row["at"] for row in tokyo["figures"] if row["total"] != "—"] == ["03 Jan", "04 Jan", "06 Jan"]
     unknown = page(client, metric=metric, customer="nobody", tz="Mars/Base", **RANGE).context
     assert unknown["is_empty"]
     assert len(unknown["asked"].notes) == 2

@@ -11,7 +11,7 @@ from apps.kernel.money import format_decimal
 WIDTH, HEIGHT = 960, 260
 LEFT, RIGHT, TOP, FLOOR = 64, 8, 12, 228
 X_LABELS, Y_LINES = 10, 4
-CELL_WIDTH, CELL_HEIGHT, DAY_LABEL = 34, 18, 64
+CELL_WIDTH, CELL_HEIGHT, DAY_LABEL = 34, 18, 76
 SHADES = 5
 ZERO = Decimal(0)
 

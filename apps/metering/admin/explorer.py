@@ -22,6 +22,7 @@ from apps.kernel.money import format_decimal
 from apps.kernel.time import format_instant
 from apps.metering.admin.charts import Series, figure, heat_map, time_chart
 from apps.metering.aggregations import get
+from apps.metering.domain.grid import boundaries
 from apps.metering.selectors.explained import STATES, EventQuery, explained_events
 from apps.metering.selectors.meter import SUBJECT, MeterQuestion, MeterRow, TooManyWindowsError, meter_rows
 from apps.metering.selectors.usage import subjects_of
@@ -33,7 +34,7 @@ TOP_GROUPS = 8
 LISTED_CUSTOMERS, LISTED_EVENTS = 50, 100
 SIZES = {"HOUR": "hour", "DAY": "day", "MONTH": "month"}
 LABELS = {"HOUR": "%d %b %H:%M", "DAY": "%d %b", "MONTH": "%b %Y"}
-OTHER = "Other"
+OTHER, EMPTY = "Other", "(empty)"
 # The view that shows the heat map; events in a state are shown under the state's code, figures without a name.
 HOURS = "hours"
 
@@ -43,6 +44,7 @@ class Asked:
     """What the form asks for, after everything in it that makes no sense was replaced and noted."""
 
     metric: BillableMetric
+    customers: Sequence[Customer]
     customer: Customer | None
     customer_text: str
     subjects: list[int] | None
@@ -53,6 +55,12 @@ class Asked:
     by: str
     is_lines: bool
     notes: list[str]
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What customers are called where usage is split by them; those the form does not list keep their ids."""
+        listed = {one.public_id: one.consumer.name for one in self.customers}
+        return listed if self.by == SUBJECT else {}
 
     @property
     def zone(self) -> ZoneInfo:
@@ -110,7 +118,6 @@ def explore_usage(request: HttpRequest, context: dict[str, Any]) -> HttpResponse
         asked.notes.append("That is more than one answer can hold; ask for larger steps or fewer days.")
     context |= {
         "asked": asked,
-        "customers": customers,
         "can_export": person.has_right("export", metric.organization_id),
         "is_summable": get(metric.aggregation).IS_SUMMABLE,
         "api_call": _api_call(request, asked),
@@ -171,7 +178,18 @@ def _read(request: HttpRequest, metric: BillableMetric, customers: Sequence[Cust
         elif not exact and len(customers) > 1:
             notes.append(f"{len(customers)} customers fit {text}; the newest of them is shown.")
     return Asked(
-        metric, customer, text, subjects, first, last, tz, size, by, request.GET.get("chart") == "lines", notes
+        metric,
+        customers,
+        customer,
+        text,
+        subjects,
+        first,
+        last,
+        tz,
+        size,
+        by,
+        request.GET.get("chart") == "lines",
+        notes,
     )
 
 
@@ -213,8 +231,8 @@ def _figures(asked: Asked) -> dict[str, Any]:
             unit=asked.metric.unit,
             is_stacked=not asked.is_lines and (is_summable or len(series) == 1),
         ),
-        "legend": [{"name": _shown(one.name), "colour": position} for position, one in enumerate(series)],
-        "columns": [_shown(one.name) for one in series] if asked.by else [],
+        "legend": [{"name": one.name, "colour": position} for position, one in enumerate(series)],
+        "columns": [one.name for one in series] if asked.by else [],
         "figures": [
             {
                 "at": label,
@@ -230,12 +248,16 @@ def _series(
     asked: Asked, whole: Sequence[MeterRow], parts: Sequence[MeterRow], groups: Sequence[str], *, is_summable: bool
 ) -> tuple[list[Series], list[datetime]]:
     """Give a series a group, what is left as one more where quantities add up, and the start of each window."""
-    moments = sorted({row.window_start for row in (*whole, *parts)})
+    # Windows without usage have their place on the axis too.
+    moments = boundaries(asked.start, asked.end, asked.size, asked.tz)[:-1]
     sums = {row.window_start: row.quantity for row in whole}
     if not groups:
         return [Series(asked.metric.name, [sums.get(moment) for moment in moments])], moments
     known = {(row.group[0], row.window_start): row.quantity for row in parts}
-    series = [Series(name, [known.get((name, moment)) for moment in moments]) for name in groups]
+    series = [
+        Series(asked.names.get(name, name) or EMPTY, [known.get((name, moment)) for moment in moments])
+        for name in groups
+    ]
     if is_summable:
         left = [
             (sums.get(moment) or Decimal(0)) - sum((one.values[n] or Decimal(0) for one in series), Decimal(0))
@@ -244,10 +266,6 @@ def _series(
         if any(left):
             series.append(Series(OTHER, left))
     return series, moments
-
-
-def _shown(name: str) -> str:
-    return name or "(empty)"
 
 
 def _heat(asked: Asked) -> dict[str, Any]:
