@@ -16,25 +16,14 @@ from apps.catalog.models import Aggregation, BillableMetric
 from apps.customers.models import Customer
 from apps.metering.admin.charts import FLOOR, TOP, Series, figure, heat_map, time_chart
 from apps.metering.services.merge import drain
-from apps.organizations.models import Membership, User
+from apps.organizations.models import User
+from tests.test_admin import browser, member
 from tests.world import World, make_world
 
 pytestmark = pytest.mark.django_db
 
 URL = "/admin/metering/usagewindow/explore/"
 RANGE = {"first": "2026-01-01", "last": "2026-01-07"}
-
-
-def browser(user: User) -> Client:
-    client = Client()
-    client.force_login(user)
-    return client
-
-
-def member(world: World, role: str) -> User:
-    user = User.objects.create_user(f"{role}-{world.id}@merchant.test", "correct horse battery", is_staff=True)
-    Membership.objects.create(organization=world.merchant, user=user, role=role)
-    return user
 
 
 @pytest.fixture

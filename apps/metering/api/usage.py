@@ -5,14 +5,12 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from django.db.models import QuerySet
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import serializers
 from rest_framework.response import Response
 
 from apps.catalog.models import BillableMetric
-from apps.catalog.selectors.metrics import event_types_of
 from apps.kernel.errors import FieldError, InvalidError, UnavailableError
 from apps.kernel.http.fields import InstantField, StrictCharField, TimeZoneField
 from apps.kernel.http.pagination import page_bounds
@@ -22,6 +20,7 @@ from apps.kernel.time import format_instant
 from apps.metering.api.doorbell import ring
 from apps.metering.domain.grid import SIZES
 from apps.metering.models import MeterEvent, Subject
+from apps.metering.selectors.events import counted_events
 from apps.metering.selectors.freshness import wait_until_counted
 from apps.metering.selectors.meter import (
     MAXIMUM_VALUES,
@@ -239,7 +238,6 @@ class MetricEvents(ContractView):
         metric = self.get_own(BillableMetric.objects.filter(deleted_at__isnull=True), public_id, "billable metric")
         query = self.read_query(EventQuerySerializer)
         limit, offset = page_bounds(request, default=20, maximum=200)
-        rows = self._counted(metric, query)
         subjects: list[int] | None = None
         if "subject" in query:
             subjects = find_customer_subjects(
@@ -252,15 +250,15 @@ class MetricEvents(ContractView):
                 ).values_list("pk", flat=True)
             )
             subjects = list(named if subjects is None else named.intersection(subjects))
-        if subjects is not None:
-            rows = rows.filter(subject_id__in=subjects)
+        rows = counted_events(metric=metric, start=query["from"], end=query["to"], subjects=subjects)
         if "externalId" in query:
+            rows = rows.filter(external_id=query["externalId"])
             total = rows.count()
         else:
             # Windows know how many events there are without counting them.
             counted = meter_rows(MeterQuestion(metric, query["from"], query["to"], subjects))
             total = sum(row.event_count for row in counted)
-        page = list(rows.order_by("-occurred_at", "-public_id")[offset : offset + limit])
+        page = list(rows[offset : offset + limit])
         return Response(
             {
                 "object": "list",
@@ -269,21 +267,6 @@ class MetricEvents(ContractView):
                 "pagination": {"limit": limit, "offset": offset, "total": total},
             }
         )
-
-    def _counted(self, metric: BillableMetric, query: dict[str, Any]) -> QuerySet[MeterEvent]:
-        """Give the events that the metric counts, those of an event type that it had before among them."""
-        rows = MeterEvent.objects.filter(
-            organization_id=self.organization_id,
-            occurred_at__gte=query["from"],
-            occurred_at__lt=query["to"],
-            metrics__contains=[metric.pk],
-        )
-        types = event_types_of(metric_id=metric.pk)
-        # One type as a plain comparison keeps the order of its index.
-        rows = rows.filter(event_type=types[0]) if len(types) == 1 else rows.filter(event_type__in=types)
-        if "externalId" in query:
-            rows = rows.filter(external_id=query["externalId"])
-        return rows
 
     def _render(self, events: list[MeterEvent]) -> list[dict[str, Any]]:
         ids = {event.subject_id for event in events}

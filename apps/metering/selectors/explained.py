@@ -9,9 +9,9 @@ from typing import Any
 from django.db.models import Q
 
 from apps.catalog.models import BillableMetric
-from apps.catalog.selectors.metrics import event_types_of
 from apps.kernel.time import format_instant
-from apps.metering.models import DeadLetter, EventConflict, MeterEvent, Subject
+from apps.metering.models import DeadLetter, EventConflict, Subject
+from apps.metering.selectors.events import counted_events
 from apps.metering.selectors.usage import customers_of_subjects
 
 
@@ -31,7 +31,7 @@ class ExplainedEvent:
     """An event and what became of it.
 
     Attributes:
-        at: when it happened; for refusals without a time of their own, when they were found.
+        at: when it happened; for events without a time of their own, when they were found.
         quantity: what it adds to the metric, None where it adds nothing.
         why: the reason of its state, in a sentence.
     """
@@ -47,17 +47,8 @@ class ExplainedEvent:
 
 def _counted(query: EventQuery) -> list[ExplainedEvent]:
     metric = query.metric
-    types = event_types_of(metric_id=metric.pk)
-    rows = MeterEvent.objects.filter(
-        organization_id=metric.organization_id,
-        occurred_at__gte=query.start,
-        occurred_at__lt=query.end,
-        metrics__contains=[metric.pk],
-    )
-    rows = rows.filter(event_type=types[0]) if len(types) == 1 else rows.filter(event_type__in=types)
-    if query.subjects is not None:
-        rows = rows.filter(subject_id__in=query.subjects)
-    events = list(rows.order_by("-occurred_at", "-public_id")[: query.limit])
+    rows = counted_events(metric=metric, start=query.start, end=query.end, subjects=query.subjects)
+    events = list(rows[: query.limit])
     ids = {event.subject_id for event in events}
     names = dict(Subject.objects.filter(pk__in=ids).values_list("pk", "value"))
     names |= customers_of_subjects(organization_id=metric.organization_id, subject_ids=sorted(ids))

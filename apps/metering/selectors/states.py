@@ -75,11 +75,7 @@ def read_levels(asked: Numbered) -> dict[int, UsageState]:
         for first, last in [_whole_hours(request.start, request.end)]
         for subject in request.subjects
     ]  # fmt: skip
-    spans = [
-        span
-        for n, request in asked
-        for span in _spans(n, request, since=floor_hour(request.start))
-    ]  # fmt: skip
+    spans = [span for n, request in asked for span in _spans(n, request, since=floor_hour(request.start))]
     sources = [
         """
         SELECT r.n, CASE WHEN w.hour < r.start THEN w.sum * extract(epoch FROM r."end" - r.start)
