@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     with running_stack() as facts, psycopg.connect(facts["database_url"], autocommit=True) as database:
         settings = settings_of(database)
         print(f"settings: {json.dumps(settings)}")
-        _make_metrics(facts)
+        make_metrics(facts)
         _warm_up(facts)
         _wait_until_merged(database)
         found: dict[str, list[Measured]] = {}
@@ -145,10 +145,13 @@ def _events(case: Case, tag: str, template: str) -> Iterator[str]:
         }
 
 
-def _make_metrics(facts: dict[str, Any]) -> None:
-    product = _call(facts, "/v0/products", {"name": "Bench", "description": "", "merchantId": facts["merchant_id"]})
+def make_metrics(facts: dict[str, Any]) -> None:
+    """Make the two metrics that the events feed."""
+    product = call_api(
+        facts, "/v0/products", {"name": "Bench", "description": "", "merchantId": facts["merchant_id"]}
+    )
     for name in ("input", "output"):
-        _call(
+        call_api(
             facts,
             "/v0/billableMetrics",
             {
@@ -159,7 +162,8 @@ def _make_metrics(facts: dict[str, Any]) -> None:
         )  # fmt: skip
 
 
-def _call(facts: dict[str, Any], path: str, body: dict[str, Any]) -> dict[str, Any]:
+def call_api(facts: dict[str, Any], path: str, body: dict[str, Any]) -> dict[str, Any]:
+    """POST a body and give the decoded answer."""
     request = urllib.request.Request(
         facts["base_url"] + path,
         data=json.dumps(body).encode(),

@@ -36,6 +36,11 @@ def make_request(url: str, path: str, token: str, body: bytes, content_type: str
     return head.encode() + body
 
 
+def make_get(url: str, path: str, token: str) -> bytes:
+    """Give the bytes of a GET."""
+    return f"GET {path} HTTP/1.1\r\nHost: {urlsplit(url).netloc}\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
+
+
 def send_all(url: str, requests: Iterable[bytes], *, connections: int) -> LoadResult:
     """Send every request once over so many connections at once, each waiting for its answer."""
     split = urlsplit(url)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.urls import reverse_lazy
+from django.urls import reverse, reverse_lazy
 
 
 def _entry(title: str, icon: str, model: str, right: str = "view") -> dict[str, Any]:
@@ -13,6 +13,10 @@ def _entry(title: str, icon: str, model: str, right: str = "view") -> dict[str, 
         # The sign-in page draws the menu too, for nobody.
         "permission": lambda request, right=right: request.user.is_authenticated and request.user.has_right(right),
     }
+
+
+def _is_exploring(request: Any) -> bool:
+    return bool(request.path == reverse("admin:metering_usage_explorer"))
 
 
 UNFOLD: dict[str, Any] = {
@@ -70,7 +74,18 @@ UNFOLD: dict[str, Any] = {
             {
                 "title": "Usage",
                 "items": [
-                    _entry("Usage by hour", "bar_chart", "metering_usagewindow"),
+                    {
+                        **_entry("Usage explorer", "query_stats", "metering_usagewindow"),
+                        "link": reverse_lazy("admin:metering_usage_explorer"),
+                        "active": _is_exploring,
+                    },
+                    {
+                        **_entry("Usage by hour", "bar_chart", "metering_usagewindow"),
+                        # Its address is the beginning of the explorer's.
+                        "active": lambda request: (
+                            "/metering/usagewindow/" in request.path and not _is_exploring(request)
+                        ),
+                    },
                     _entry("Meter events", "bolt", "metering_meterevent"),
                     _entry("Voided events", "event_busy", "metering_eventvoid"),
                     _entry("Void jobs", "playlist_remove", "metering_voidjob"),

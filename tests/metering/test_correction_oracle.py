@@ -1,6 +1,7 @@
 """After any mix of ingest, voids and backfills every read is what a slow count of the remaining events gives."""
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -12,7 +13,7 @@ from hypothesis.extra.django import TestCase
 
 from apps.catalog.models import BillableMetric, Product
 from apps.kernel.time import format_instant
-from apps.metering.aggregations import REGISTRY, CountedEvent, get
+from apps.metering.aggregations import REGISTRY, CountedEvent
 from apps.metering.models import UsageWindow
 from apps.metering.selectors.links import SubjectSpan
 from apps.metering.selectors.meter import MeterQuestion, meter_rows
@@ -24,6 +25,7 @@ from apps.metering.services.jobs import run_backfill
 from apps.metering.services.merge import drain
 from apps.metering.services.staging import accept_events
 from apps.metering.services.voiding import void_named
+from tests.metering.oracle import Known, answers, quantity
 from tests.world import make_world
 
 START = datetime(2026, 3, 28, 22, tzinfo=UTC)
@@ -136,40 +138,43 @@ class CorrectionOracle(TestCase):
         start, end = START + timedelta(seconds=min(a, b)), START + timedelta(seconds=max(a, b) + 1)
         organization = self.world.merchant.pk
         subjects = intern_subjects([(organization, False, "cus_a"), (organization, False, "cus_b")])
-        counted = []
+        remaining = []
         for n, (second, _, subject, group, is_voided, _) in numbered:
             if not is_voided:
                 value = json.loads(self.texts[f"k{n}"], parse_float=Decimal, parse_int=Decimal)["v"]
                 at = START + timedelta(seconds=second)
-                counted.append((subject, group, CountedEvent(at, value, format(value, "f"), self.ids[f"k{n}"])))
+                event = CountedEvent(at, value, format(value, "f"), self.ids[f"k{n}"])
+                remaining.append(Known(subject, {"g": group}, event))
         for name, metric in self.metrics.items():
-            inside = [
-                (s, g, e)
-                for s, g, e in counted
-                if start <= e.at < end and (metric.event_from is None or e.at >= metric.event_from)
-            ]
-            fold = get(metric.aggregation).fold
-            answers = period_usage(
+            began = metric.event_from
+            known = [one for one in remaining if began is None or one.event.at >= began]
+            own = [one for one in known if one.subject == "cus_a"]
+            spans = {name: SubjectSpan(subjects[organization, False, name]) for name in ("cus_a", "cus_b")}
+            found = period_usage(
                 requests=[
-                    UsageRequest(
-                        organization, metric.pk, [SubjectSpan(subjects[organization, False, "cus_a"])], start, end
-                    ),
-                    UsageRequest(
-                        organization, metric.pk, [SubjectSpan(number) for number in subjects.values()], start, end
-                    ),
+                    UsageRequest(organization, metric.pk, [spans["cus_a"]], start, end),
+                    UsageRequest(organization, metric.pk, list(spans.values()), start, end),
                 ]
             )
-            assert answers[0] == fold([e for s, _, e in inside if s == "cus_a"]), name
-            assert answers[1] == fold([e for _, _, e in inside]), name
+            assert found[0] == quantity(metric.aggregation, own, start, end), name
+            assert found[1] == quantity(metric.aggregation, known, start, end), name
             groups = tuple(metric.group_by)
-            for size, seconds in (("MINUTE", 60), ("HOUR", 3600)):
-                wanted: dict[Any, list[CountedEvent]] = {}
-                for _, group, event in inside:
-                    stamp = int(event.at.timestamp()) // seconds * seconds
-                    key = (datetime.fromtimestamp(stamp, UTC), (group,) if groups else ())
-                    wanted.setdefault(key, []).append(event)
-                answer = meter_rows(MeterQuestion(metric, start, end, None, size, groups, None))
-                found = {(row.window_start, row.group): row.quantity for row in answer}
-                assert found == {key: fold(group) for key, group in wanted.items()}, (name, size)
+            group_of: Callable[[Known], tuple[str, ...]] = (
+                (lambda one: (one.groups["g"],)) if groups else (lambda one: ())
+            )
+            for size in ("MINUTE", "HOUR"):
+                wanted = answers(
+                    metric.aggregation,
+                    known,
+                    start,
+                    end,
+                    size=size,
+                    tz="UTC",
+                    group_of=group_of,
+                )
+                rows = meter_rows(MeterQuestion(metric, start, end, None, size, groups, None))
+                assert {(max(row.window_start, start), row.group): row.quantity for row in rows} == {
+                    at: answer.quantity for at, answer in wanted.items()
+                }, (name, size)
         call_command("verify_windows", organization=self.world.id)
         assert all(window.count > 0 for window in UsageWindow.objects.filter(organization_id=organization))

@@ -222,9 +222,3 @@ def test_meter_pages_groups_and_refuses_unknown_ones(world: World) -> None:
     world.api.call("get", f"{url}&groupBy=colour", expect=400)
     world.api.call("get", f"{url}&filterGroupBy=[1]", expect=400)
     world.api.call("get", f"/v0/billableMetrics/{metric}/meter?to=2026-01-01", expect=400)
-
-
-def test_consistent_reads_count_what_was_accepted_before(world: World, metric: str) -> None:
-    world.api.post("/v0/events", event("k"), expect=202)
-    assert world.api.get(f"/v0/billableMetrics/{metric}/meter?{MONTH}")["totalValue"] == 0
-    assert world.api.get(f"/v0/billableMetrics/{metric}/meter?{MONTH}&consistent=true")["totalValue"] == 10

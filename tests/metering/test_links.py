@@ -19,7 +19,7 @@ from apps.customers.models import Customer, ExternalIdLink
 from apps.customers.services.customers import create_customer, delete_customer, update_customer
 from apps.kernel.errors import ConflictError
 from apps.kernel.time import format_instant
-from apps.metering.aggregations import REGISTRY, CountedEvent, get
+from apps.metering.aggregations import REGISTRY, CountedEvent
 from apps.metering.selectors.links import subjects_of
 from apps.metering.selectors.meter import MeterQuestion, meter_rows
 from apps.metering.selectors.registry import forget_metrics
@@ -28,6 +28,7 @@ from apps.metering.services.merge import drain
 from apps.metering.services.staging import accept_events
 from apps.organizations.services.organizations import find_or_create_consumer
 from tests.concurrency import at_once
+from tests.metering.oracle import Known, answers, quantity
 from tests.world import World, make_world
 
 START = datetime(2026, 3, 28, 22, tzinfo=UTC)
@@ -268,24 +269,28 @@ class LinkOracle(TestCase):
             as_of=START + timedelta(seconds=SPAN),
         )  # fmt: skip
         drain()
-        counted: list[tuple[int | None, CountedEvent]] = []
+        counted: list[Known] = []
         for (_, draft), (second, value, name) in zip(verdicts.accepted, events, strict=True):
             whose = owner(second) if name == ID else int(name)
-            counted.append((whose, CountedEvent(draft.occurred_at, Decimal(value), str(value), draft.public_id)))
+            subject = ID if whose is None else customers[whose].public_id
+            event = CountedEvent(draft.occurred_at, Decimal(value), str(value), draft.public_id)
+            counted.append(Known(subject, {}, event))
         start, end = START + timedelta(seconds=min(a, b)), START + timedelta(seconds=max(a, b) + 1)
         spans = subjects_of(customer_ids=[customer.pk for customer in customers])
         for metric in BillableMetric.objects.filter(organization=world.merchant):
-            for number, customer in enumerate(customers):
+            code = metric.aggregation
+            for customer in customers:
                 mine = spans.get(customer.pk, [])
                 answer = period_usage(requests=[UsageRequest(world.merchant.pk, metric.pk, mine, start, end)])[0]
-                inside = [e for whose, e in counted if whose == number and start <= e.at < end]
-                assert answer == get(metric.aggregation).fold(inside), (metric.aggregation, number)
-                rows = meter_rows(MeterQuestion(metric, start, end, mine, None, (), None, customer.public_id))
-                assert (rows[0].quantity if rows else get(metric.aggregation).fold([])) == answer
-            groups = meter_rows(MeterQuestion(metric, start, end, None, None, ("subject",)))
-            wanted: dict[str, list[CountedEvent]] = {}
-            for whose, event in counted:
-                if start <= event.at < end:
-                    wanted.setdefault(ID if whose is None else customers[whose].public_id, []).append(event)
-            found = {row.group[0]: row.quantity for row in groups}
-            assert found == {name: get(metric.aggregation).fold(part) for name, part in wanted.items()}
+                own = [known for known in counted if known.subject == customer.public_id]
+                assert answer == quantity(code, own, start, end), (code, customer)
+                rows = meter_rows(MeterQuestion(metric, start, end, mine, owner=customer.public_id))
+                assert (rows[0].quantity if rows else quantity(code, [], start, end)) == answer
+            for size in (None, "HOUR"):
+                found = meter_rows(MeterQuestion(metric, start, end, None, size, ("subject",)))
+                wanted = answers(
+                    code, counted, start, end, size=size, tz="UTC", group_of=lambda known: (known.subject,)
+                )
+                assert {(max(row.window_start, start), row.group): row.quantity for row in found} == {
+                    key: known.quantity for key, known in wanted.items()
+                }, (code, size)

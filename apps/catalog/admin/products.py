@@ -2,6 +2,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
+from django.http import HttpRequest
 
 from apps.catalog.admin.base import CatalogAdmin, check_by_rules
 from apps.catalog.domain.metrics import check_metric
@@ -23,11 +24,13 @@ class MetricForm(forms.ModelForm):
 
     def clean(self) -> dict[str, Any]:
         data: dict[str, Any] = super().clean() or {}
-        if {"aggregation", "group_by"} <= set(data):
+        # On a stored metric the aggregation is shown and not asked for.
+        aggregation = data.get("aggregation", self.instance.aggregation)
+        if aggregation and "group_by" in data:
 
             def check() -> None:
                 data["value_property"] = check_metric(
-                    aggregation=data["aggregation"],
+                    aggregation=aggregation,
                     value_property=data.get("value_property", ""),
                     group_by=data["group_by"],
                 )
@@ -45,6 +48,10 @@ class MetricAdmin(CatalogAdmin):
     list_filter = ["organization", "aggregation", "event_type"]
     search_fields = ["name", "public_id", "event_type"]
     list_select_related = ["product"]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        # Windows keep what their aggregation needs and nothing else, so another one would find nothing to read.
+        return [*self.readonly_fields, *(["aggregation"] if obj is not None else [])]
 
 
 @admin.register(Fee)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from apps.kernel.errors import FieldError, InvalidError
 
 PATH = re.compile(r"\$\.[a-zA-Z0-9_]+(\.[a-zA-Z0-9_]+)*")
-NEEDS_VALUE = frozenset({"SUM", "AVG", "MIN", "MAX", "LATEST"})
+NEEDS_VALUE = frozenset({"SUM", "AVG", "MIN", "MAX", "LATEST", "WEIGHTED_SUM"})
 RESERVED_DIMENSION = "subject"
 MAXIMUM_DIMENSIONS = 20
 

@@ -41,6 +41,7 @@ class Aggregation(models.TextChoices):
     MAX = "MAX", "Maximum"
     UNIQUE_COUNT = "UNIQUE_COUNT", "Unique count"
     LATEST = "LATEST", "Latest"
+    WEIGHTED_SUM = "WEIGHTED_SUM", "Time-weighted sum"
 
 
 @pghistory.track()
@@ -68,7 +69,10 @@ class BillableMetric(CatalogEntity):
                 condition=(
                     Q(aggregation="COUNT", value_property="")
                     | Q(aggregation="UNIQUE_COUNT")
-                    | (Q(aggregation__in=["SUM", "AVG", "MIN", "MAX", "LATEST"]) & ~Q(value_property=""))
+                    | (
+                        Q(aggregation__in=["SUM", "AVG", "MIN", "MAX", "LATEST", "WEIGHTED_SUM"])
+                        & ~Q(value_property="")
+                    )
                 ),
             ),
             models.CheckConstraint(name="metric_event_type_filled", condition=~Q(event_type="")),

@@ -1,6 +1,8 @@
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
+from functools import cache
 from typing import Any
+from zoneinfo import available_timezones
 
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
@@ -30,6 +32,23 @@ class InstantField(serializers.Field[Any, Any, Any, Any]):
 
     def to_representation(self, value: datetime) -> str:
         return format_instant(value)
+
+
+class TimeZoneField(serializers.CharField):
+    """The IANA name of a time zone."""
+
+    default_error_messages = {"invalid": "Give the IANA name of a time zone, such as Europe/Paris."}
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str) or data not in time_zones():
+            self.fail("invalid")
+        return data
+
+
+@cache
+def time_zones() -> frozenset[str]:
+    """Give the names of all time zones that can be computed with."""
+    return frozenset(available_timezones())
 
 
 class DecimalStringField(serializers.Field[Any, Any, Any, Any]):

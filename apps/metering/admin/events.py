@@ -3,7 +3,8 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.db.models import OuterRef, QuerySet, Subquery
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, path
 from unfold.decorators import display
 from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminTextareaWidget
@@ -12,6 +13,7 @@ from apps.kernel.adminsite.actions import Call, service_action
 from apps.kernel.adminsite.base import ReadOnlyModelAdmin
 from apps.kernel.adminsite.display import moment, quantity
 from apps.kernel.errors import ConflictError
+from apps.metering.admin.explorer import explore_usage
 from apps.metering.models import (
     DeadLetter,
     Dimension,
@@ -158,6 +160,13 @@ class UsageWindowAdmin(ReadOnlyModelAdmin):
         run=_recompute,
         icon="calculate",
     )
+
+    def get_urls(self) -> list[URLPattern]:
+        explorer = self.admin_site.admin_view(self.explore)
+        return [path("explore/", explorer, name="metering_usage_explorer"), *super().get_urls()]
+
+    def explore(self, request: HttpRequest) -> HttpResponse:
+        return explore_usage(request, self.admin_site.each_context(request))
 
     @display(description="Sum", ordering="sum")
     def sum_shown(self, window: UsageWindow) -> str:

@@ -8,6 +8,7 @@ from apps.metering.aggregations.max import Max
 from apps.metering.aggregations.min import Min
 from apps.metering.aggregations.sum import Sum
 from apps.metering.aggregations.unique_count import UniqueCount
+from apps.metering.aggregations.weighted_sum import WeightedSum
 
 REGISTRY: dict[str, type[Aggregation]] = {
     Sum.CODE: Sum,
@@ -17,6 +18,7 @@ REGISTRY: dict[str, type[Aggregation]] = {
     Max.CODE: Max,
     UniqueCount.CODE: UniqueCount,
     Latest.CODE: Latest,
+    WeightedSum.CODE: WeightedSum,
 }
 
 
@@ -25,4 +27,13 @@ def get(code: str) -> type[Aggregation]:
     return REGISTRY[code]
 
 
-__all__ = ["REGISTRY", "Aggregation", "CountedEvent", "UsageState", "get"]
+__all__ = [
+    "REGISTRY",
+    "Aggregation",
+    "CountedEvent",
+    "Latest",
+    "UniqueCount",
+    "UsageState",
+    "WeightedSum",
+    "get",
+]

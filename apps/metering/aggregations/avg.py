@@ -3,6 +3,7 @@ from decimal import Decimal
 from typing import ClassVar
 
 from apps.kernel.money import EXACT, round_to
+from apps.kernel.time import Period
 from apps.metering.aggregations.base import CountedEvent, UsageState
 
 
@@ -11,7 +12,7 @@ class Avg:
     IS_SUMMABLE: ClassVar[bool] = False
 
     @staticmethod
-    def fold(events: Iterable[CountedEvent]) -> Decimal | None:
+    def fold(events: Iterable[CountedEvent], period: Period | None = None) -> Decimal | None:
         values = [event.value for event in events if event.value is not None]
         if not values:
             return None

@@ -6,6 +6,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import ClassVar, Protocol
 
+from apps.kernel.time import Period
+
 
 @dataclass(frozen=True, slots=True)
 class CountedEvent:
@@ -26,7 +28,12 @@ class CountedEvent:
 
 @dataclass(frozen=True, slots=True)
 class UsageState:
-    """What windows and edge events combine to; every aggregation reads its quantity off it."""
+    """What windows and edge events combine to; every aggregation reads its quantity off it.
+
+    Attributes:
+        area: level × seconds over the interval, exact.
+        seconds: length of the interval; only known where an aggregation needs it.
+    """
 
     sum: Decimal = Decimal(0)
     count: int = 0
@@ -34,6 +41,8 @@ class UsageState:
     max: Decimal | None = None
     latest: Decimal | None = None
     uniques: int = 0
+    area: Decimal = Decimal(0)
+    seconds: Decimal = Decimal(0)
 
 
 class Aggregation(Protocol):
@@ -48,8 +57,13 @@ class Aggregation(Protocol):
     IS_SUMMABLE: ClassVar[bool]
 
     @staticmethod
-    def fold(events: Iterable[CountedEvent]) -> Decimal | None:
-        """Give the quantity of some events, slowly and obviously; None when there is no quantity."""
+    def fold(events: Iterable[CountedEvent], period: Period | None = None) -> Decimal | None:
+        """Give the quantity of some events, slowly and obviously; None when there is no quantity.
+
+        Args:
+            events: those of the interval; for a time-weighted sum also all before it.
+            period: the interval, where the quantity depends on its length.
+        """
         ...
 
     @staticmethod

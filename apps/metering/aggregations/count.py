@@ -2,6 +2,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import ClassVar
 
+from apps.kernel.time import Period
 from apps.metering.aggregations.base import CountedEvent, UsageState
 
 
@@ -10,7 +11,7 @@ class Count:
     IS_SUMMABLE: ClassVar[bool] = True
 
     @staticmethod
-    def fold(events: Iterable[CountedEvent]) -> Decimal | None:
+    def fold(events: Iterable[CountedEvent], period: Period | None = None) -> Decimal | None:
         return Decimal(sum(1 for _ in events))
 
     @staticmethod

@@ -2,6 +2,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import ClassVar
 
+from apps.kernel.time import Period
 from apps.metering.aggregations.base import CountedEvent, UsageState
 
 
@@ -10,7 +11,7 @@ class UniqueCount:
     IS_SUMMABLE: ClassVar[bool] = False
 
     @staticmethod
-    def fold(events: Iterable[CountedEvent]) -> Decimal | None:
+    def fold(events: Iterable[CountedEvent], period: Period | None = None) -> Decimal | None:
         return Decimal(len({event.raw for event in events}))
 
     @staticmethod

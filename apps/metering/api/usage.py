@@ -1,7 +1,7 @@
 """Reading usage: the meter question and the raw events of a metric."""
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -11,22 +11,31 @@ from rest_framework import serializers
 from rest_framework.response import Response
 
 from apps.catalog.models import BillableMetric
-from apps.kernel.errors import FieldError, InvalidError
-from apps.kernel.http.fields import InstantField, StrictCharField
+from apps.kernel.errors import FieldError, InvalidError, UnavailableError
+from apps.kernel.http.fields import InstantField, StrictCharField, TimeZoneField
 from apps.kernel.http.pagination import page_bounds
 from apps.kernel.http.schema import ErrorSerializer
 from apps.kernel.http.views import ContractView, Request
-from apps.kernel.time import Cadence, add, format_instant
+from apps.kernel.time import format_instant
+from apps.metering.api.doorbell import ring
+from apps.metering.domain.grid import SIZES
 from apps.metering.models import EventVoid, MeterEvent, Subject
+from apps.metering.selectors.events import count_listed_events, listed_events
+from apps.metering.selectors.freshness import wait_until_counted
 from apps.metering.selectors.gone import require_raw
-from apps.metering.selectors.links import find_customer_subjects, owners_at, spans_filter
-from apps.metering.selectors.meter import SIZES, SUBJECT, MeterQuestion, MeterRow, meter_rows, parse_filters
-from apps.metering.services.merge import drain
+from apps.metering.selectors.links import SubjectSpan, find_customer_subjects, owners_at
+from apps.metering.selectors.meter import (
+    MAXIMUM_VALUES,
+    SUBJECT,
+    MeterQuestion,
+    MeterRow,
+    TooManyWindowsError,
+    meter_rows,
+    parse_filters,
+)
+from apps.metering.services.consuming import await_log
 
 GONE = "The answer needs raw events that are dropped; whole hours of usage are kept."
-STEPS = {"MINUTE": "PT1M", "HOUR": "PT1H", "DAY": "P1D", "MONTH": "P1M"}
-# More windows than this in one answer are a mistyped interval.
-MAXIMUM_WINDOWS = 50_000
 
 
 class IntervalSerializer(serializers.Serializer[Any]):
@@ -49,6 +58,7 @@ class MeterQuerySerializer(IntervalSerializer):
     filterGroupBy = StrictCharField(required=False, max_length=5000)
     groupLimit = serializers.IntegerField(required=False, min_value=1, max_value=500)
     groupOffset = serializers.IntegerField(required=False, min_value=0, max_value=100_000)
+    timeZone = TimeZoneField(required=False, default="UTC")
     consistent = serializers.BooleanField(required=False, default=False)
 
 
@@ -94,31 +104,57 @@ class MetricUsage(ContractView):
             OpenApiParameter("filterGroupBy", str),
             OpenApiParameter("groupLimit", int),
             OpenApiParameter("groupOffset", int),
-            OpenApiParameter("consistent", bool),
+            OpenApiParameter(
+                "timeZone", str, description="IANA name; windows begin at its local hours and midnights."
+            ),
+            OpenApiParameter(
+                "consistent",
+                bool,
+                description="Wait, briefly, until all that was accepted before is counted; else 503.",
+            ),
         ],
-        responses={200: UsageResponseSerializer, 409: OpenApiResponse(ErrorSerializer, GONE)},
+        responses={
+            200: UsageResponseSerializer,
+            409: OpenApiResponse(ErrorSerializer, GONE),
+            503: OpenApiResponse(ErrorSerializer, "Not everything is counted yet; ask again after `Retry-After`."),
+        },
     )
     def get(self, request: Request, public_id: str) -> Response:
         metric = self.get_own(BillableMetric.objects.filter(deleted_at__isnull=True), public_id, "billable metric")
         query = self.read_query(MeterQuerySerializer)
         if query["consistent"]:
-            drain()
+            self._catch_up()
         base = self._question(metric, query)
-        total = meter_rows(base)
-        body: dict[str, Any] = {
-            "object": "meter",
-            "billableMetricId": metric.public_id,
-            "totalValue": number(total[0].quantity if total else None),
-        }
         size, groups = query.get("windowSize"), self._groups(metric, query)
-        if size or groups:
-            rows = meter_rows(replace(base, window_size=size, group_by=groups))
-            rows = self._page(rows, query, body) if groups else rows
-            if size:
-                body["windowedValues"] = [self._window(row, size) for row in rows]
-            if groups:
-                body["groupedValues"] = self._grouped(rows, groups)
+        try:
+            total = meter_rows(base)
+            body: dict[str, Any] = {
+                "object": "meter",
+                "billableMetricId": metric.public_id,
+                "totalValue": number(total[0].quantity if total else None),
+            }
+            if size or groups:
+                rows = self._rows(replace(base, tz=query["timeZone"]), size, groups, query, body)
+                if size:
+                    body["windowedValues"] = [self._window(row) for row in rows]
+                if groups:
+                    body["groupedValues"] = [self._group(row, groups) for row in rows]
+        except TooManyWindowsError:
+            message = (
+                f"The answer would hold more than {MAXIMUM_VALUES} values; ask for larger windows or fewer groups."
+            )
+            raise _bad("windowSize", message) from None
         return Response(body)
+
+    def _catch_up(self) -> None:
+        await_log()
+        ring()
+        if not wait_until_counted(organization_id=self.organization_id):
+            raise UnavailableError(
+                "Not all that was accepted before this call is counted yet; ask again, or without `consistent`.",
+                code="USAGE_BEHIND",
+                retry_after_seconds=1,
+            )
 
     def _question(self, metric: BillableMetric, query: dict[str, Any]) -> MeterQuestion:
         subjects = None
@@ -133,10 +169,31 @@ class MetricUsage(ContractView):
             except ValueError:
                 raise _bad("filterGroupBy", "Give a JSON object of text values by dimension.") from None
             self._known(metric, filters, "filterGroupBy", with_subject=False)
-        size = query.get("windowSize")
-        if size is not None and (query["to"] - query["from"]) / _shortest(size) > MAXIMUM_WINDOWS:
-            raise _bad("windowSize", f"The interval has more than {MAXIMUM_WINDOWS} windows.")
-        return MeterQuestion(metric, query["from"], query["to"], subjects, None, (), filters, query.get("subject"))
+        return MeterQuestion(
+            metric, query["from"], query["to"], subjects, filters=filters, owner=query.get("subject")
+        )
+
+    @staticmethod
+    def _rows(
+        question: MeterQuestion, size: str | None, groups: list[str], query: dict[str, Any], body: dict[str, Any]
+    ) -> list[MeterRow]:
+        """Give windows in time, and in each the groups, the largest of the whole interval first."""
+        if not groups:
+            return meter_rows(replace(question, window_size=size))
+        ranked = sorted(
+            meter_rows(replace(question, group_by=groups)), key=lambda row: (-(row.quantity or Decimal(0)), row.group)
+        )
+        limit, offset = query.get("groupLimit"), query.get("groupOffset", 0)
+        if limit is not None:
+            body["groupCount"] = len(ranked)
+        page = ranked[offset : None if limit is None else offset + limit]
+        if size is None:
+            return page
+        rank = {row.group: position for position, row in enumerate(page)}
+        wanted = None if len(page) == len(ranked) else list(rank)
+        rows = meter_rows(replace(question, window_size=size, group_by=groups, only_groups=wanted))
+        # A group whose first event was merged between the two questions has no place yet.
+        return sorted(rows, key=lambda row: (row.window_start, rank.get(row.group, len(rank)), row.group))
 
     def _groups(self, metric: BillableMetric, query: dict[str, Any]) -> list[str]:
         names = [name.strip() for name in query.get("groupBy", "").split(",") if name.strip()]
@@ -151,41 +208,20 @@ class MetricUsage(ContractView):
             raise _bad(field, f"The metric has no dimension {', '.join(unknown)}.")
 
     @staticmethod
-    def _page(rows: list[MeterRow], query: dict[str, Any], body: dict[str, Any]) -> list[MeterRow]:
-        """Keep the groups of one page, the largest first, when paging is asked for."""
-        limit, offset = query.get("groupLimit"), query.get("groupOffset", 0)
-        if limit is None and not offset:
-            return rows
-        weight: dict[tuple[str, ...], Decimal] = {}
-        for row in rows:
-            weight[row.group] = weight.get(row.group, Decimal(0)) + (row.quantity or Decimal(0))
-        ordered = sorted(weight, key=lambda group: (-weight[group], group))
-        end = None if limit is None else offset + limit
-        kept = set(ordered[offset:end])
-        if limit is not None:
-            body["groupCount"] = len(ordered)
-        return [row for row in rows if row.group in kept]
-
-    @staticmethod
-    def _window(row: MeterRow, size: str) -> dict[str, Any]:
-        assert row.window_start is not None
-        end = add(row.window_start, Cadence.parse(STEPS[size]))
+    def _window(row: MeterRow) -> dict[str, Any]:
         return {
             "windowStart": format_instant(row.window_start),
-            "windowEnd": format_instant(end),
+            "windowEnd": format_instant(row.window_end),
             "value": number(row.quantity),
         }
 
     @staticmethod
-    def _grouped(rows: list[MeterRow], groups: list[str]) -> list[dict[str, Any]]:
-        return [
-            {
-                "groupBy": dict(zip(groups, row.group, strict=True)),
-                "value": number(row.quantity),
-                "eventCount": row.event_count,
-            }
-            for row in rows
-        ]
+    def _group(row: MeterRow, groups: list[str]) -> dict[str, Any]:
+        return {
+            "groupBy": dict(zip(groups, row.group, strict=True)),
+            "value": number(row.quantity),
+            "eventCount": row.event_count,
+        }
 
 
 class MetricEvents(ContractView):
@@ -210,27 +246,27 @@ class MetricEvents(ContractView):
         metric = self.get_own(BillableMetric.objects.filter(deleted_at__isnull=True), public_id, "billable metric")
         query = self.read_query(EventQuerySerializer)
         limit, offset = page_bounds(request, default=20, maximum=200)
-        rows = MeterEvent.objects.filter(
-            organization_id=self.organization_id,
-            event_type=metric.event_type,
-            occurred_at__gte=query["from"],
-            occurred_at__lt=query["to"],
-        )
+        spans: list[SubjectSpan] | None = None
         if "subject" in query:
-            rows = rows.filter(
-                spans_filter(
-                    find_customer_subjects(organization_id=self.organization_id, customer_public_id=query["subject"])
-                )
-            )
-        if "externalId" in query:
-            rows = rows.filter(external_id=query["externalId"])
+            spans = find_customer_subjects(organization_id=self.organization_id, customer_public_id=query["subject"])
         if "externalSubject" in query:
-            named = Subject.objects.filter(
+            rows = Subject.objects.filter(
                 organization_id=self.organization_id, is_external=True, value=query["externalSubject"]
             )
-            rows = rows.filter(subject_id__in=list(named.values_list("pk", flat=True)))
-        total = rows.count()
-        page = list(rows.order_by("-occurred_at", "-public_id")[offset : offset + limit])
+            named = list(rows.values_list("pk", flat=True))
+            spans = (
+                [SubjectSpan(subject) for subject in named]
+                if spans is None
+                else [span for span in spans if span.subject in named]
+            )
+        interval = {"metric": metric, "start": query["from"], "end": query["to"], "subjects": spans}
+        events = listed_events(**interval)
+        if "externalId" in query:
+            events = events.filter(external_id=query["externalId"])
+            total = events.count()
+        else:
+            total = count_listed_events(**interval)
+        page = list(events[offset : offset + limit])
         require_raw([query["from"]])
         return Response(
             {
@@ -282,15 +318,6 @@ def number(value: Decimal | None) -> int | Decimal:
     if value is None:
         return 0
     return int(value) if value == value.to_integral_value() else value.normalize()
-
-
-def _shortest(size: str) -> timedelta:
-    return {
-        "MINUTE": timedelta(minutes=1),
-        "HOUR": timedelta(hours=1),
-        "DAY": timedelta(days=1),
-        "MONTH": timedelta(days=28),
-    }[size]
 
 
 def _bad(field: str, message: str) -> InvalidError:

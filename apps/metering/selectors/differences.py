@@ -13,7 +13,11 @@ FETCH = 2_000
 
 @dataclass(frozen=True, slots=True)
 class WindowState:
-    """What a window holds; `values_digest` is a hash of its distinct values."""
+    """What a window holds; `values_digest` is a hash of its distinct values.
+
+    Attributes:
+        moment: of a time-weighted sum, each value times the seconds until the hour's end, added up.
+    """
 
     sum: Decimal
     count: int
@@ -22,6 +26,7 @@ class WindowState:
     latest: Decimal | None
     latest_at: datetime | None
     latest_event: str | None
+    moment: Decimal | None
     values_digest: str | None
 
 
@@ -52,11 +57,13 @@ WITH effect AS (
            max(occurred_at) FILTER (WHERE m = ANY(%(latest)s)) AS latest_at,
            (array_agg(public_id ORDER BY occurred_at DESC, public_id DESC) FILTER (WHERE m = ANY(%(latest)s)))[1]
                AS latest_event,
+           sum(v * extract(epoch FROM h + interval '1 hour' - occurred_at)) FILTER (WHERE m = ANY(%(level)s))
+               AS moment,
            md5(string_agg(DISTINCT value_hash::text, ',' ORDER BY value_hash::text)) AS digest
     FROM effect GROUP BY m, s, h, coalesce(d, 0)
 ), stored AS (
     SELECT w.metric_id AS m, w.subject_id AS s, w.hour AS h, coalesce(w.dimension_id, 0) AS d, w.sum, w.count,
-           w.min, w.max, w.latest, w.latest_at, w.latest_event
+           w.min, w.max, w.latest, w.latest_at, w.latest_event, w.moment
     FROM metering_window AS w
     WHERE w.metric_id = ANY(%(metrics)s) AND w.subject_id = ANY(%(subjects)s)
       AND w.hour >= %(start)s AND w.hour < %(end)s
@@ -68,15 +75,16 @@ WITH effect AS (
     GROUP BY 1, 2, 3, 4
 )
 SELECT m, s, h, nullif(d, 0), stored.sum, stored.count, stored.min, stored.max, stored.latest, stored.latest_at,
-       stored.latest_event, kept.digest,
+       stored.latest_event, stored.moment, kept.digest,
        computed.sum, computed.count, computed.min, computed.max, computed.latest, computed.latest_at,
-       computed.latest_event, computed.digest
+       computed.latest_event, computed.moment, computed.digest
 FROM stored FULL JOIN computed USING (m, s, h, d) FULL JOIN kept USING (m, s, h, d)
 WHERE (stored.sum, stored.count, stored.min, stored.max) IS DISTINCT FROM
       (computed.sum, computed.count, computed.min, computed.max)
    OR kept.digest IS DISTINCT FROM computed.digest
    OR (m = ANY(%(latest)s) AND (stored.latest, stored.latest_at, stored.latest_event) IS DISTINCT FROM
                                (computed.latest, computed.latest_at, computed.latest_event))
+   OR (m = ANY(%(level)s) AND stored.moment IS DISTINCT FROM computed.moment)
 ORDER BY m, s, h, d
 """
 
@@ -86,6 +94,7 @@ def find_differences(
     organization_id: int,
     metric_ids: Sequence[int],
     latest_metric_ids: Sequence[int],
+    level_metric_ids: Sequence[int],
     subject_ids: Sequence[int],
     start: datetime,
     end: datetime,
@@ -94,6 +103,7 @@ def find_differences(
 
     Args:
         latest_metric_ids: those of the metrics whose windows must know their latest event.
+        level_metric_ids: those of the metrics whose windows must know the moment of their values.
         start: a full hour.
         end: a full hour.
     """
@@ -104,6 +114,7 @@ def find_differences(
                 "organization": organization_id,
                 "metrics": list(metric_ids),
                 "latest": list(latest_metric_ids),
+                "level": list(level_metric_ids),
                 "subjects": list(subject_ids),
                 "start": start,
                 "end": end,
@@ -114,7 +125,7 @@ def find_differences(
 
 
 def _difference(row: tuple[Any, ...]) -> Difference:
-    stored, computed = row[4:12], row[12:20]
+    stored, computed = row[4:13], row[13:22]
     return Difference(
         metric_id=row[0],
         subject_id=row[1],

@@ -19,14 +19,7 @@ def raw_gone_until() -> datetime | None:
     return Retention.objects.values_list("raw_gone_until", flat=True).first()
 
 
-def first_raw(start: datetime, end: datetime, first: datetime, last: datetime) -> datetime | None:
-    """Give from when raw events are read for `[start, end)` with the whole hours `[first, last)`; None for never."""
-    if start < first:
-        return start
-    return last if last < end else None
-
-
-def require_raw(starts: Iterable[datetime | None]) -> None:
+def require_raw(starts: Iterable[datetime]) -> None:
     """Refuse an answer that needed raw events of a dropped time.
 
     Asked *after* they were read: events are dropped and the mark is set in one commit, so that an answer which
@@ -38,7 +31,7 @@ def require_raw(starts: Iterable[datetime | None]) -> None:
     Raises:
         RawEventsGoneError: one of them lies in dropped time.
     """
-    needed = min((start for start in starts if start is not None), default=None)
+    needed = min(starts, default=None)
     if needed is None:
         return
     gone = raw_gone_until()

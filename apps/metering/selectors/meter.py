@@ -1,33 +1,22 @@
 """The meter question of the API: totals, windows over time, groups, filters."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
-from django.db import connection
-
 from apps.catalog.models import BillableMetric
-from apps.metering.aggregations import UsageState, get
-from apps.metering.selectors.gone import first_raw, require_raw
-from apps.metering.selectors.links import SubjectSpan, moved_spans
-from apps.metering.selectors.usage import whole_hours
+from apps.kernel.money import EXACT
+from apps.metering.aggregations import UsageState, WeightedSum, get
+from apps.metering.domain.grid import TooManyWindowsError, boundaries
+from apps.metering.selectors.links import SubjectSpan
+from apps.metering.selectors.meter_sql import SUBJECT, Part, Reading
 
-SIZES = {"MINUTE": "minute", "HOUR": "hour", "DAY": "day", "MONTH": "month"}
-SUBJECT = "subject"
-
-
-# Whom a part counts for: who is named beside it, else who had its subject when the interval began; a subject that
-# stands for nobody stands for itself.
-OWNER = "coalesce(p.owner, customer.public_id, subject.value)"
-OWNERS = """
-JOIN metering_subject AS subject ON subject.id = p.subject_id
-LEFT JOIN customers_externalidlink AS link ON subject.is_external AND link.organization_id = %s
- AND link.external_id = subject.value AND link.valid @> %s
-LEFT JOIN customers_customer AS customer ON customer.id = link.customer_id
-"""
+# More values than this in one answer are a mistyped interval.
+MAXIMUM_VALUES = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +25,11 @@ class MeterQuestion:
 
     Attributes:
         subjects: only these, each in its time; None means everybody.
-        window_size: MINUTE, HOUR, DAY or MONTH (UTC), None for the total alone.
+        window_size: MINUTE, HOUR, DAY or MONTH, None for the total alone.
         group_by: dimension names, `subject` among them.
         filters: accepted values by dimension name.
+        tz: time zone of the windows.
+        only_groups: values of the groups that are wanted; None means all.
         owner: public id of the customer that `subjects` are of.
     """
 
@@ -49,14 +40,20 @@ class MeterQuestion:
     window_size: str | None = None
     group_by: Sequence[str] = ()
     filters: Mapping[str, Sequence[str]] | None = None
+    tz: str = "UTC"
+    only_groups: Sequence[tuple[str, ...]] | None = None
     owner: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class MeterRow:
-    """One answer: its window (None without one), its group values, and the quantity."""
+    """One answer: its window (the interval itself without a size), its group values, and the quantity.
 
-    window_start: datetime | None
+    A window at the interval's edge keeps its full bounds; what is counted is the part of it in the interval.
+    """
+
+    window_start: datetime
+    window_end: datetime
     group: tuple[str, ...]
     quantity: Decimal | None
     event_count: int
@@ -65,199 +62,79 @@ class MeterRow:
 def meter_rows(question: MeterQuestion) -> list[MeterRow]:
     """Answer a meter question, ordered by window, then by group.
 
+    Returns:
+        A row for each window and group that has events. A time-weighted sum has one for each window from the group's
+        first event on, because its level goes on without events.
+
     Raises:
+        TooManyWindowsError: the answer would hold more than `MAXIMUM_VALUES`.
         RawEventsGoneError: minutes, or an edge inside an hour, are asked of a time whose raw events are dropped.
     """
-    parts, values = _parts(question)
-    window = "NULL::timestamptz"
-    if question.window_size is not None:
-        window = f"date_trunc('{SIZES[question.window_size]}', at, 'UTC')"
-    groups = [OWNER if name == SUBJECT else "coalesce(d.values ->> %s, '')" for name in question.group_by]
-    group_values = [name for name in question.group_by if name != SUBJECT]
-    owners = ""
-    owner_values: list[Any] = []
-    if SUBJECT in question.group_by:
-        owners, owner_values = OWNERS, [question.metric.organization_id, question.start]
-    source = f"p LEFT JOIN metering_dimension AS d ON d.id = p.dimension_id {owners}"
-    where, filter_values = _filters(question)
-    keys = ", ".join(str(n + 1) for n in range(1 + len(groups)))
-    head = ", ".join([f"{window} AS w", *groups])
-    sql = f"""
-        WITH p AS ({parts})
-        SELECT {head}, sum(p.sum), sum(p.count), min(p.min), max(p.max),
-               (array_agg(p.latest ORDER BY p.latest_at DESC, p.latest_event DESC))[1]
-        FROM {source}
-        WHERE {where}
-        GROUP BY {keys} ORDER BY {keys}
-    """
-    uniques: dict[tuple[Any, ...], int] = {}
-    with connection.cursor() as cursor:
-        cursor.execute(sql, [*values, *group_values, *owner_values, *filter_values])
-        rows = cursor.fetchall()
-        if question.metric.aggregation == "UNIQUE_COUNT":
-            unique_parts, unique_values = _unique_parts(question)
-            cursor.execute(
-                f"""
-                WITH p AS ({unique_parts})
-                SELECT {head}, count(DISTINCT p.h)
-                FROM {source}
-                WHERE {where} GROUP BY {keys}
-                """,
-                [*unique_values, *group_values, *owner_values, *filter_values],
-            )
-            uniques = {tuple(row[:-1]): row[-1] for row in cursor.fetchall()}
-    require_raw(_edges(question))
-    aggregation = get(question.metric.aggregation)
-    width = 1 + len(groups)
-    found = []
-    for row in rows:
-        total, count, low, high, latest = row[width:]
-        state = UsageState(total, int(count), low, high, latest, uniques.get(tuple(row[:width]), 0))
-        found.append(MeterRow(row[0], tuple(row[1:width]), aggregation.of_state(state), int(count)))
-    return found
-
-
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """Whose states are read, and within which bounds: SQL, and the values for its places.
-
-    Attributes:
-        has_edges: some of the interval lies outside of whole hours.
-        joined, picked: values of `join` and of `where`.
-        hours: values of `first` and `last`.
-        bounds: values of `start`, `first`, `last` and `end`.
-    """
-
-    has_edges: bool
-    join: str = ""
-    joined: Sequence[Any] = ()
-    where: str = ""
-    picked: Sequence[Any] = ()
-    owner: str = "NULL::text"
-    start: str = "%s"
-    first: str = "%s"
-    last: str = "%s"
-    end: str = "%s"
-    hours: Sequence[Any] = ()
-    bounds: Sequence[Any] = ()
-
-
-def _sources(question: MeterQuestion) -> list[_Source]:
-    """Give everybody in the whole interval, or some subjects each in its part of it.
-
-    When it is asked by subject, one whose owner changes inside the interval is read in parts, one an owner.
-    """
-    start, end = question.start, question.end
-    if question.subjects is not None:
-        return [_spanned(question, [(span, question.owner) for span in question.subjects])]
-    moved = []
-    if SUBJECT in question.group_by:
-        moved = moved_spans(organization_id=question.metric.organization_id, start=start, end=end)
-    hours = _hours(question, start, end)
-    apart = sorted({span.subject for span, _ in moved})
-    everybody = _Source(
-        has_edges=hours != (start, end),
-        where="AND r.subject_id <> ALL (%s::bigint[])" if moved else "",
-        picked=[apart] if moved else (),
-        hours=hours,
-        bounds=[start, *hours, end],
+    edges = boundaries(question.start, question.end, question.window_size, question.tz, limit=MAXIMUM_VALUES)
+    subjects = None if question.subjects is None else [(span, question.owner) for span in question.subjects]
+    reading = Reading(
+        metric=question.metric,
+        start=question.start,
+        end=question.end,
+        edges=edges,
+        subjects=subjects,
+        groups=question.group_by,
+        filters=question.filters or {},
+        only=question.only_groups,
     )
-    return [everybody, _spanned(question, moved)] if moved else [everybody]
-
-
-def _spanned(question: MeterQuestion, spans: Sequence[tuple[SubjectSpan, str | None]]) -> _Source:
-    rows = [
-        (span.subject, owner, *part, *_hours(question, *part))
-        for span, owner in spans
-        for part in [span.within(question.start, question.end)]
-        if part is not None
-    ]
-    return _Source(
-        has_edges=any((start, end) != (first, last) for _, _, start, end, first, last in rows),
-        join="JOIN unnest(%s::bigint[], %s::text[], %s::timestamptz[], %s::timestamptz[], %s::timestamptz[],"
-        " %s::timestamptz[]) AS s(subject_id, owner, a, z, ha, hz) ON s.subject_id = r.subject_id",
-        joined=[list(column) for column in zip(*rows, strict=True)] or [[]] * 6,
-        owner="s.owner",
-        start="s.a",
-        first="s.ha",
-        last="s.hz",
-        end="s.z",
-    )
-
-
-def _union(question: MeterQuestion, table: str, whole: str, single: str) -> tuple[str, list[Any]]:
-    """Give whole hours from a table of windows and the rest from the events, over all sources."""
-    metric = question.metric
-    parts: list[str] = []
-    values: list[Any] = []
-    for source in _sources(question):
-        parts.append(
-            f"SELECT {whole}, {source.owner} AS owner FROM {table} AS r {source.join}"
-            f" WHERE r.metric_id = %s AND r.hour >= {source.first} AND r.hour < {source.last} {source.where}"
-        )
-        values += [*source.joined, metric.pk, *source.hours, *source.picked]
-        if not source.has_edges:
-            continue
-        parts.append(
-            f"""
-            SELECT {single}, {source.owner} AS owner FROM metering_event AS r {source.join}
-            CROSS JOIN LATERAL unnest(r.metrics, r.dimensions, r.quantities, r.hashes) AS x(m, d, v, h)
-            WHERE r.organization_id = %s AND r.event_type = %s AND x.m = %s
-              AND (r.occurred_at >= {source.start} AND r.occurred_at < {source.first}
-                OR r.occurred_at >= {source.last} AND r.occurred_at < {source.end}) {source.where}
-            """
-        )
-        values += [*source.joined, metric.organization_id, metric.event_type, metric.pk, *source.bounds]
-        values += source.picked
-    return " UNION ALL ".join(parts), values
-
-
-def _parts(question: MeterQuestion) -> tuple[str, list[Any]]:
-    """Give the states that make up the interval: windows for whole hours, single events for the rest."""
-    return _union(
-        question,
-        "metering_window",
-        "r.hour AS at, r.subject_id, r.dimension_id, r.sum, r.count, r.min, r.max, r.latest, r.latest_at,"
-        " r.latest_event",
-        "r.occurred_at AS at, r.subject_id, x.d AS dimension_id, x.v AS sum, 1 AS count, x.v AS min, x.v AS max,"
-        " x.v AS latest, r.occurred_at AS latest_at, r.public_id AS latest_event",
-    )
-
-
-def _unique_parts(question: MeterQuestion) -> tuple[str, list[Any]]:
-    return _union(
-        question,
-        "metering_windowvalue",
-        "r.hour AS at, r.subject_id, r.dimension_id, r.value_hash AS h",
-        "r.occurred_at, r.subject_id, x.d, x.h",
-    )
-
-
-def _edges(question: MeterQuestion) -> list[datetime | None]:
-    """Give from when raw events are read, for each subject that is read."""
-    spans = [SubjectSpan(0)] if question.subjects is None else question.subjects
-    if question.subjects is None and SUBJECT in question.group_by:
-        moved = moved_spans(organization_id=question.metric.organization_id, start=question.start, end=question.end)
-        spans = [*spans, *(span for span, _ in moved)]
+    parts = reading.parts()
+    if question.window_size is not None and len(parts) > MAXIMUM_VALUES:
+        raise TooManyWindowsError(f"the answer has more than {MAXIMUM_VALUES} values")
+    if question.metric.aggregation == WeightedSum.CODE:
+        return sorted(_levels(question, edges, parts), key=lambda row: (row.window_start, row.group))
+    of_state = get(question.metric.aggregation).of_state
     return [
-        first_raw(*part, *_hours(question, *part))
-        for span in spans
-        for part in [span.within(question.start, question.end)]
-        if part is not None
+        MeterRow(
+            window_start=edges[key[0] - 1],
+            window_end=edges[key[0]],
+            group=key[1:],
+            quantity=of_state(UsageState(part.sum, part.count, part.min, part.max, part.latest, part.uniques)),
+            event_count=part.count,
+        )
+        for key, part in parts.items()
     ]
 
 
-def _hours(question: MeterQuestion, start: datetime, end: datetime) -> tuple[datetime, datetime]:
-    """Give the whole hours to read from windows; minutes always come from the events themselves."""
-    return (end, end) if question.window_size == "MINUTE" else whole_hours(start, end)
+def _levels(
+    question: MeterQuestion, edges: Sequence[datetime], parts: Mapping[tuple[Any, ...], Part]
+) -> Iterator[MeterRow]:
+    """Carry each group's level from window to window."""
+    groups: dict[tuple[str, ...], dict[int, Part]] = {}
+    for key, known in parts.items():
+        groups.setdefault(key[1:], {})[key[0]] = known
+    if len(groups) * (len(edges) - 1) > MAXIMUM_VALUES:
+        raise TooManyWindowsError(f"the answer has more than {MAXIMUM_VALUES} values")
+    of_state = get(WeightedSum.CODE).of_state
+    for group, own in groups.items():
+        level = own[0].sum if 0 in own else None
+        for number, (edge, next_edge) in enumerate(pairwise(edges), start=1):
+            start, end = max(edge, question.start), min(next_edge, question.end)
+            part = own.get(number)
+            if part is None and level is None:
+                continue
+            seconds = _seconds(end - start)
+            area = EXACT.multiply(level or Decimal(0), seconds)
+            if part is not None:
+                # What is held until the interval's end, less what of it lies beyond this window.
+                beyond = EXACT.multiply(part.sum, _seconds(question.end - end))
+                area = EXACT.add(area, EXACT.subtract(part.tail or Decimal(0), beyond))
+                level = EXACT.add(level or Decimal(0), part.sum)
+            yield MeterRow(
+                window_start=edge,
+                window_end=next_edge,
+                group=group,
+                quantity=of_state(UsageState(area=area, seconds=seconds)),
+                event_count=0 if part is None else part.count,
+            )
 
 
-def _filters(question: MeterQuestion) -> tuple[str, list[Any]]:
-    clauses, values = ["true"], []
-    for name, accepted in (question.filters or {}).items():
-        clauses.append("coalesce(d.values ->> %s, '') = ANY(%s)")
-        values.extend([name, list(accepted)])
-    return " AND ".join(clauses), values
+def _seconds(span: timedelta) -> Decimal:
+    return Decimal(span // timedelta(microseconds=1)).scaleb(-6)
 
 
 def parse_filters(text: str) -> dict[str, list[str]]:
@@ -266,7 +143,10 @@ def parse_filters(text: str) -> dict[str, list[str]]:
     Raises:
         ValueError: it is not one.
     """
-    decoded = json.loads(text)
+    try:
+        decoded = json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
     if not isinstance(decoded, dict):
         raise ValueError("not an object")
     found = {}
@@ -274,5 +154,10 @@ def parse_filters(text: str) -> dict[str, list[str]]:
         values = accepted if isinstance(accepted, list) else [accepted]
         if not all(isinstance(value, str) for value in values):
             raise ValueError("not text")
+        if any("\x00" in value or any("\ud800" <= c <= "\udfff" for c in value) for value in values):
+            raise ValueError("text that no event can carry")
         found[name] = values
     return found
+
+
+__all__ = ["SUBJECT", "MeterQuestion", "MeterRow", "TooManyWindowsError", "meter_rows", "parse_filters"]

@@ -1,75 +1,37 @@
 """How much was used: whole hours from windows, the edge hours from raw events."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from datetime import datetime
 from decimal import Decimal
-from typing import Any
 
 from django.db import connection
 
 from apps.catalog.models import BillableMetric
 from apps.kernel.time import floor_hour
-from apps.metering.aggregations import UsageState, get
-from apps.metering.selectors.gone import first_raw, require_raw
-from apps.metering.selectors.links import SubjectSpan
-
-HOUR = timedelta(hours=1)
-
-
-@dataclass(frozen=True, slots=True)
-class UsageRequest:
-    """One question: the quantity of a metric for some subjects, each in its time, in `[start, end)`."""
-
-    organization_id: int
-    metric_id: int
-    subjects: Sequence[SubjectSpan]
-    start: datetime
-    end: datetime
+from apps.metering.aggregations import Latest, UniqueCount, UsageState, WeightedSum, get
+from apps.metering.selectors.states import UsageRequest, read_levels, read_states, read_uniques
+from apps.metering.selectors.stored import BEGINNING
 
 
 def period_usage(*, requests: Sequence[UsageRequest]) -> list[Decimal | None]:
-    """Answer many usage questions with one query; n questions in, n quantities out, same order.
+    """Answer many usage questions with one query a kind; n questions in, n quantities out, same order.
 
     Returns:
-        SUM, COUNT and UNIQUE_COUNT of nothing are 0; AVG, MIN, MAX and LATEST of nothing are None.
+        SUM, COUNT, UNIQUE_COUNT and WEIGHTED_SUM of nothing are 0; AVG, MIN, MAX and LATEST of nothing are None.
 
     Raises:
         RawEventsGoneError: an edge of an interval lies inside an hour whose raw events are dropped.
     """
     if not requests:
         return []
-    kinds = _aggregations({request.metric_id for request in requests})
-    rows = [
-        {
-            "n": n,
-            "o": request.organization_id,
-            "m": request.metric_id,
-            "s": span.subject,
-            "a": part[0].isoformat(),
-            "z": part[1].isoformat(),
-            "ha": hours[0].isoformat(),
-            "hz": hours[1].isoformat(),
-        }
-        for n, request in enumerate(requests)
-        for span in request.subjects
-        for part in [span.within(request.start, request.end)]
-        if part is not None
-        for hours in [whole_hours(*part)]
-    ]
-    states = _states(rows)
-    needs_uniques = any(kind == "UNIQUE_COUNT" for kind in kinds.values())
-    uniques = _uniques(rows) if needs_uniques else {}
-    edges = [
-        first_raw(*part, *whole_hours(*part))
-        for request in requests
-        for span in request.subjects
-        for part in [span.within(request.start, request.end)]
-        if part is not None
-    ]
-    require_raw(edges)
-    return [_quantity(kinds[request.metric_id], states.get(n), uniques.get(n)) for n, request in enumerate(requests)]
+    kinds = aggregations_of({request.metric_id for request in requests})
+    numbered = [(n, request, kinds[request.metric_id]) for n, request in enumerate(requests)]
+    plain = [(n, request) for n, request, kind in numbered if kind not in (UniqueCount.CODE, WeightedSum.CODE)]
+    states = read_states(plain, with_latest=Latest.CODE in kinds.values())
+    states |= read_uniques([(n, request) for n, request, kind in numbered if kind == UniqueCount.CODE])
+    states |= read_levels([(n, request) for n, request, kind in numbered if kind == WeightedSum.CODE])
+    return [get(kind).of_state(states.get(n, UsageState())) for n, _, kind in numbered]
 
 
 def usage_changed_since(*, requests: Sequence[UsageRequest], moments: Sequence[datetime]) -> list[bool]:
@@ -79,6 +41,7 @@ def usage_changed_since(*, requests: Sequence[UsageRequest], moments: Sequence[d
         requests: the questions.
         moments: one wall-clock moment per question.
     """
+    kinds = aggregations_of({request.metric_id for request in requests})
     rows = [
         {
             "n": n,
@@ -90,7 +53,9 @@ def usage_changed_since(*, requests: Sequence[UsageRequest], moments: Sequence[d
         }
         for n, (request, moment) in enumerate(zip(requests, moments, strict=True))
         for span in request.subjects
-        for part in [span.within(request.start, request.end)]
+        # A level is made of all that ever was before it.
+        for since in [BEGINNING if kinds[request.metric_id] == WeightedSum.CODE else request.start]
+        for part in [span.within(since, request.end)]
         if part is not None
     ]
     changed = [False] * len(requests)
@@ -116,84 +81,9 @@ def usage_changed_since(*, requests: Sequence[UsageRequest], moments: Sequence[d
     return changed
 
 
-def whole_hours(start: datetime, end: datetime) -> tuple[datetime, datetime]:
-    """Give the full hours inside an interval; an empty pair at its end when there are none."""
-    first = floor_hour(start)
-    if first < start:
-        first += HOUR
-    last = floor_hour(end)
-    return (first, last) if first < last else (end, end)
-
-
-def _aggregations(metric_ids: set[int]) -> dict[int, str]:
+def aggregations_of(metric_ids: set[int]) -> dict[int, str]:
+    """Give the aggregation of each metric."""
     return dict(BillableMetric.objects.filter(pk__in=metric_ids).values_list("pk", "aggregation"))
 
 
-RECORDS = (
-    "jsonb_to_recordset(%s::jsonb) AS r(n int, o bigint, m bigint, s bigint, a timestamptz, z timestamptz,"
-    " ha timestamptz, hz timestamptz)"
-)
-
-# The edges: raw events inside the interval and outside of its whole hours.
-EDGES = """
-JOIN LATERAL (
-    SELECT e.occurred_at, e.public_id, x.v, x.h FROM metering_event AS e
-    CROSS JOIN LATERAL unnest(e.metrics, e.dimensions, e.quantities, e.hashes) AS x(m, d, v, h)
-    WHERE e.organization_id = r.o AND e.subject_id = r.s AND x.m = r.m
-      AND ((e.occurred_at >= r.a AND e.occurred_at < r.ha AND e.occurred_at < r.z)
-        OR (e.occurred_at >= r.hz AND e.occurred_at >= r.a AND e.occurred_at < r.z))
-) AS edge ON true
-"""
-
-
-def _states(rows: Sequence[Mapping[str, Any]]) -> dict[int, tuple[Any, ...]]:
-    """Give the combined state of each question: sum, count, min, max, latest."""
-    if not rows:
-        return {}
-    text = json.dumps(rows)
-    edged = json.dumps([row for row in rows if not (row["a"] == row["ha"] and row["z"] == row["hz"])])
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            WITH part AS (
-                SELECT r.n, w.sum, w.count, w.min, w.max, w.latest, w.latest_at, w.latest_event
-                FROM {RECORDS}
-                JOIN metering_window AS w ON w.metric_id = r.m AND w.subject_id = r.s
-                 AND w.hour >= r.ha AND w.hour < r.hz
-                UNION ALL
-                SELECT r.n, edge.v, 1, edge.v, edge.v, edge.v, edge.occurred_at, edge.public_id
-                FROM {RECORDS} {EDGES}
-            )
-            SELECT n, sum(sum), sum(count), min(min), max(max),
-                   (array_agg(latest ORDER BY latest_at DESC, latest_event DESC))[1]
-            FROM part GROUP BY n
-            """,
-            [text, edged],
-        )
-        return {row[0]: row[1:] for row in cursor.fetchall()}
-
-
-def _uniques(rows: Sequence[Mapping[str, Any]]) -> dict[int, int]:
-    """Give the number of distinct values of each question."""
-    text = json.dumps(rows)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            SELECT n, count(DISTINCT h) FROM (
-                SELECT r.n, w.value_hash AS h FROM {RECORDS}
-                JOIN metering_windowvalue AS w ON w.metric_id = r.m AND w.subject_id = r.s
-                 AND w.hour >= r.ha AND w.hour < r.hz
-                UNION ALL
-                SELECT r.n, edge.h FROM {RECORDS} {EDGES}
-            ) AS part GROUP BY n
-            """,
-            [text, text],
-        )
-        return dict(cursor.fetchall())
-
-
-def _quantity(kind: str, state: tuple[Any, ...] | None, uniques: int | None) -> Decimal | None:
-    """Read the quantity of one question off its combined state."""
-    total, count, low, high, latest = state or (Decimal(0), 0, None, None, None)
-    combined = UsageState(Decimal(total), int(count), low, high, latest, uniques or 0)
-    return get(kind).of_state(combined)
+__all__ = ["UsageRequest", "aggregations_of", "period_usage", "usage_changed_since"]

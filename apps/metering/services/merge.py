@@ -9,7 +9,7 @@ from django.db import DataError, IntegrityError, connection, transaction
 
 from apps.kernel.clock import wall_now
 from apps.metering.services.consuming import await_log
-from apps.metering.services.merge_sql import COUNT, LATEST, MERGE, SET_ASIDE, SETTINGS, SPAN
+from apps.metering.services.merge_sql import COUNT, MERGE, SET_ASIDE, SETTINGS, SPAN, SPECIAL
 from apps.metering.services.staging import BUCKETS
 
 logger = logging.getLogger(__name__)
@@ -104,11 +104,13 @@ def _merge(buckets: Sequence[int], limit: int, wait: bool) -> MergeResult:
         lowest, highest, count = cursor.fetchone()
         if not count:
             return MergeResult()
-        cursor.execute(LATEST)
+        cursor.execute(SPECIAL)
+        latest, levels = cursor.fetchone()
         values = {
             "buckets": claimed,
             "last": highest if count <= limit else lowest + limit - 1,
-            "latest": cursor.fetchone()[0],
+            "latest": latest,
+            "levels": levels,
             "now": wall_now(),
         }
         cursor.execute(MERGE, values)

@@ -39,6 +39,17 @@ WITH taken AS (
     ) AS unpacked
     WHERE metric_id = ANY (%(latest)s::bigint[])
     ORDER BY metric_id, subject_id, hour, dimension_id, occurred_at DESC, public_id DESC
+), held AS (
+    -- What a level adds up to until the hour's end: each value times the seconds that are left of it.
+    SELECT metric_id, subject_id, hour, dimension_id,
+           sum(value * extract(epoch FROM hour + interval '1 hour' - occurred_at)) AS moment
+    FROM (
+        SELECT subject_id, occurred_at, date_trunc('hour', occurred_at, 'UTC') AS hour,
+               unnest(metrics) AS metric_id, unnest(dimensions) AS dimension_id, unnest(quantities) AS value
+        FROM stored WHERE metrics && %(levels)s::bigint[]
+    ) AS unpacked
+    WHERE metric_id = ANY (%(levels)s::bigint[])
+    GROUP BY metric_id, subject_id, hour, dimension_id
 ), grouped AS (
     SELECT min(organization_id) AS organization_id, metric_id, subject_id, hour, dimension_id,
            sum(value) AS sum, count(*) AS count, min(value) AS min, max(value) AS max
@@ -47,12 +58,14 @@ WITH taken AS (
 ), windowed AS (
     INSERT INTO metering_window AS w
         (organization_id, metric_id, subject_id, hour, dimension_id, sum, count, min, max, latest, latest_at,
-         latest_event, changed_at)
+         latest_event, moment, changed_at)
     SELECT g.organization_id, g.metric_id, g.subject_id, g.hour, g.dimension_id, g.sum, g.count, g.min, g.max,
-           l.value, l.occurred_at, l.public_id, %(now)s
+           l.value, l.occurred_at, l.public_id, h.moment, %(now)s
     FROM grouped AS g
     LEFT JOIN latest AS l ON l.metric_id = g.metric_id AND l.subject_id = g.subject_id AND l.hour = g.hour
      AND l.dimension_id IS NOT DISTINCT FROM g.dimension_id
+    LEFT JOIN held AS h ON h.metric_id = g.metric_id AND h.subject_id = g.subject_id AND h.hour = g.hour
+     AND h.dimension_id IS NOT DISTINCT FROM g.dimension_id
     ORDER BY g.metric_id, g.subject_id, g.hour, g.dimension_id
     ON CONFLICT ON CONSTRAINT metering_window_once DO UPDATE SET
         sum = w.sum + excluded.sum,
@@ -64,6 +77,7 @@ WITH taken AS (
         latest_at = greatest(w.latest_at, excluded.latest_at),
         latest_event = CASE WHEN (excluded.latest_at, excluded.latest_event) > (w.latest_at, w.latest_event)
                             THEN excluded.latest_event ELSE w.latest_event END,
+        moment = w.moment + excluded.moment,
         changed_at = excluded.changed_at
     RETURNING 1
 ), distinct_value AS (
@@ -105,8 +119,12 @@ SELECT (SELECT count(*) FROM taken), (SELECT count(*) FROM stored), (SELECT coun
 # The lowest staged id and how many rows there are: a merge takes rows up to an id, so that it takes at most so many.
 SPAN = "SELECT min(id), max(id), count(*) FROM metering_stagedevent WHERE bucket = ANY (%(buckets)s)"
 
-# Metrics whose windows must know which event was the last.
-LATEST = "SELECT coalesce(array_agg(id), '{}') FROM catalog_billablemetric WHERE aggregation = 'LATEST'"
+# Metrics whose windows must know which event was the last, and those whose windows must know how long values held.
+SPECIAL = """
+SELECT coalesce(array_agg(id) FILTER (WHERE aggregation = 'LATEST'), '{}'),
+       coalesce(array_agg(id) FILTER (WHERE aggregation = 'WEIGHTED_SUM'), '{}')
+FROM catalog_billablemetric WHERE aggregation IN ('LATEST', 'WEIGHTED_SUM')
+"""
 
 # The planner cannot know how many rows a step before it leaves and would compare all with all, or sort what it can
 # hash; work stays in memory.

@@ -35,11 +35,14 @@ WITH wanted AS MATERIALIZED (
     WHERE m = ANY (ARRAY(SELECT id FROM catalog_billablemetric WHERE aggregation = 'LATEST'))
     ORDER BY m, s, h, d, occurred_at DESC, public_id DESC
 ), grouped AS (
-    SELECT m, s, h, d, sum(v) AS sum, count(*) AS count, min(v) AS min, max(v) AS max
+    SELECT m, s, h, d, sum(v) AS sum, count(*) AS count, min(v) AS min, max(v) AS max,
+           sum(v * extract(epoch FROM h + interval '1 hour' - occurred_at)) FILTER (
+               WHERE m = ANY (ARRAY(SELECT id FROM catalog_billablemetric WHERE aggregation = 'WEIGHTED_SUM'))
+           ) AS moment
     FROM effect GROUP BY m, s, h, d
 ), rebuilt AS (
     UPDATE metering_window AS w SET
-        sum = g.sum, count = g.count, min = g.min, max = g.max,
+        sum = g.sum, count = g.count, min = g.min, max = g.max, moment = g.moment,
         latest = l.v, latest_at = l.occurred_at, latest_event = l.public_id
     FROM grouped AS g
     LEFT JOIN latest AS l ON l.m = g.m AND l.s = g.s AND l.h = g.h AND coalesce(l.d, 0) = coalesce(g.d, 0)

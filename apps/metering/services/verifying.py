@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from apps.catalog.models import BillableMetric
 from apps.kernel.time import floor_hour
+from apps.metering.aggregations import Latest, WeightedSum
 from apps.metering.models import Subject
 from apps.metering.selectors.differences import Difference, find_differences
 from apps.metering.selectors.stored import BEGINNING, END, has_events_in_month
@@ -57,7 +58,8 @@ def verify_windows(extent: Extent, *, is_repairing: bool, on_progress: Callable[
         found = find_differences(
             organization_id=extent.organization_id,
             metric_ids=list(kinds),
-            latest_metric_ids=[pk for pk, kind in kinds.items() if kind == "LATEST"],
+            latest_metric_ids=[pk for pk, kind in kinds.items() if kind == Latest.CODE],
+            level_metric_ids=[pk for pk, kind in kinds.items() if kind == WeightedSum.CODE],
             subject_ids=subjects,
             start=floor_hour(extent.start) if extent.start is not None else BEGINNING,
             end=_next_hour(extent.end) if extent.end is not None else END,

@@ -89,6 +89,7 @@ def test_a_reader_that_wants_everything_gets_everything(
 ) -> None:
     for shard in log.shards:
         in_background(lambda shard=shard: consume(log=log, shard=shard, wait_seconds=0.1))  # type: ignore[misc]
+    in_background(drain)
     metric = BillableMetric.objects.get(organization=counted.merchant).public_id
     path = f"/v0/billableMetrics/{metric}/meter?from=2026-01-01T00:00:00Z&to=2026-02-01T00:00:00Z&consistent=true"
     for total in range(1, 11):

@@ -12,6 +12,7 @@ AREAS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "charge_package": charges.package,
     "metric_rounding": charges.rounding,
     "agg_basic": metering.basic,
+    "agg_weighted_sum": metering.weighted,
     "metering": metering.metering,
     "pricing": pricing.pricing,
     "date_rules": dates.date_rules,

@@ -1,9 +1,12 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from apps.kernel.time import parse_instant
+from apps.kernel.money import round_to
+from apps.kernel.time import Period, format_instant, parse_instant
 from apps.metering.aggregations import CountedEvent, get
-from tests.vectors.areas.common import Skip, number
+from apps.rating.pipeline import rate_part
+from apps.rating.price_models.standard import StandardPrice
+from tests.vectors.areas.common import Skip, cents, number
 
 NAMES = {
     "sum": "SUM", "count": "COUNT", "avg": "AVG", "average": "AVG", "min": "MIN", "max": "MAX", "latest": "LATEST",
@@ -39,3 +42,22 @@ def metering(case: dict[str, Any]) -> dict[str, Any]:
             CountedEvent(parse_instant(event["at"]), number(event["value"]), str(event["value"]), str(event["id"]))
         )
     return {"value": get(NAMES[inputs["aggregation"]]).fold(events)}
+
+
+def weighted(case: dict[str, Any]) -> dict[str, Any]:
+    inputs = case["inputs"]
+    period = Period(parse_instant(inputs["period_start"]), parse_instant(inputs["period_end_exclusive"]))
+    # The level that a period starts with is made of events before it.
+    before = {"at": format_instant(period.start - timedelta(days=1)), "delta": inputs["initial_level"]}
+    events = [
+        CountedEvent(parse_instant(event["at"]), number(event["delta"]), str(event["delta"]), f"e{n:04d}")
+        for n, event in enumerate([before, *inputs["events"]])
+    ]
+    value = get("WEIGHTED_SUM").fold(events, period)
+    assert value is not None
+    amount = rate_part(StandardPrice(number(inputs.get("unit_price", 0))), value)
+    return {
+        "value": round_to(value, int(inputs["round_decimals"])),
+        "amount_cents": cents(amount),
+        "level_at_end": get("SUM").fold(events),
+    }

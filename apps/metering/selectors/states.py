@@ -1,0 +1,166 @@
+"""Combined states of many usage questions at once: what windows and edge events of each add up to."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.db import connection
+
+from apps.kernel.time import floor_hour
+from apps.metering.aggregations import UsageState
+from apps.metering.domain.grid import HOUR, plan_hours
+from apps.metering.selectors.gone import require_raw
+from apps.metering.selectors.links import SubjectSpan
+from apps.metering.selectors.stored import BEGINNING
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRequest:
+    """One question: the quantity of a metric for some subjects, each in its time, in `[start, end)`."""
+
+    organization_id: int
+    metric_id: int
+    subjects: Sequence[SubjectSpan]
+    start: datetime
+    end: datetime
+
+
+Record = dict[str, Any]
+Numbered = Sequence[tuple[int, UsageRequest]]
+
+WINDOWS = """
+    FROM jsonb_to_recordset(%s::jsonb) AS r(n int, m bigint, s bigint, a timestamptz, z timestamptz)
+    JOIN {table} AS w ON w.metric_id = r.m AND w.subject_id = r.s AND w.hour >= r.a AND w.hour < r.z
+"""
+# Each span is its own record: one with two spans could not use the order of the index.
+EVENTS = """
+    FROM jsonb_to_recordset(%s::jsonb)
+        AS r(n int, o bigint, m bigint, s bigint, a timestamptz, z timestamptz, start timestamptz, "end" timestamptz)
+    JOIN metering_event AS e ON e.organization_id = r.o AND e.subject_id = r.s
+     AND e.occurred_at >= r.a AND e.occurred_at < r.z
+    CROSS JOIN LATERAL unnest(e.metrics, e.dimensions, e.quantities, e.hashes) AS x(m, d, v, h)
+    WHERE x.m = r.m
+"""
+
+
+def read_states(asked: Numbered, *, with_latest: bool) -> dict[int, UsageState]:
+    """Give sum, count, smallest, largest and latest of each question that has any usage, by its number."""
+    last = ", w.latest, w.latest_at, w.latest_event" if with_latest else ""
+    windows = f"SELECT r.n, w.sum, w.count, w.min, w.max{last} {WINDOWS.format(table='metering_window')}"
+    last = ", x.v, e.occurred_at, e.public_id" if with_latest else ""
+    events = f"SELECT r.n, x.v, 1, x.v, x.v{last} {EVENTS}"
+    latest = "(array_agg(latest ORDER BY latest_at DESC, latest_event DESC))[1]" if with_latest else "NULL"
+    found = _read(asked, windows, events, f"n, sum(sum), sum(count), min(min), max(max), {latest}")
+    return {n: UsageState(total, int(count), low, high, latest) for n, total, count, low, high, latest in found}
+
+
+def read_uniques(asked: Numbered) -> dict[int, UsageState]:
+    """Give the number of distinct values of each question."""
+    windows = f"SELECT r.n, w.value_hash AS h {WINDOWS.format(table='metering_windowvalue')}"
+    found = _read(asked, windows, f"SELECT r.n, x.h {EVENTS}", "n, count(DISTINCT h)")
+    return {n: UsageState(uniques=uniques) for n, uniques in found}
+
+
+def read_levels(asked: Numbered) -> dict[int, UsageState]:
+    """Give level × seconds of each question: what came before its start is held throughout, the rest since it came.
+
+    All windows before the start add up to the level that it starts with, so this reads the subject's whole past.
+    """
+    if not asked:
+        return {}
+    hours: list[Record] = []
+    spans: list[Record] = []
+    for n, request in asked:
+        for span in request.subjects:
+            part = span.within(BEGINNING, request.end)
+            if part is None:
+                continue
+            plan = plan_hours(span.start, part[1], [request.start])
+            known = {**_record(n, request, span.subject), "start": request.start, "end": request.end}
+            hours.append({**known, "a": plan.first or BEGINNING, "z": plan.last, "cut": plan.cut_hours})
+            spans += [{**known, "a": a, "z": z} for a, z in plan.ranges]
+    sources = [
+        """
+        SELECT r.n, CASE WHEN w.hour < r.start THEN w.sum * extract(epoch FROM r."end" - r.start)
+               ELSE w.moment + w.sum * extract(epoch FROM r."end" - w.hour - interval '1 hour') END AS area
+        FROM jsonb_to_recordset(%s::jsonb) AS r(n int, m bigint, s bigint, a timestamptz, z timestamptz,
+            cut timestamptz[], start timestamptz, "end" timestamptz)
+        JOIN metering_window AS w ON w.metric_id = r.m AND w.subject_id = r.s AND w.hour >= r.a AND w.hour < r.z
+         AND w.hour <> ALL (r.cut)
+        """
+    ]
+    parts = [hours]
+    if spans:
+        sources.append(
+            f"""SELECT r.n, x.v * extract(epoch FROM r."end" - greatest(e.occurred_at, r.start)) {EVENTS}"""
+        )
+        parts.append(spans)
+    areas = dict(_rows(" UNION ALL ".join(sources), parts, "n, sum(area)"))
+    require_raw([span["a"] for span in spans])
+    return {
+        n: UsageState(area=areas.get(n, Decimal(0)), seconds=_seconds(request.end - request.start))
+        for n, request in asked
+    }
+
+
+def _read(asked: Numbered, windows: str, events: str, answers: str) -> list[tuple[Any, ...]]:
+    """Combine whole hours and edges; a part without anything to look for is left out of the statement."""
+    hours: list[Record] = []
+    spans: list[Record] = []
+    for n, request in asked:
+        for span in request.subjects:
+            part = span.within(request.start, request.end)
+            if part is None:
+                continue
+            known = _record(n, request, span.subject)
+            first, last = _whole_hours(*part)
+            if first < last:
+                hours.append({**known, "a": first, "z": last})
+            spans += [{**known, "a": a, "z": z} for a, z in _edges(*part)]
+    parts = [(sql, rows) for sql, rows in ((windows, hours), (events, spans)) if rows]
+    if not parts:
+        return []
+    # Columns take their names from the first part.
+    if not hours:
+        parts.insert(0, (windows, []))
+    found = _rows(" UNION ALL ".join(sql for sql, _ in parts), [rows for _, rows in parts], answers)
+    require_raw([span["a"] for span in spans])
+    return found
+
+
+def _rows(source: str, parts: Sequence[Sequence[Record]], answers: str) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"WITH part AS ({source}) SELECT {answers} FROM part GROUP BY n",
+            [json.dumps(rows, default=datetime.isoformat) for rows in parts],
+        )
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+        return rows
+
+
+def _record(n: int, request: UsageRequest, subject: int) -> Record:
+    return {"n": n, "o": request.organization_id, "m": request.metric_id, "s": subject}
+
+
+def _whole_hours(start: datetime, end: datetime) -> tuple[datetime, datetime]:
+    """Give the full hours inside an interval; an empty pair at its end when there are none."""
+    first = floor_hour(start)
+    if first < start:
+        first += HOUR
+    last = floor_hour(end)
+    return (first, last) if first < last else (end, end)
+
+
+def _edges(start: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:
+    """Give what is read from events: from the start to the first whole hour, and from the last to the end."""
+    first, last = _whole_hours(start, end)
+    for a, z in ((start, first), (last, end)):
+        if a < z:
+            yield a, z
+
+
+def _seconds(span: timedelta) -> Decimal:
+    return Decimal(span // timedelta(microseconds=1)).scaleb(-6)
