@@ -7,7 +7,7 @@ import sys
 import threading
 from pathlib import Path
 
-from config.env import SettingError, integer
+from config.env import SettingError, boolean, integer
 from config.stack.backends import addresses_of, running_backends
 from config.stack.instance import ROOT, run_instance, running_pid, start_detached, stop_instance
 from config.stack.servers import StackError
@@ -20,7 +20,7 @@ def main(arguments: list[str]) -> int:
     match arguments:
         case ["demo"]:
             port = integer(os.environ, "PORT", default=0, low=1, high=65535) or None
-            if os.environ.get("DETACH"):
+            if boolean(os.environ, "DETACH", default=False):
                 return start_detached(var, port)
             return run_instance(var, port)
         case ["stop"]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from config.stack.backends import start_backends
 from config.stack.process import Program, is_running, tail, wait_until
-from config.stack.servers import StackError, free_port
+from config.stack.servers import StackError, free_port, is_free
 from config.stack.supervisor import Supervisor
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -61,6 +61,7 @@ def run_instance(var: Path, port: int | None) -> int:
     var = var.resolve()
     if running_pid(var) is not None:
         raise StackError(f"An instance runs in {var} already; `make stop` ends it, VAR= starts another beside it.")
+    _require_free(port)
     var.mkdir(parents=True, exist_ok=True)
     (var / "demo.json").unlink(missing_ok=True)
     pid_file(var).write_text(str(os.getpid()))
@@ -86,7 +87,8 @@ def start_detached(var: Path, port: int | None) -> int:
     """Start an instance in the background and return when it is healthy."""
     var = var.resolve()
     if running_pid(var) is not None:
-        raise StackError(f"An instance runs in {var} already; `make stop` ends it.")
+        raise StackError(f"An instance runs in {var} already; `make stop` ends it, VAR= starts another beside it.")
+    _require_free(port)
     var.mkdir(parents=True, exist_ok=True)
     log = var / "log" / "stack.log"
     log.parent.mkdir(exist_ok=True)
@@ -112,6 +114,13 @@ def start_detached(var: Path, port: int | None) -> int:
         return 1
     _print_facts(json.loads((var / "demo.json").read_text()), var)
     return 0
+
+
+def _require_free(port: int | None) -> None:
+    # The web server shares its port among its processes. It would share it with another instance too, and each caller
+    # would meet now one merchant and now the other.
+    if port is not None and not is_free(port):
+        raise StackError(f"Port {port} is taken; give PORT= one that is free, or none to have one chosen.")
 
 
 def _start(supervisor: Supervisor, var: Path, port: int | None, ended: threading.Event) -> dict[str, Any] | None:

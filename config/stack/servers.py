@@ -219,14 +219,20 @@ def valkey_binary() -> Path:
 def free_port(preferred: int) -> int:
     """Give the preferred loopback port, or the next one that is free."""
     for port in range(preferred, preferred + 200):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
+        if is_free(port):
             return port
     raise StackError(f"No free port from {preferred} on; set PORT= to one that is free.")
+
+
+def is_free(port: int) -> bool:
+    """Tell whether nobody listens on a loopback port, not even one who would share it."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 def _is_postgres(pid: int, data: Path) -> bool:

@@ -114,6 +114,15 @@ def test_two_instances_do_not_meet(stack: dict[str, Any], var: Path) -> None:
             urllib.request.urlopen(request, timeout=10)
 
 
+@pytest.mark.parametrize("detach", ["", "1"])
+def test_a_port_is_never_shared_with_another_instance(stack: dict[str, Any], var: Path, detach: str) -> None:
+    port = int(stack["base_url"].rpartition(":")[2])
+    refused = control("demo", var, port, DETACH=detach)
+    assert refused.returncode == 1
+    assert f"Port {port} is taken" in refused.stderr
+    assert list(var.iterdir()) == []
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="the tests run as an ordinary user already")
 def test_an_ordinary_user_can_run_it(var: Path) -> None:
     nobody = pwd.getpwnam("nobody")
