@@ -220,3 +220,32 @@ def test_a_period_that_is_not_over_cannot_be_closed(billed: World) -> None:
     Invoice.objects.filter(pk=open_one.pk).update(status="CLOSING")
     page = client.get(reverse("admin:invoicing_invoice_change", args=[open_one.pk]))
     assert b"Close period now" in page.content
+
+
+def test_an_empty_list_says_what_would_be_here(world: World) -> None:
+    client = browser(world.owner)
+    page = client.get(reverse("admin:invoicing_invoice_changelist")).content.decode()
+    assert "No invoices yet" in page
+    assert "An invoice is opened with each period" in page
+    assert "Create a new item" not in page
+    assert [model for model, screen in screens() if not getattr(screen, "empty_text", "")] == []
+    # Not the same as finding nothing, which offers the way back.
+    found = client.get(reverse("admin:catalog_product_changelist"), {"q": "nothing like it"}).content.decode()
+    assert "Nothing fits" in found
+    assert "Show all" in found
+
+
+def test_pages_write_money_as_money(billed: World) -> None:
+    client = browser(billed.owner)
+    invoice = Invoice.objects.get(sequence_number=1)
+    line = invoice.lines.get(kind="metered")
+    page = client.get(reverse("admin:invoicing_invoiceline_change", args=[line.pk])).content.decode()
+    assert "$2.00" in page
+    assert "$0.000002" in page
+    assert "1. price the quantity" in page
+    assert "2.000000000" not in page
+    paper = client.get(reverse("admin:invoicing_invoice_change", args=[invoice.pk])).content.decode()
+    assert '<td class="num">$49.00</td><td class="num">$49.00</td>' in paper
+    # Due on a day; the hour of the issue has nothing to do with it.
+    rows = client.get(reverse("admin:invoicing_invoice_changelist")).content.decode()
+    assert re.search(r"field-due[^>]*>\s*2026-02-01\s*<", rows)

@@ -236,10 +236,19 @@ def format_amount(amount: Decimal, currency: str) -> str:
     return text if places > digits else format(Decimal(text), f".{digits}f")
 
 
+def format_unit_price(price: Decimal, currency: str) -> str:
+    """Write what one unit costs for people: every digit it has, at least the minor ones: "$0.000002"."""
+    return _with_currency(f"{Decimal(format_amount(abs(price), currency)):,f}", currency, is_negative=price < 0)
+
+
 def format_money(amount: Decimal, currency: str) -> str:
     """Write money for people: sign, thousands, minor digits, a true minus: "−$1,234.50"."""
     rounded = round_money(amount, currency)
     figure = f"{abs(rounded):,.{minor_digits(currency)}f}"
+    return _with_currency(figure, currency, is_negative=rounded < 0)
+
+
+def _with_currency(figure: str, currency: str, *, is_negative: bool) -> str:
     sign = _SIGNS.get(currency)
     shown = f"{sign}{figure}" if sign else f"{figure} {currency}"
-    return f"\N{MINUS SIGN}{shown}" if rounded < 0 else shown
+    return f"\N{MINUS SIGN}{shown}" if is_negative else shown

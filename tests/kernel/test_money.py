@@ -9,6 +9,7 @@ from apps.kernel.money import (
     format_amount,
     format_decimal,
     format_money,
+    format_unit_price,
     is_currency,
     minor_digits,
     round_money,
@@ -73,6 +74,11 @@ def test_figures_for_machines_and_people() -> None:
     assert format_money(Decimal(60606), "JPY") == "¥60,606"
     assert format_money(Decimal("1.0005"), "BHD") == "1.001 BHD"
     assert format_decimal(Decimal("1E+3")) == "1000"
+    assert format_unit_price(Decimal("49.000000000000000"), "USD") == "$49.00"
+    assert format_unit_price(Decimal("0.000002000000000"), "USD") == "$0.000002"
+    assert format_unit_price(Decimal("-1234.5"), "EUR") == "−€1,234.50"
+    assert format_unit_price(Decimal(3), "JPY") == "¥3"
+    assert format_unit_price(Decimal("0.000000000000001"), "CHF") == "0.000000000000001 CHF"
 
 
 def test_currencies() -> None:

@@ -74,6 +74,7 @@ class PlanForm(forms.ModelForm):
 class PlanAdmin(CatalogAdmin):
     """Bundles of prices that customers subscribe to."""
 
+    empty_text = "A plan is a set of prices that customers subscribe to."
     form = PlanForm
     list_display = ["name", "public_id", "product", "currency", "billing_cadence", "price_list", "version"]
     list_filter = ["organization", "currency", "billing_cadence", ("deleted_at", admin.EmptyFieldListFilter)]
@@ -132,6 +133,7 @@ class SlotInline(TabularInline):
 class PlanVersionAdmin(ReadOnlyModelAdmin):
     """Frozen editions of plans."""
 
+    empty_text = "Each change of a plan's prices makes a version."
     list_display = ["plan", "number", "status", "published_at", "public_id"]
     list_filter = ["organization", "status"]
     search_fields = ["plan__name", "public_id"]
@@ -144,6 +146,7 @@ class PlanVersionAdmin(ReadOnlyModelAdmin):
 class PlanVersionPriceAdmin(ReadOnlyModelAdmin):
     """Which price fills which slot of which version."""
 
+    empty_text = "The prices of each version of a plan stand here."
     list_display = ["plan_version", "position", "key", "price"]
     search_fields = ["key", "price__public_id", "plan_version__plan__name"]
     list_select_related = ["plan_version__plan", "price"]

@@ -42,6 +42,7 @@ class PriceForm(forms.ModelForm):
 class PriceAdmin(CatalogAdmin):
     """Prices; open periods keep the terms they opened with."""
 
+    empty_text = "A price puts terms on a metric or a fee."
     form = PriceForm
     list_display = ["invoice_display_name", "public_id", "parent", "model", "figures", "payment_term", "cadence"]
     list_filter = ["organization", "model", "payment_term", ("deleted_at", admin.EmptyFieldListFilter)]
@@ -76,6 +77,7 @@ class PriceAdmin(CatalogAdmin):
 class PriceRevisionAdmin(ReadOnlyModelAdmin):
     """The terms of prices as they stood."""
 
+    empty_text = "Each change of a price makes a revision."
     organization_path = "price__organization_id"
     list_display = ["price", "number", "model", "figures", "payment_term", "created_at"]
     list_filter = ["model", "payment_term"]

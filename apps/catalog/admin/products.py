@@ -13,6 +13,7 @@ from apps.catalog.models import BillableMetric, Feature, Fee, Product
 class ProductAdmin(CatalogAdmin):
     """What is sold."""
 
+    empty_text = "A product holds what is counted, charged and sold together."
     list_display = ["name", "public_id", "organization", "description", "created_at"]
     list_select_related = ["organization"]
 
@@ -43,6 +44,7 @@ class MetricForm(forms.ModelForm):
 class MetricAdmin(CatalogAdmin):
     """What is counted."""
 
+    empty_text = "A metric says what events count: their type, an aggregation, a value in their data."
     form = MetricForm
     list_display = ["name", "public_id", "product", "aggregation", "event_type", "value_property", "unit"]
     list_filter = ["organization", "aggregation", "event_type"]
@@ -58,6 +60,7 @@ class MetricAdmin(CatalogAdmin):
 class FeeAdmin(CatalogAdmin):
     """Fixed charges."""
 
+    empty_text = "A fee is charged without being counted; its amount stands on a price."
     list_display = ["name", "public_id", "product", "description", "created_at"]
     list_select_related = ["product"]
 
@@ -66,6 +69,7 @@ class FeeAdmin(CatalogAdmin):
 class FeatureAdmin(CatalogAdmin):
     """Named capabilities."""
 
+    empty_text = "A feature is a capability that a price may come with."
     list_display = ["name", "key", "type", "product", "public_id"]
     list_filter = ["organization", "type"]
     search_fields = ["name", "key", "public_id"]

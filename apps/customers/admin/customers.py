@@ -79,6 +79,7 @@ class ExternalIdLinkInline(TabularInline):
 class CustomerAdmin(BillingModelAdmin):
     """Who is billed."""
 
+    empty_text = "Customers are made over the API: POST /v0/customers."
     change_right: ClassVar[str | None] = "edit_customer"
     resource_classes = [CustomerResource]
     list_display = ["shown", "external_id", "country", "tax_address", "organization", "created_at"]

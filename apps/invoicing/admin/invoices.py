@@ -3,12 +3,14 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.utils.html import format_html_join
+from django.utils.safestring import mark_safe
 from import_export import resources
 from import_export.fields import Field
 from unfold.decorators import display
 from unfold.forms import BaseDialogForm
 
-from apps.invoicing.admin.paper import paper_context
+from apps.invoicing.admin.paper import paper_context, steps_in_words
 from apps.invoicing.admin.subscriptions import ReasonForm
 from apps.invoicing.models import Invoice, InvoiceLine, InvoiceStatus, NumberSeries, PaymentSession
 from apps.invoicing.selectors.invoices import live_lines, totals
@@ -17,8 +19,8 @@ from apps.invoicing.services.issuing import approve_invoice, retry_failed
 from apps.invoicing.services.settlement import settle_out_of_band
 from apps.kernel.adminsite.actions import Call, service_action
 from apps.kernel.adminsite.base import ReadOnlyModelAdmin
-from apps.kernel.adminsite.display import link, moment, money, quantity
-from apps.kernel.money import format_money
+from apps.kernel.adminsite.display import link, moment, money, quantity, unit_price
+from apps.kernel.money import format_decimal, format_money, format_unit_price
 from apps.subscriptions.selectors.clocks import current_time
 
 COLOURS = {
@@ -81,6 +83,7 @@ def _retry(call: Call) -> str:
 class InvoiceAdmin(ReadOnlyModelAdmin):
     """Invoices: a paper view, not a form; what changes them are the buttons."""
 
+    empty_text = "An invoice is opened with each period of a subscription."
     resource_classes = [InvoiceResource]
     change_form_template = "invoicing/admin_invoice.html"
     list_display = [
@@ -175,7 +178,8 @@ class InvoiceAdmin(ReadOnlyModelAdmin):
 
     @display(description="Due", ordering="due_at")
     def due(self, invoice: Invoice) -> str:
-        return moment(invoice.due_at)
+        # A date: payment is due by the end of a day, whatever the hour of the issue.
+        return invoice.due_at.strftime("%Y-%m-%d") if invoice.due_at is not None else "—"
 
     @display(description="Total", ordering="grand_total")
     def total_shown(self, invoice: Any) -> str:
@@ -194,6 +198,7 @@ class InvoiceAdmin(ReadOnlyModelAdmin):
 class InvoiceLineAdmin(ReadOnlyModelAdmin):
     """Stored lines of calculated invoices."""
 
+    empty_text = "Lines are stored when an invoice is calculated; those of open periods stand on the invoice itself."
     list_display = [
         "display_name", "invoice_page", "kind", "quantity_shown", "unit_price_shown", "amount_shown", "late",
     ]  # fmt: skip
@@ -202,6 +207,46 @@ class InvoiceLineAdmin(ReadOnlyModelAdmin):
     list_select_related = ["invoice"]
     date_hierarchy = "period_end"
     ordering = ["-id"]
+    readonly_fields = [
+        "invoice_page", "quantity_exact", "unit_price_exact", "subtotal_exact", "tax_exact", "total_exact",
+        "gross_exact", "calculation",
+    ]  # fmt: skip
+    fieldsets = [
+        (None, {"fields": ["display_name", "description", "invoice_page", "kind", "price_revision", "public_id"]}),
+        ("Amount", {"fields": ["quantity_exact", "unit_price_exact", "gross_exact", "subtotal_exact", "tax_exact",
+                               "total_exact", "calculation"]}),
+        ("Service period", {"fields": ["period_start", "period_end", "is_late"]}),
+        ("Record", {"fields": ["reference", "idempotency_key", "provenance", "created_at"]}),
+    ]  # fmt: skip
+
+    @display(description="Quantity")
+    def quantity_exact(self, line: InvoiceLine) -> str:
+        return format_decimal(line.quantity)
+
+    @display(description="Unit price")
+    def unit_price_exact(self, line: InvoiceLine) -> str:
+        return format_unit_price(line.unit_price, line.currency)
+
+    @display(description="Rounded amount")
+    def gross_exact(self, line: InvoiceLine) -> str:
+        return format_money(line.gross, line.currency)
+
+    @display(description="Subtotal")
+    def subtotal_exact(self, line: InvoiceLine) -> str:
+        return format_money(line.subtotal, line.currency)
+
+    @display(description="Tax")
+    def tax_exact(self, line: InvoiceLine) -> str:
+        return f"{format_money(line.tax_amount, line.currency)} ({format_decimal(line.tax_rate)} %)"
+
+    @display(description="Total")
+    def total_exact(self, line: InvoiceLine) -> str:
+        return format_money(line.total, line.currency)
+
+    @display(description="How it was calculated")
+    def calculation(self, line: InvoiceLine) -> str:
+        steps = ((number, step) for number, step in enumerate(steps_in_words(line.provenance), 1))
+        return format_html_join(mark_safe("<br>"), "{}. {}", steps) or "—"
 
     @display(description="Invoice")
     def invoice_page(self, line: InvoiceLine) -> str:
@@ -213,7 +258,7 @@ class InvoiceLineAdmin(ReadOnlyModelAdmin):
 
     @display(description="Unit price", ordering="unit_price")
     def unit_price_shown(self, line: InvoiceLine) -> str:
-        return quantity(line.unit_price)
+        return unit_price(line.unit_price, line.currency)
 
     @display(description="Late usage", ordering="is_late", label={"late": "warning"})
     def late(self, line: InvoiceLine) -> str | None:
@@ -228,12 +273,22 @@ class InvoiceLineAdmin(ReadOnlyModelAdmin):
 class PaymentSessionAdmin(ReadOnlyModelAdmin):
     """Hosted pages where invoices can be paid."""
 
+    empty_text = "An invoice that asks for payment gets a session with a hosted page."
     list_display = ["public_id", "invoice_page", "state", "amount_shown", "expires_at", "completed_at"]
     list_filter = ["organization", "status", "entity_type"]
     search_fields = ["public_id", "invoice__number"]
     list_select_related = ["invoice"]
     date_hierarchy = "created_at"
     ordering = ["-id"]
+    readonly_fields = ["invoice_page", "amount_exact"]
+    fieldsets = [
+        (None, {"fields": ["public_id", "invoice_page", "status", "amount_exact", "entity_type"]}),
+        ("Dates", {"fields": ["created_at", "expires_at", "completed_at"]}),
+    ]
+
+    @display(description="Amount")
+    def amount_exact(self, session: PaymentSession) -> str:
+        return format_money(session.amount, session.currency)
 
     @display(description="Invoice")
     def invoice_page(self, session: PaymentSession) -> str:
@@ -255,6 +310,7 @@ class PaymentSessionAdmin(ReadOnlyModelAdmin):
 class NumberSeriesAdmin(ReadOnlyModelAdmin):
     """The counters behind document numbers."""
 
+    empty_text = "A series begins with the first invoice of a year."
     list_display = ["organization", "kind", "prefix", "year", "last_number"]
     list_filter = ["organization", "kind", "year"]
     list_select_related = ["organization"]

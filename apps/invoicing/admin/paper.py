@@ -4,7 +4,7 @@ from typing import Any
 
 from apps.invoicing.models import Invoice
 from apps.invoicing.selectors.invoices import live_lines, stored_lines, totals, with_neighbours
-from apps.kernel.money import format_decimal, format_money
+from apps.kernel.money import format_money, format_unit_price
 
 WORDS = {
     "evaluate": "price the quantity",
@@ -33,9 +33,9 @@ def paper_context(row: Invoice) -> dict[str, Any]:
                 "start": line.period_start,
                 "end": line.period_end,
                 "quantity": f"{line.quantity.normalize():,f}",
-                "unit_price": format_decimal(line.unit_price),
+                "unit_price": format_unit_price(line.unit_price, currency),
                 "amount": format_money(line.subtotal, currency),
-                "steps": [_step(step) for step in line.provenance.get("steps", [])],
+                "steps": steps_in_words(line.provenance),
             }
             for line in lines
         ],
@@ -48,6 +48,11 @@ def paper_context(row: Invoice) -> dict[str, Any]:
         "consumer": invoice.customer.consumer,
         "merchant": invoice.organization,
     }
+
+
+def steps_in_words(provenance: dict[str, Any]) -> list[str]:
+    """Give the calculation of a line, a sentence a step."""
+    return [_step(step) for step in provenance.get("steps", [])]
 
 
 def _step(step: dict[str, Any]) -> str:

@@ -68,6 +68,7 @@ def _repair(call: Call) -> str:
 class SubscriptionAdmin(ReadOnlyModelAdmin):
     """Who has which plan."""
 
+    empty_text = "Subscriptions are made over the API: POST /v0/subscriptions."
     resource_classes = [SubscriptionResource]
     list_display = ["shown", "customer_page", "plan_page", "state", "period", "clock", "parked"]
     list_filter = ["organization", "status", "plan", ("parked_reason", admin.EmptyFieldListFilter)]

@@ -60,12 +60,14 @@ class BillingModelAdmin(ExportMixin, ModelAdmin):
         change_right: right that edits rows; None makes the screen read-only.
         add_right: right that adds rows; None forbids it.
         is_huge: the table is too large to be counted.
+        empty_text: what an empty list says would be here, and how it comes to be.
     """
 
     organization_path: ClassVar[str] = "organization_id"
     change_right: ClassVar[str | None] = None
     add_right: ClassVar[str | None] = None
     is_huge: ClassVar[bool] = False
+    empty_text: ClassVar[str] = ""
 
     export_form_class = ExportForm
     formats = [CSV, XLSX]

@@ -9,12 +9,17 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from apps.kernel.money import format_decimal, format_money
+from apps.kernel.money import format_decimal, format_money, format_unit_price
 
 
 def money(amount: Decimal, currency: str) -> SafeString:
     """Show money right-aligned with equal-width digits."""
     return format_html('<span class="mg-figure">{}</span>', format_money(amount, currency))
+
+
+def unit_price(price: Decimal, currency: str) -> SafeString:
+    """Show what one unit costs, right-aligned with equal-width digits."""
+    return format_html('<span class="mg-figure">{}</span>', format_unit_price(price, currency))
 
 
 def quantity(value: Decimal | None) -> SafeString | str:

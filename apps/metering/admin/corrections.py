@@ -111,6 +111,7 @@ class JobAdmin(BillingModelAdmin):
 class EventVoidAdmin(ReadOnlyModelAdmin):
     """Events that count for nothing any more, with who said so and why."""
 
+    empty_text = "Events that count for nothing any more are listed here, with who decided it and why."
     list_display = ["event_id", "idempotency_key", "event_type", "occurred_at", "reason", "voided_by", "voided_at"]
     list_filter = ["organization", "event_type"]
     search_fields = ["=event_id", "=idempotency_key", "=job__public_id"]
@@ -124,6 +125,7 @@ class EventVoidAdmin(ReadOnlyModelAdmin):
 class VoidJobAdmin(JobAdmin):
     """Jobs that void every event a filter names."""
 
+    empty_text = "A job voids all events that fit a filter."
     list_display = ["public_id", "organization", "reason", "chosen", "state", "progress", "changed", "created_at"]
     search_fields = ["public_id", "reason", "event_type", "source", "subject", "external_subject"]
     asked_for = [
@@ -155,6 +157,7 @@ class VoidJobAdmin(JobAdmin):
 class BackfillJobAdmin(JobAdmin):
     """Jobs that count stored events for a metric by its present definition."""
 
+    empty_text = "A job counts stored events again by a metric's present definition."
     list_display = ["public_id", "metric", "state", "progress", "changed", "unusable", "created_at", "finished_at"]
     list_filter = ["organization", "status", "metric"]
     list_select_related = ["organization", "metric", "started_by"]

@@ -1,3 +1,4 @@
+from decimal import Decimal
 from typing import Any
 
 from django import forms
@@ -11,7 +12,7 @@ from unfold.widgets import UnfoldAdminTextareaWidget
 
 from apps.kernel.adminsite.actions import Call, service_action
 from apps.kernel.adminsite.base import ReadOnlyModelAdmin
-from apps.kernel.adminsite.display import moment, quantity
+from apps.kernel.adminsite.display import link, moment, quantity
 from apps.kernel.errors import ConflictError
 from apps.metering.admin.explorer import explore_usage
 from apps.metering.models import (
@@ -76,12 +77,18 @@ def _recompute(call: Call) -> str:
 class MeterEventAdmin(ReadOnlyModelAdmin):
     """Counted events as they came."""
 
+    empty_text = "Events appear a moment after they are sent to /v0/events or imported."
     is_huge = True
     list_display = ["public_id", "event_type", "source", "subject", "occurred_at", "accepted_at", "data"]
     search_fields = ["=public_id", "=idempotency_key"]
     search_help_text = "Exact event id or idempotency key"
     ordering = ["-occurred_at"]
-    readonly_fields = ["state"]
+    readonly_fields = ["state", "merchant", "subject"]
+    fieldsets = [
+        (None, {"fields": ["state", "public_id", "merchant", "subject", "event_type", "source", "data"]}),
+        ("Times", {"fields": ["occurred_at", "accepted_at"]}),
+        ("Record", {"fields": ["idempotency_key", "external_id"]}),
+    ]
     actions_detail = ["void_event"]
 
     void_event = service_action(
@@ -107,6 +114,10 @@ class MeterEventAdmin(ReadOnlyModelAdmin):
         rows: QuerySet[Any] = super().get_queryset(request)
         named_rows: QuerySet[Any] = rows.annotate(subject_value=Subquery(named))
         return named_rows
+
+    @display(description="Organization")
+    def merchant(self, event: MeterEvent) -> str:
+        return link(Organization.objects.filter(pk=event.organization_id).first())
 
     @display(description="Subject")
     def subject(self, event: Any) -> str:
@@ -144,8 +155,9 @@ def _void_of(event: MeterEvent) -> EventVoid | None:
 class UsageWindowAdmin(ReadOnlyModelAdmin):
     """Usage by metric, subject, hour and group."""
 
+    empty_text = "Usage of each hour appears here once events are counted."
     is_huge = True
-    list_display = ["metric", "subject", "dimension", "hour", "sum_shown", "count", "changed_at"]
+    list_display = ["metric", "subject", "dimension", "hour", "sum_shown", "count_shown", "changed_at"]
     list_filter = ["metric"]
     search_fields = ["=subject__value"]
     search_help_text = "Exact customer id or own id"
@@ -172,11 +184,16 @@ class UsageWindowAdmin(ReadOnlyModelAdmin):
     def sum_shown(self, window: UsageWindow) -> str:
         return quantity(window.sum)
 
+    @display(description="Events", ordering="count")
+    def count_shown(self, window: UsageWindow) -> str:
+        return quantity(Decimal(window.count))
+
 
 @admin.register(Subject)
 class SubjectAdmin(ReadOnlyModelAdmin):
     """Names that events carry."""
 
+    empty_text = "Names that events carry appear with the first event."
     list_display = ["value", "is_external", "organization", "created_at"]
     list_filter = ["organization", "is_external"]
     search_fields = ["value"]
@@ -187,6 +204,7 @@ class SubjectAdmin(ReadOnlyModelAdmin):
 class DimensionAdmin(ReadOnlyModelAdmin):
     """Combinations of group values."""
 
+    empty_text = "Combinations of group values appear with the first event of a metric that groups."
     list_display = ["metric", "values"]
     list_filter = ["metric"]
     list_select_related = ["metric"]
@@ -196,6 +214,7 @@ class DimensionAdmin(ReadOnlyModelAdmin):
 class EventConflictAdmin(ReadOnlyModelAdmin):
     """Keys that came again with other content; the first content stands."""
 
+    empty_text = "Keys that come again with other content are listed here."
     list_display = ["idempotency_key", "first_event_id", "content", "detected_at"]
     search_fields = ["idempotency_key", "first_event_id"]
     date_hierarchy = "detected_at"
@@ -211,6 +230,7 @@ def _resolve(call: Call) -> str:
 class DeadLetterAdmin(ReadOnlyModelAdmin):
     """What was accepted and could not be used, with the reason."""
 
+    empty_text = "All is well: everything that was accepted could be used."
     list_display = ["code", "message", "stage", "organization", "created_at", "resolved_at"]
     list_filter = ["organization", "stage", "code", ("resolved_at", admin.EmptyFieldListFilter)]
     search_fields = ["message"]
@@ -243,6 +263,7 @@ class DeadLetterAdmin(ReadOnlyModelAdmin):
 class ImportJobAdmin(ReadOnlyModelAdmin):
     """Files of events and how far they are read."""
 
+    empty_text = "Files that import_events reads are listed here."
     list_display = ["path", "organization", "status", "lines_read", "accepted", "rejected", "updated_at"]
     list_filter = ["organization", "status"]
     list_select_related = ["organization"]

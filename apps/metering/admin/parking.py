@@ -128,6 +128,7 @@ def _set_action(title: str, description: str, decide: Any, said: str, icon: str)
 class ParkedEventAdmin(ReadOnlyModelAdmin):
     """Accepted events of odd timing: they count when someone releases them."""
 
+    empty_text = "Events that tell of a moment too far back or ahead wait here until someone decides."
     list_display = [
         "public_id", "event_type", "subject_shown", "occurred_at", "accepted_at", "reason_shown", "state_shown",
         "data", "settled_by",

@@ -24,6 +24,7 @@ class InstallationModelAdmin(ReadOnlyModelAdmin):
 class EventExportAdmin(InstallationModelAdmin):
     """Months of raw events in files, and which of them are dropped."""
 
+    empty_text = "Months of raw events that events_export wrote are listed here."
     list_display = ["shown", "number", "row_count", "state", "exported_at", "verified_at", "dropped_at", "folder"]
     ordering = ["-month", "-number"]
 
@@ -42,4 +43,5 @@ class EventExportAdmin(InstallationModelAdmin):
 class RetentionAdmin(InstallationModelAdmin):
     """Up to when raw events are dropped and keys may be forgotten."""
 
+    empty_text = "What is kept for how long is set in the environment."
     list_display = ["__str__", "raw_gone_until", "keys_gone_until"]

@@ -36,6 +36,7 @@ class ApiKeyForm(forms.ModelForm):
 class ApiKeyAdmin(BillingModelAdmin):
     """Keys of integrators: made and revoked here, never shown twice."""
 
+    empty_text = "A key lets a program call the API for one person."
     add_right: ClassVar[str | None] = "develop"
     list_display = ["name", "prefix", "organization", "user", "scopes", "last_used_at", "expires_at", "revoked_at"]
     list_filter = ["organization", ("revoked_at", admin.EmptyFieldListFilter)]
@@ -87,6 +88,7 @@ class ApiKeyAdmin(BillingModelAdmin):
 class IdempotencyRecordAdmin(ReadOnlyModelAdmin):
     """First answers of the last day, kept for repeats."""
 
+    empty_text = "Answers that a repeated request gets again are kept here for a while."
     list_display = ["key", "method", "path", "response_status", "organization", "created_at"]
     search_fields = ["key", "path"]
     list_select_related = ["organization"]

@@ -12,6 +12,7 @@ from apps.organizations.models import Membership, Organization, User
 class OrganizationAdmin(BillingModelAdmin):
     """Merchants and the consumers they manage."""
 
+    empty_text = "Merchants and their consumers are listed here."
     organization_path: ClassVar[str] = "pk"
     change_right: ClassVar[str | None] = "administer"
     list_display = ["name", "public_id", "environment", "is_merchant", "is_consumer", "country", "created_at"]
@@ -37,6 +38,7 @@ class OrganizationAdmin(BillingModelAdmin):
 class MembershipAdmin(BillingModelAdmin):
     """Who belongs to an organization, and as what."""
 
+    empty_text = "A member is a person with a role in an organization."
     change_right: ClassVar[str | None] = "administer"
     add_right: ClassVar[str | None] = "administer"
     list_display = ["user", "organization", "role", "state", "created_at"]
@@ -49,6 +51,7 @@ class MembershipAdmin(BillingModelAdmin):
 class UserAdmin(BillingModelAdmin):
     """People; what they may do stands on their memberships."""
 
+    empty_text = "People who may sign in are listed here."
     organization_path: ClassVar[str] = "memberships__organization_id"
     change_right: ClassVar[str | None] = "administer"
     list_display = ["email", "first_name", "last_name", "is_active", "last_login"]

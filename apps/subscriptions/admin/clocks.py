@@ -49,6 +49,7 @@ def _delete(call: Call) -> str:
 class TestClockAdmin(BillingModelAdmin):
     """Simulated time; advancing runs the production code for everything due."""
 
+    empty_text = "Subscriptions on a test clock live in simulated time."
     add_right: ClassVar[str | None] = "develop"
     list_display = ["shown", "public_id", "current_time", "target_time", "state", "organization"]
     list_filter = ["organization", "status", ("deleted_at", admin.EmptyFieldListFilter)]
