@@ -10,6 +10,7 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     "metering.release_due": {"task": "metering.release_due", "schedule": 30.0},
     "metering.sweep": {"task": "metering.sweep", "schedule": 1.0},
     "metering.resume_jobs": {"task": "metering.resume_jobs", "schedule": 30.0},
+    "metering.relay": {"task": "metering.relay", "schedule": 2.0},
     "subscriptions.resume_clocks": {"task": "subscriptions.resume_clocks", "schedule": 15.0},
     "organizations.clean_idempotency": {"task": "organizations.clean_idempotency", "schedule": 3600.0},
 }

@@ -5,11 +5,13 @@ from celery import shared_task
 from django.conf import settings
 
 from apps.kernel.clock import wall_now
+from apps.metering.eventstore import event_store
 from apps.metering.services.dropping import drop_old_events
 from apps.metering.services.forgetting import forget_keys
 from apps.metering.services.jobs import lost_jobs, run_backfill, run_void_job, seconds_to_wait
 from apps.metering.services.merge import bucket_has_work, buckets_with_work, merge_buckets, vacuum_bucket
 from apps.metering.services.partitions import make_partitions
+from apps.metering.services.relaying import relay_events, start_relay
 from apps.metering.services.releasing import release_due
 from apps.metering.services.staging import BUCKETS
 
@@ -98,6 +100,23 @@ def retain() -> None:
     """Drop raw events and forget keys past their time, as the settings say; by default neither ever happens."""
     drop_old_events(as_of=wall_now(), raw_days=settings.RAW_EVENT_DAYS)
     forget_keys(as_of=wall_now(), key_days=settings.EVENT_KEY_DAYS)
+
+
+@shared_task(name="metering.relay")
+def relay() -> int:
+    """Carry stored events to the event store, when there is one beside the database."""
+    store = event_store()
+    if not store.is_relayed:
+        return 0
+    start_relay(store=store)
+    total = 0
+    end = monotonic() + RUN_SECONDS
+    while monotonic() < end:
+        done = relay_events(store=store)
+        total += done.events + done.changes
+        if not done.events and not done.changes:
+            break
+    return total
 
 
 def _merge(buckets: Sequence[int]) -> int:

@@ -267,7 +267,7 @@ class MetricEvents(ContractView):
         else:
             total = count_listed_events(**interval)
         page = list(events[offset : offset + limit])
-        require_raw([query["from"]])
+        require_raw([query["from"]], is_listed=True)
         return Response(
             {
                 "object": "list",

@@ -3,8 +3,11 @@
 from collections.abc import Iterable
 from datetime import datetime
 
+from django.db import connection
+
 from apps.kernel.errors import ConflictError
 from apps.kernel.time import format_instant
+from apps.metering.eventstore import event_store
 from apps.metering.models import Retention
 
 
@@ -19,7 +22,24 @@ def raw_gone_until() -> datetime | None:
     return Retention.objects.values_list("raw_gone_until", flat=True).first()
 
 
-def require_raw(starts: Iterable[datetime]) -> None:
+def _read_from() -> datetime | None:
+    """Give the instant before which the event store has not all events; None when it has all there ever were.
+
+    A store that is filled by the relay keeps what the database drops after that, so that only what was dropped before
+    the relay began is missing.
+    """
+    store = event_store()
+    if store.is_relayed:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT holds_from FROM metering_storeposition WHERE store = %s", [store.CODE])
+            found = cursor.fetchone()
+        if found is not None:
+            holds_from: datetime | None = found[0]
+            return holds_from
+    return raw_gone_until()
+
+
+def require_raw(starts: Iterable[datetime], *, is_listed: bool = False) -> None:
     """Refuse an answer that needed raw events of a dropped time.
 
     Asked *after* they were read: events are dropped and the mark is set in one commit, so that an answer which
@@ -27,6 +47,7 @@ def require_raw(starts: Iterable[datetime]) -> None:
 
     Args:
         starts: from when each part of the answer needed them.
+        is_listed: they were read from the database itself, whatever the event store holds.
 
     Raises:
         RawEventsGoneError: one of them lies in dropped time.
@@ -34,7 +55,7 @@ def require_raw(starts: Iterable[datetime]) -> None:
     needed = min(starts, default=None)
     if needed is None:
         return
-    gone = raw_gone_until()
+    gone = raw_gone_until() if is_listed else _read_from()
     if gone is not None and needed < gone:
         raise RawEventsGoneError(
             f"Raw events before {format_instant(gone)} are dropped; only whole hours of usage are kept from then. "

@@ -13,6 +13,7 @@ from apps.catalog.models import BillableMetric
 from apps.catalog.selectors.metrics import event_types_of
 from apps.metering.aggregations import Latest, UniqueCount, WeightedSum
 from apps.metering.domain.grid import HourPlan, plan_hours
+from apps.metering.eventstore import Span, event_store
 from apps.metering.selectors.gone import require_raw
 from apps.metering.selectors.links import SubjectSpan, moved_spans
 from apps.metering.selectors.stored import BEGINNING
@@ -28,6 +29,8 @@ NAMES = """
     LEFT JOIN customers_customer AS customer ON customer.id = link.customer_id
 """
 NAME = "coalesce(p.owner, customer.public_id, s.value)"
+# Stands for what the event store says to read from.
+EVENTS = "<events>"
 DIMENSIONS = "LEFT JOIN metering_dimension AS d ON d.id = p.dimension_id"
 
 Owned = tuple[SubjectSpan, str | None]
@@ -66,7 +69,7 @@ class Reading:
     filters: Mapping[str, Sequence[str]]
     only: Sequence[tuple[str, ...]] | None
     values: dict[str, Any] = field(default_factory=dict)
-    raw_from: list[datetime] = field(default_factory=list)
+    spans: list[Span] = field(default_factory=list)
 
     @property
     def reads_level(self) -> bool:
@@ -93,10 +96,11 @@ class Reading:
             distinct = self._grouped(self._hashes(), "count(DISTINCT p.h) AS n")
             sql = f"SELECT * FROM ({sql}) AS state LEFT JOIN ({distinct}) AS distinct_values USING ({keys})"
             uniques = "n"
-        with connection.cursor() as cursor:
-            cursor.execute(f"SELECT *, {uniques} FROM ({sql}) AS found ORDER BY {keys}", self.values)
+        sql = f"SELECT *, {uniques} FROM ({sql}) AS found ORDER BY {keys}"
+        with event_store().events_in(self.spans) as events, connection.cursor() as cursor:
+            cursor.execute(sql.replace(EVENTS, events), self.values)
             rows = cursor.fetchall()
-        require_raw(self.raw_from)
+        require_raw(span.start for span in self.spans)
         return {
             row[:width]: Part(row[width], int(row[width + 1]), row[-1] or 0, *row[width + 2 : width + 6])
             for row in rows
@@ -194,8 +198,10 @@ class Reading:
         source = f"SELECT {windows}, NULL::text AS owner FROM {table} AS w WHERE {' AND '.join(where)}"
         if not plan.ranges:
             return source
+        types = event_types_of(metric_id=self.metric.pk)
+        self.spans += [Span(self.metric.organization_id, a, z, event_types=types) for a, z in plan.ranges]
         self.values |= {
-            "types": event_types_of(metric_id=self.metric.pk),
+            "types": types,
             "froms": [a for a, _ in plan.ranges],
             "tos": [z for _, z in plan.ranges],
         }
@@ -203,7 +209,7 @@ class Reading:
         return f"""
             {source} UNION ALL
             SELECT {events}, NULL FROM unnest(%(froms)s::timestamptz[], %(tos)s::timestamptz[]) AS r(a, z)
-            JOIN metering_event AS e ON e.occurred_at >= r.a AND e.occurred_at < r.z
+            JOIN {EVENTS} AS e ON e.occurred_at >= r.a AND e.occurred_at < r.z
             CROSS JOIN LATERAL unnest(e.metrics, e.dimensions, e.quantities, e.hashes) AS x(m, d, v, h)
             WHERE e.organization_id = %(organization)s AND e.event_type = ANY (%(types)s) AND x.m = %(metric)s {whose}
         """
@@ -220,6 +226,7 @@ class Reading:
             first = plan.first or BEGINNING
             hours.append({**whose, "first": first, "last": plan.last, "cut": plan.cut_hours})
             ranges += [{**whose, "a": a, "z": z} for a, z in plan.ranges]
+            self.spans += [Span(self.metric.organization_id, a, z, [span.subject]) for a, z in plan.ranges]
         self.values |= {
             "hours": json.dumps(hours, default=datetime.isoformat),
             "ranges": json.dumps(ranges, default=datetime.isoformat),
@@ -236,13 +243,11 @@ class Reading:
             {source} UNION ALL
             SELECT {events}, r.owner FROM jsonb_to_recordset(%(ranges)s::jsonb)
                 AS r(s bigint, owner text, a timestamptz, z timestamptz)
-            JOIN metering_event AS e ON e.organization_id = %(organization)s AND e.subject_id = r.s
+            JOIN {EVENTS} AS e ON e.organization_id = %(organization)s AND e.subject_id = r.s
              AND e.occurred_at >= r.a AND e.occurred_at < r.z
             CROSS JOIN LATERAL unnest(e.metrics, e.dimensions, e.quantities, e.hashes) AS x(m, d, v, h)
             WHERE x.m = %(metric)s
         """
 
     def _plan(self, start: datetime | None, end: datetime) -> HourPlan:
-        plan = plan_hours(start, end, [self.start, *self.edges])
-        self.raw_from += [a for a, _ in plan.ranges]
-        return plan
+        return plan_hours(start, end, [self.start, *self.edges])

@@ -12,6 +12,7 @@ from django.db import connection
 from apps.kernel.time import floor_hour
 from apps.metering.aggregations import UsageState
 from apps.metering.domain.grid import HOUR, plan_hours
+from apps.metering.eventstore import Span, event_store
 from apps.metering.selectors.gone import require_raw
 from apps.metering.selectors.links import SubjectSpan
 from apps.metering.selectors.stored import BEGINNING
@@ -35,11 +36,12 @@ WINDOWS = """
     FROM jsonb_to_recordset(%s::jsonb) AS r(n int, m bigint, s bigint, a timestamptz, z timestamptz)
     JOIN {table} AS w ON w.metric_id = r.m AND w.subject_id = r.s AND w.hour >= r.a AND w.hour < r.z
 """
-# Each span is its own record: one with two spans could not use the order of the index.
+# Each span is its own record: one with two spans could not use the order of the index. The event store says what to
+# read for `<events>`.
 EVENTS = """
     FROM jsonb_to_recordset(%s::jsonb)
         AS r(n int, o bigint, m bigint, s bigint, a timestamptz, z timestamptz, start timestamptz, "end" timestamptz)
-    JOIN metering_event AS e ON e.organization_id = r.o AND e.subject_id = r.s
+    JOIN <events> AS e ON e.organization_id = r.o AND e.subject_id = r.s
      AND e.occurred_at >= r.a AND e.occurred_at < r.z
     CROSS JOIN LATERAL unnest(e.metrics, e.dimensions, e.quantities, e.hashes) AS x(m, d, v, h)
     WHERE x.m = r.m
@@ -98,8 +100,7 @@ def read_levels(asked: Numbered) -> dict[int, UsageState]:
             f"""SELECT r.n, x.v * extract(epoch FROM r."end" - greatest(e.occurred_at, r.start)) {EVENTS}"""
         )
         parts.append(spans)
-    areas = dict(_rows(" UNION ALL ".join(sources), parts, "n, sum(area)"))
-    require_raw([span["a"] for span in spans])
+    areas = dict(_rows(" UNION ALL ".join(sources), parts, spans, "n, sum(area)"))
     return {
         n: UsageState(area=areas.get(n, Decimal(0)), seconds=_seconds(request.end - request.start))
         for n, request in asked
@@ -126,19 +127,21 @@ def _read(asked: Numbered, windows: str, events: str, answers: str) -> list[tupl
     # Columns take their names from the first part.
     if not hours:
         parts.insert(0, (windows, []))
-    found = _rows(" UNION ALL ".join(sql for sql, _ in parts), [rows for _, rows in parts], answers)
-    require_raw([span["a"] for span in spans])
-    return found
+    return _rows(" UNION ALL ".join(sql for sql, _ in parts), [rows for _, rows in parts], spans, answers)
 
 
-def _rows(source: str, parts: Sequence[Sequence[Record]], answers: str) -> list[tuple[Any, ...]]:
-    with connection.cursor() as cursor:
+def _rows(
+    source: str, parts: Sequence[Sequence[Record]], spans: Sequence[Record], answers: str
+) -> list[tuple[Any, ...]]:
+    needed = [Span(span["o"], span["a"], span["z"], [span["s"]]) for span in spans]
+    with event_store().events_in(needed) as events, connection.cursor() as cursor:
         cursor.execute(
-            f"WITH part AS ({source}) SELECT {answers} FROM part GROUP BY n",
+            f"WITH part AS ({source.replace('<events>', events)}) SELECT {answers} FROM part GROUP BY n",
             [json.dumps(rows, default=datetime.isoformat) for rows in parts],
         )
         rows: list[tuple[Any, ...]] = cursor.fetchall()
-        return rows
+    require_raw([span.start for span in needed])
+    return rows
 
 
 def _record(n: int, request: UsageRequest, subject: int) -> Record:

@@ -10,6 +10,7 @@ from django.db.models import Max
 from apps.kernel.errors import ConflictError
 from apps.kernel.time import format_instant
 from apps.metering.domain.months import bounds, partition_name
+from apps.metering.eventstore import event_store
 from apps.metering.models import EventExport
 from apps.metering.services.exporting import Contents, stored_contents, verify_export
 from apps.metering.services.partitions import (
@@ -18,6 +19,7 @@ from apps.metering.services.partitions import (
     stored_months,
     take_partition_lock,
 )
+from apps.metering.services.relaying import has_carried
 from apps.organizations.models import Organization
 
 logger = logging.getLogger(__name__)
@@ -73,6 +75,11 @@ def drop_month(*, month: date, as_of: datetime, raw_days: int, without_export: b
             reason = find(start, end, as_of)
             if reason is not None:
                 raise ConflictError(reason, code="RAW_EVENTS_IN_USE")
+        store = event_store()
+        if store.is_relayed and not has_carried(store=store, partition=name, start=start, end=end):
+            raise ConflictError(
+                f"The event store has not all events of {month:%Y-%m} yet; try again in a moment.", code="NOT_RELAYED"
+            )
         held = stored_contents(start, end)
         export = EventExport.objects.select_for_update().filter(month=month, dropped_at__isnull=True).first()
         if held.rows and not without_export:

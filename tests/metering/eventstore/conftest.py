@@ -1,0 +1,93 @@
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import clickhouse_connect
+import pytest
+from clickhouse_connect.driver.exceptions import Error as ClickHouseError
+from django.db import connection
+
+from apps.catalog.models import BillableMetric, Product
+from apps.metering.aggregations import REGISTRY as AGGREGATIONS
+from apps.metering.eventstore import EventStore, event_store
+from apps.metering.services.relaying import relay_events, start_relay
+from tests.live import free_port
+from tests.world import World, make_world
+
+ROOT = Path(__file__).resolve().parent.parent.parent.parent
+
+
+@pytest.fixture(scope="session")
+def clickhouse_url() -> Iterator[str]:
+    if find_spec("chdb") is None:
+        pytest.skip("the engine is not installed: uv sync --group store")
+    port = free_port()
+    command = [sys.executable, "-m", "tests.metering.eventstore.server", str(port)]
+    process = subprocess.Popen(command, cwd=ROOT)
+    url = f"clickhouse://metergate:secret@127.0.0.1:{port}/default"
+    try:
+        end = time.monotonic() + 60
+        while True:
+            try:
+                clickhouse_connect.get_client(dsn=url).close()
+                break
+            except (ClickHouseError, OSError):
+                assert process.poll() is None
+                assert time.monotonic() < end, "the engine does not start"
+                time.sleep(0.2)
+        yield url
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def clickhouse(clickhouse_url: str, settings: Any) -> Iterator[EventStore]:
+    settings.EVENT_STORE_URL = clickhouse_url
+    store = event_store()
+    start_relay(store=store)
+    yield store
+    client = clickhouse_connect.get_client(dsn=clickhouse_url)
+    client.command("DROP TABLE IF EXISTS metering_event")
+    client.close()
+    with connection.cursor() as cursor:
+        cursor.execute("TRUNCATE metering_storeposition, metering_storechange")
+
+
+@pytest.fixture
+def metrics() -> tuple[World, dict[str, BillableMetric]]:
+    world = make_world()
+    product = Product.objects.create(organization=world.merchant, name="p")
+    return world, {
+        code: BillableMetric.objects.create(
+            organization=world.merchant, product=product, name=code, unit="u", aggregation=code, event_type="t",
+            value_property="" if code == "COUNT" else "$.v", group_by={"g": "$.g"} if code != "MAX" else {},
+        )
+        for code in AGGREGATIONS
+    }  # fmt: skip
+
+
+@pytest.fixture(params=["postgresql", "clickhouse"])
+def store(request: pytest.FixtureRequest) -> Iterator[EventStore]:
+    if request.param == "clickhouse":
+        request.getfixturevalue("clickhouse")
+    assert str(request.param) == event_store().CODE
+    yield event_store()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "TRUNCATE metering_stagedevent, metering_key, metering_event, metering_window, metering_windowvalue"
+        )
+
+
+def carry_over(store: EventStore) -> int:
+    """Relay until there is nothing more, as the worker does."""
+    total = 0
+    # The first round only notes how far it will be safe to go.
+    for _ in range(3 if store.is_relayed else 0):
+        while (done := relay_events(store=store)).events or done.changes:
+            total += done.events + done.changes
+    return total
