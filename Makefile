@@ -49,7 +49,7 @@ vectors: setup  ## run numeric vectors (FILE=path.json)
 	@test -n "$(FILE)" || { echo "Name the file: make vectors FILE=path.json"; exit 2; }
 	@$(PY) -m tests.vectors.run "$(FILE)"
 
-bench: setup  ## measure ingest, period close and usage answers
+bench: setup  ## measure ingest, period close, usage answers and the event log
 	$(PY) -m bench
 
 manage: setup  ## run a management command on the demo's data (ARGS="import_events …")

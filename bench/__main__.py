@@ -1,13 +1,13 @@
-"""`python -m bench [ingest|stored|close|usage]`: figures, ratios, settings."""
+"""`python -m bench [ingest|stored|close|usage|eventlog]`: figures, ratios, settings."""
 
 import argparse
 import json
 import sys
 from pathlib import Path
 
-from bench import close, ingest, stored, usage
+from bench import close, eventlog, ingest, stored, usage
 
-MEASUREMENTS = {"ingest": ingest, "stored": stored, "close": close, "usage": usage}
+MEASUREMENTS = {"ingest": ingest, "stored": stored, "close": close, "usage": usage, "eventlog": eventlog}
 
 
 def main() -> int:

@@ -11,6 +11,7 @@ from django.http import HttpRequest, JsonResponse
 from django.utils.dateparse import parse_datetime
 
 from apps.kernel.clock import wall_now
+from apps.metering.eventlog import event_log
 
 STALE = timedelta(seconds=60)
 
@@ -49,6 +50,14 @@ def _broker() -> str:
     return "ok"
 
 
+def _event_log() -> str:
+    """Ask every part of an event log in front of the database."""
+    log = event_log()
+    for shard in log.shards:
+        log.end_of(shard)
+    return "ok"
+
+
 def heartbeat_age(name: str) -> timedelta | None:
     """Give how long ago a part was last seen to work; None when it never was."""
     beat = parse_datetime(cache.get(f"heartbeat:{name}") or "")
@@ -65,6 +74,7 @@ def _heartbeat(name: str) -> str:
 CHECKS: dict[str, Callable[[], str]] = {
     "database": _database,
     "broker": _broker,
+    "event log": _event_log,
     "worker": lambda: _heartbeat("worker"),
     "merger": lambda: _heartbeat("merger"),
     "beat": lambda: _heartbeat("beat"),

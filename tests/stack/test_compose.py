@@ -10,11 +10,13 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 def test_compose_runs_every_role_after_the_migration() -> None:
     stack = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
     services = stack["services"]
-    assert set(services) == {"postgres", "valkey", "migrate", "web", "worker", "merger", "beat"}
-    for role in ("web", "worker", "merger", "beat"):
+    optional = {role for role, service in services.items() if service.get("profiles") == ["log"]}
+    assert optional == {"nats", "consumer"}
+    assert set(services) - optional == {"postgres", "valkey", "migrate", "web", "worker", "merger", "beat"}
+    for role in ("web", "worker", "merger", "beat", "consumer"):
         assert services[role]["depends_on"]["migrate"]["condition"] == "service_completed_successfully"
         assert services[role]["environment"]["DATABASE_URL"].startswith("postgresql://")
-    for server in ("postgres", "valkey", "web"):
+    for server in ("postgres", "valkey", "web", "nats"):
         assert services[server]["healthcheck"]["test"]
     # Nothing but the web server is reachable from outside, and that on loopback.
     assert [role for role, service in services.items() if "ports" in service] == ["web"]

@@ -16,7 +16,18 @@ def test_a_reachable_server_must_set_its_own_secret() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("DEBUG", "maybe"), ("BASE_URL", "example.com"), ("DATABASE_URL", "mysql://x/y"), ("LOG_LEVEL", "loud")],
+    [
+        ("DEBUG", "maybe"),
+        ("BASE_URL", "example.com"),
+        ("DATABASE_URL", "mysql://x/y"),
+        ("LOG_LEVEL", "loud"),
+        ("EVENT_LOG_URL", "kafka://broker:9092"),
+        ("EVENT_LOG_URL", "nats://"),
+        ("EVENT_LOG_URL", "nats://a:4222,tls://b:4222"),
+        ("EVENT_LOG_STREAM", "with.dots"),
+        ("EVENT_LOG_REPLICAS", "9"),
+        ("EVENT_STORE_URL", "postgresql://x/y"),
+    ],
 )
 def test_bad_values_stop_the_start_and_name_the_variable(name: str, value: str) -> None:
     with pytest.raises(SettingError, match=name):
@@ -41,6 +52,18 @@ def test_database_url_takes_a_socket_folder() -> None:
     assert parsed["OPTIONS"]["sslmode"] == "disable"
     with pytest.raises(SettingError, match="names no database"):
         database("postgresql://localhost")
+
+
+def test_the_event_log_is_named_by_all_its_servers() -> None:
+    assert Environment.read({}).event_log.url == ""
+    log = Environment.read({"EVENT_LOG_URL": "nats://a:4222, nats://b:4222", "EVENT_LOG_SHARDS": "8"}).event_log
+    assert (log.url, log.replicas, log.shards) == ("nats://a:4222,nats://b:4222", 3, 8)
+
+
+def test_a_driver_whose_package_is_missing_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("config.env.find_spec", lambda name: None)
+    with pytest.raises(SettingError, match="uv sync --extra scale"):
+        Environment.read({"EVENT_LOG_URL": "nats://a:4222"})
 
 
 def test_broker_url_of_a_unix_socket() -> None:

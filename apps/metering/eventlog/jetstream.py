@@ -104,7 +104,7 @@ class JetStreamLog:
         return [_delivery(message) for message in messages]
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
-        self._run(self._acknowledge([delivery.handle for delivery in deliveries]), seconds=10)
+        self._run(self._acknowledge([delivery.handle for delivery in deliveries]), seconds=2 * ASK_SECONDS)
 
     def release(self, deliveries: Sequence[Delivery]) -> None:
         # Not told, the log gives them out again all the same, only later.
@@ -229,9 +229,20 @@ class JetStreamLog:
             raise
 
     async def _acknowledge(self, messages: Sequence[Msg]) -> None:
-        for message in messages:
-            await message.ack()
-        await (await self._client()).flush(5)
+        """Acknowledge until that is noted: an acknowledgement that no leader hears would be lost silently."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + ASK_SECONDS
+        while messages:
+            outcomes = await asyncio.gather(
+                *(message.ack_sync(timeout=ATTEMPT_SECONDS) for message in messages), return_exceptions=True
+            )
+            messages = [message for message, outcome in zip(messages, outcomes, strict=True)
+                        if isinstance(outcome, BaseException)]  # fmt: skip
+            if messages and loop.time() > end:
+                # They come again, and are known by their ids.
+                raise unavailable(f"{len(messages)} acknowledgements are not noted")
+            if messages:
+                await asyncio.sleep(PAUSE_SECONDS)
 
     async def _release(self, messages: Sequence[Msg]) -> None:
         for message in messages:

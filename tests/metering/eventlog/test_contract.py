@@ -1,7 +1,7 @@
 """What every event log promises, tried on each driver; NATS runs as a real cluster of three nodes."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ from apps.catalog.models import BillableMetric
 from apps.metering.domain.drafts import EventDraft
 from apps.metering.eventlog import REGISTRY, EventLog, LogUnavailableError, event_log
 from apps.metering.models import DeadLetter
-from apps.metering.services import staging
+from apps.metering.services import committing, staging
 from apps.metering.services.committing import stage_together
 from apps.metering.services.consuming import await_log, consume
 from apps.metering.services.merge import drain
@@ -62,6 +62,24 @@ def test_a_client_that_sends_again_changes_nothing(log: EventLog, counted: World
     assert_counted_once(100)
 
 
+@pytest.fixture
+def _writer_lets_go(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The writer's thread outlives the test; its connection would keep the database from being dropped."""
+    yield
+
+    def close(taken: Any) -> None:
+        connection.close()
+        for entry in taken:
+            entry.turn.release()
+
+    monkeypatch.setattr(committing, "_commit", close)
+    last = committing._Waiting(0, b"")
+    committing._waiting.append(last)
+    committing._called.set()
+    assert last.turn.acquire(timeout=10)
+
+
+@pytest.mark.usefixtures("_writer_lets_go")
 def test_single_events_of_many_threads_are_each_counted_once(log: EventLog, counted: World) -> None:
     failures: list[BaseException] = []
 
