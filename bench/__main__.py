@@ -1,13 +1,15 @@
-"""`python -m bench [ingest|stored|close|usage|eventlog]`: figures, ratios, settings."""
+"""`python -m bench [ingest|stored|close|usage|eventlog|storage]`: figures, ratios, settings."""
 
 import argparse
 import json
 import sys
 from pathlib import Path
 
-from bench import close, eventlog, ingest, stored, usage
+from bench import close, eventlog, ingest, storage, stored, usage
 
-MEASUREMENTS = {"ingest": ingest, "stored": stored, "close": close, "usage": usage, "eventlog": eventlog}
+MEASUREMENTS = {
+    "ingest": ingest, "stored": stored, "close": close, "usage": usage, "eventlog": eventlog, "storage": storage,
+}  # fmt: skip
 
 
 def main() -> int:

@@ -85,13 +85,13 @@ def _measure(arguments: argparse.Namespace) -> dict[str, Any]:
     }
     print(f"settings: {json.dumps(settings)}")
     logs = {"postgresql": STAGING, "nats": event_log()}
-    merchants = _merchants(4 * arguments.shards)
+    merchants = make_merchants(4 * arguments.shards)
     found: dict[str, dict[str, list[dict[str, float]]]] = {}
     for size in SIZES:
         total = arguments.events if size > 1 else arguments.singles
         for turn in range(arguments.rounds):
             for driver in DRIVERS:
-                blocks = _blocks(merchants, total // size, size, f"{driver}-{size}-{turn}")
+                blocks = make_blocks(merchants, total // size, size, f"{driver}-{size}-{turn}")
                 figures = _round(logs[driver], blocks, total // size * size, size)
                 found.setdefault(f"{size:,} a block", {}).setdefault(driver, []).append(figures)
                 told = ", ".join(f"{name} {value:,.1f}" for name, value in figures.items())
@@ -167,7 +167,7 @@ def _spread(items: Sequence[Any], threads: int, work: Callable[[Any], None]) -> 
         raise failures[0]
 
 
-def _merchants(count: int) -> list[Any]:
+def make_merchants(count: int) -> list[Any]:
     from apps.catalog.models import BillableMetric, Product
     from apps.organizations.models import User
     from apps.organizations.services.organizations import create_merchant
@@ -188,7 +188,7 @@ def _merchants(count: int) -> list[Any]:
     return found
 
 
-def _blocks(merchants: Sequence[Any], count: int, size: int, tag: str) -> list[Any]:
+def make_blocks(merchants: Sequence[Any], count: int, size: int, tag: str) -> list[Any]:
     from apps.metering.eventlog import Block
     from apps.metering.services.staging import BUCKETS, COLUMNS, check_events, staged_rows
 

@@ -81,6 +81,18 @@ class Cluster:
                 raise RuntimeError(f"the cluster is not ready:\n{logs}")
             time.sleep(0.1)
 
+    def messages_in(self, prefix: str) -> tuple[int, int]:
+        """Give how many messages the streams of a prefix hold, and how many they ever took."""
+
+        async def ask() -> tuple[int, int]:
+            client = await nats.connect(self.url.split(","), connect_timeout=1)
+            infos = await client.jetstream(timeout=5).streams_info()
+            await client.close()
+            states = [info.state for info in infos if str(info.config.name).startswith(prefix)]
+            return sum(state.messages for state in states), sum(state.last_seq for state in states)
+
+        return asyncio.run(ask())
+
     def delete_streams(self, prefix: str) -> None:
         async def delete() -> None:
             client = await nats.connect(self.url.split(","), connect_timeout=1)
