@@ -73,15 +73,21 @@ def _measure(events: int) -> dict[str, Any]:
         "block_bytes": row_bytes / events,
         "log_bytes_a_copy": sum(len(zlib.compress(block.rows, 1)) for block in blocks) / events,
     }
+    before = _wal()
     for block in blocks:
         STAGING.append(block)
+    figures["staged_wal_bytes"] = (_wal() - before) / events
+    before = _wal()
     began = time.perf_counter()
     drain()
     figures["merged_per_second_one_worker"] = events / (time.perf_counter() - began)
+    figures["merged_wal_bytes"] = (_wal() - before) / events
     for name, table in (("event", "metering_event"), ("key", "metering_key"), ("window", "metering_window")):
         with connection.cursor() as cursor:
             cursor.execute(
-                "SELECT sum(pg_total_relation_size(relid)) FROM pg_partition_tree(%s::regclass) WHERE isleaf", [table]
+                "SELECT pg_total_relation_size(%s::regclass)"
+                " + coalesce((SELECT sum(pg_total_relation_size(relid)) FROM pg_partition_tree(%s::regclass)), 0)",
+                [table, table],
             )
             figures[f"postgresql_{name}_bytes"] = float(cursor.fetchone()[0]) / events
     if event_store().is_relayed:
@@ -89,6 +95,14 @@ def _measure(events: int) -> dict[str, Any]:
     for name, value in figures.items():
         print(f"{name:<32}{value:>14,.1f}")
     return {"settings": settings, "figures": figures}
+
+
+def _wal() -> int:
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')")
+        return int(cursor.fetchone()[0])
 
 
 def _relay(events: int) -> dict[str, float]:

@@ -13,6 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from apps.kernel.clock import wall_now
+from apps.metering.eventlog import LogUnavailableError, event_log
 from apps.metering.models import DeadLetter
 from apps.metering.selectors.flow import merged_events, taken_events, waiting_events
 from config.health import CHECKS, outcome
@@ -68,6 +69,7 @@ class _Figures:
         yield GaugeMetricFamily(
             "metergate_merge_lag_seconds", "Age of the oldest event not merged.", value=float(waiting.lag_seconds)
         )
+        yield from _log_backlog()
         if merged.last_at is not None:
             age = (wall_now() - merged.last_at).total_seconds()
             yield GaugeMetricFamily("metergate_window_age_seconds", "Since windows changed last.", value=max(age, 0))
@@ -77,3 +79,18 @@ class _Figures:
         for name, check in CHECKS.items():
             up.add_metric([name], int(outcome(check) == "ok"))
         yield up
+
+
+def _log_backlog() -> Iterator[Metric]:
+    """Give how many blocks of each shard of an event log are not in staging yet; nothing when it cannot be asked."""
+    log = event_log()
+    backlog = GaugeMetricFamily("metergate_event_log_blocks", "Blocks not staged yet.", labels=["shard"])
+    try:
+        for shard in log.shards:
+            # In this order, so that it is never negative.
+            staged = log.acknowledged_up_to(shard)
+            backlog.add_metric([str(shard)], log.end_of(shard) - staged)
+    except LogUnavailableError:
+        return
+    if log.shards:
+        yield backlog

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from django.conf import settings as django_settings
 from django.db import connection, connections
+from django.test import Client
 
 from apps.metering.eventlog import Block, EventLog, LogUnavailableError
 from apps.metering.eventlog.base import EventTooLargeError
@@ -118,11 +119,13 @@ def test_blocks_are_given_out_again_and_staged_once(nats_log: EventLog, counted:
     shard = shard_of(counted, nats_log)
     held = nats_log.read(shard=shard, limit=10, wait_seconds=1)
     assert len(held) == 1
+    assert backlog(shard) == 1
     nats_log.release(held)
     carry(nats_log)
     assert nats_log.read(shard=shard, limit=10, wait_seconds=0.2) == []
     assert staged() == 2
     assert nats_log.acknowledged_up_to(shard) == nats_log.end_of(shard) == 1
+    assert backlog(shard) == 0
     assert forget_blocks(log=nats_log, shard=shard) == 1
     assert_counted_once(2)
 
@@ -285,6 +288,15 @@ def test_organizations_keep_to_their_shard(settings: Any) -> None:
     shards = [log.shard_of(organization) for organization in range(2000)]
     assert shards == [log.shard_of(organization) for organization in range(2000)]
     assert set(shards) == set(range(8))
+
+
+def backlog(shard: int) -> float:
+    """Give what `/metrics` says of a shard."""
+    text = Client().get("/metrics").content.decode()
+    line = next(
+        line for line in text.splitlines() if line.startswith(f'metergate_event_log_blocks{{shard="{shard}"}}')
+    )
+    return float(line.rpartition(" ")[2])
 
 
 def wait_for(check: Callable[[], bool], *, seconds: float) -> None:
