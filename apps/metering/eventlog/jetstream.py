@@ -8,6 +8,7 @@ import concurrent.futures
 import json
 import logging
 import os
+import re
 import threading
 import zlib
 from collections.abc import Callable, Coroutine, Sequence
@@ -47,6 +48,8 @@ MAXIMUM_UNACKNOWLEDGED = 1_000
 # What the headers of a message may take of the largest payload.
 MARGIN_BYTES = 1_024
 OUTBOUND_BYTES = 64 << 20
+# They become part of a statement.
+COLUMNS = re.compile(r"[a-z_]+(, ?[a-z_]+)*")
 
 
 class _Thread:
@@ -101,7 +104,7 @@ class JetStreamLog:
 
     def read(self, *, shard: int, limit: int, wait_seconds: float) -> list[Delivery]:
         messages = self._run(self._fetch(shard, limit, wait_seconds), seconds=wait_seconds + 10)
-        return [_delivery(message) for message in messages]
+        return [delivery for message in messages if (delivery := _read(message)) is not None]
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
         self._run(self._acknowledge([delivery.handle for delivery in deliveries]), seconds=2 * ASK_SECONDS)
@@ -220,8 +223,11 @@ class JetStreamLog:
             mine.pulls[shard] = await stream.pull_subscribe_bind(CONSUMER, self.stream_of(shard))
         try:
             return await mine.pulls[shard].fetch(limit, timeout=wait_seconds)
-        except (TimeoutError, APIError):
-            # Nothing there, or a leader that just changed: the next call asks again.
+        except TimeoutError:
+            return []
+        except APIError:
+            # A leader that just changed, or a consumer that is gone: the next call looks and asks again.
+            mine.known.discard(shard)
             return []
         except NatsError:
             mine.known.discard(shard)
@@ -346,6 +352,20 @@ def _head(block: Block, *, with_letters: bool) -> bytes:
     return json.dumps(head).encode() + b"\n"
 
 
+def _read(message: Msg) -> Delivery | None:
+    """Read a message; one that is none of ours stays where it is, and is complained about each time it comes."""
+    try:
+        return _delivery(message)
+    except (zlib.error, ValueError, KeyError, TypeError):
+        place = message.metadata
+        logger.error(
+            "message %s of stream %s is no block of events; remove it from the stream",
+            place.sequence.stream,
+            place.stream,
+        )
+        return None
+
+
 def _delivery(message: Msg) -> Delivery:
     text, _, rows = zlib.decompress(message.data).partition(b"\n")
     head = json.loads(text)
@@ -360,7 +380,9 @@ def _delivery(message: Msg) -> Delivery:
         )
         for letter in head["letters"]
     ]
-    block = Block(head["organization"], head["columns"], head["buckets"], rows, letters)
+    if not COLUMNS.fullmatch(head["columns"]):
+        raise ValueError("these are no names of columns")
+    block = Block(int(head["organization"]), head["columns"], int(head["buckets"]), rows, letters)
     place = message.metadata
     # The payload's hash rather than the header's: no proxy or hand can make them differ.
     block_id = blake2b(message.data, digest_size=16).hexdigest()

@@ -93,6 +93,14 @@ class Cluster:
 
         return asyncio.run(ask())
 
+    def publish(self, stream: str, payload: bytes) -> None:
+        async def send() -> None:
+            client = await nats.connect(self.url.split(","), connect_timeout=1)
+            await client.jetstream(timeout=5).publish(stream, payload)
+            await client.close()
+
+        asyncio.run(send())
+
     def delete_streams(self, prefix: str) -> None:
         async def delete() -> None:
             client = await nats.connect(self.url.split(","), connect_timeout=1)

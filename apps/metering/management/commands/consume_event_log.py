@@ -1,3 +1,4 @@
+import logging
 import signal
 import threading
 from time import monotonic
@@ -11,6 +12,8 @@ from apps.kernel.errors import DomainError
 from apps.metering.eventlog import EventLog, event_log
 from apps.metering.services.consuming import consume, forget_blocks
 from apps.metering.tasks import merge_all
+
+logger = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1.0
 CALL_SECONDS = 0.1
@@ -58,7 +61,12 @@ class Command(BaseCommand):
                     forget_at = monotonic() + FORGET_SECONDS
             except (DomainError, DatabaseError) as error:
                 # The log or the database is away; whatever was read comes again.
-                self.stderr.write(f"shard {shard}: {error}")
+                logger.warning("shard %s: %s", shard, error)
+                connection.close()
+                ended.wait(RETRY_SECONDS)
+            except Exception:
+                # Whatever it is: a thread that ends would leave its shard unread.
+                logger.exception("shard %s cannot be read", shard)
                 connection.close()
                 ended.wait(RETRY_SECONDS)
         connection.close()
