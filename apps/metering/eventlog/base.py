@@ -30,8 +30,9 @@ class Block:
     """The events of one call, or of several calls that share a commit.
 
     Attributes:
-        organization_id: whose they are; all blocks of an organization go the same way.
-        columns: the staging table's columns that the rows fill, separated by commas.
+        organization_id: routes it: all blocks of an organization go the same way. Single events of others that go
+            that way too may share it.
+        columns: the staging columns that the rows fill, separated by commas; bucket, organization and key come first.
         buckets: how many staging had when the rows were made.
         rows: rows of COPY.
         letters: reports that are stored together with the rows; not saved yet.

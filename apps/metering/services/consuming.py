@@ -122,7 +122,8 @@ def _stage_by_rows(block: Block) -> None:
                 copy_block(replace(block, rows=row))
         except (DataError, IntegrityError) as error:
             DeadLetter.objects.create(
-                organization_id=block.organization_id,
+                # The row's own: single events of several merchants share a block.
+                organization_id=int(row.split(b"\t", 2)[1]),
                 stage="log",
                 code="UNSTAGEABLE",
                 message=f"The database refuses the event: {str(error).splitlines()[0]}",

@@ -19,7 +19,7 @@ from django.test import Client
 from apps.metering.eventlog import Block, Delivery, EventLog, LogUnavailableError
 from apps.metering.eventlog.base import EventTooLargeError
 from apps.metering.eventlog.jetstream import JetStreamLog
-from apps.metering.models import MeterEvent
+from apps.metering.models import DeadLetter, MeterEvent
 from apps.metering.selectors import registry
 from apps.metering.services.consuming import consume, forget_blocks
 from apps.metering.services.merge import drain
@@ -29,7 +29,7 @@ from tests.metering.eventlog.cluster import Cluster
 from tests.metering.eventlog.conftest import NOW, accept, assert_counted_once, carry, events, patiently
 from tests.metering.eventlog.test_contract import drafts, staged
 from tests.metering.test_crashes import database_address
-from tests.world import World
+from tests.world import World, make_world
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.xdist_group("nats")]
 
@@ -138,6 +138,21 @@ def test_a_message_that_is_sent_again_is_in_the_log_once(nats_log: EventLog, cou
     nats_log.append(block)
     assert nats_log.end_of(shard_of(counted, nats_log)) == 1
     carry(nats_log)
+    assert_counted_once(1)
+
+
+def test_a_refused_row_of_a_shared_block_is_reported_to_its_own_merchant(nats_log: EventLog, counted: World) -> None:
+    other = make_world()
+    other.metric(other.product())
+    rows = b"".join(
+        staged_rows(drafts(world, events([key])), organization_id=world.merchant.pk, as_of=NOW)
+        for world, key in ((counted, "good"), (other, "bad"))
+    )
+    broken = rows[: rows.index(b"bad")] + rows[rows.index(b"bad") :].replace(b'{"tokens":3}', b'{"tokens":')
+    nats_log.append(Block(counted.merchant.pk, COLUMNS, BUCKETS, broken))
+    carry(nats_log)
+    letter = DeadLetter.objects.get(code="UNSTAGEABLE")
+    assert letter.organization_id == other.merchant.pk
     assert_counted_once(1)
 
 
