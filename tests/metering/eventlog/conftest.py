@@ -46,16 +46,20 @@ def nats_log(request: pytest.FixtureRequest, cluster: Cluster, settings: Any) ->
 
 @pytest.fixture
 def counted() -> Iterator[World]:
-    world = make_world()
-    world.metric(world.product())
-    # Events of January, whenever the test runs.
-    Organization.objects.filter(pk=world.merchant.pk).update(event_days_back=36_500, event_seconds_ahead=31_536_000)
-    yield world
+    yield counting_merchant()
     with connection.cursor() as cursor:
         cursor.execute(
             "TRUNCATE metering_stagedevent, metering_key, metering_event, metering_window, metering_windowvalue,"
             " metering_logblock"
         )
+
+
+def counting_merchant() -> World:
+    """Make a merchant with a metric that takes events of January, whenever the test runs."""
+    world = make_world()
+    world.metric(world.product())
+    Organization.objects.filter(pk=world.merchant.pk).update(event_days_back=36_500, event_seconds_ahead=31_536_000)
+    return world
 
 
 def events(keys: list[str], **data: Any) -> list[Any]:

@@ -26,10 +26,18 @@ from apps.metering.services.merge import drain
 from apps.metering.services.staging import BUCKETS, COLUMNS, staged_rows
 from apps.organizations.selectors import principals
 from tests.metering.eventlog.cluster import Cluster
-from tests.metering.eventlog.conftest import NOW, accept, assert_counted_once, carry, events, patiently
+from tests.metering.eventlog.conftest import (
+    NOW,
+    accept,
+    assert_counted_once,
+    carry,
+    counting_merchant,
+    events,
+    patiently,
+)
 from tests.metering.eventlog.test_contract import drafts, staged
 from tests.metering.test_crashes import database_address
-from tests.world import World, make_world
+from tests.world import World
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.xdist_group("nats")]
 
@@ -142,8 +150,7 @@ def test_a_message_that_is_sent_again_is_in_the_log_once(nats_log: EventLog, cou
 
 
 def test_a_refused_row_of_a_shared_block_is_reported_to_its_own_merchant(nats_log: EventLog, counted: World) -> None:
-    other = make_world()
-    other.metric(other.product())
+    other = counting_merchant()
     rows = b"".join(
         staged_rows(drafts(world, events([key])), organization_id=world.merchant.pk, as_of=NOW)
         for world, key in ((counted, "good"), (other, "bad"))

@@ -4,11 +4,13 @@ import json
 import tempfile
 import urllib.request
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from apps.kernel.time import floor_hour, format_instant
 from tests.live import free_port, running_stack
 from tests.metering.eventlog.cluster import Cluster
 
@@ -47,8 +49,10 @@ def test_events_go_through_the_log_and_are_counted(facts: dict[str, Any], cluste
             "valueProperty": "$.v", "productId": product, "merchantId": merchant,
         },
     )["id"]  # fmt: skip
-    event = {"type": "log.call", "source": "s", "subject": "cus_x", "timestamp": "2026-03-01T10:00:00Z"}
-    question = f"/v0/billableMetrics/{metric}/meter?from=2026-03-01T00:00:00Z&to=2026-03-02T00:00:00Z&consistent=true"
+    hour = floor_hour(datetime.now(UTC))
+    event = {"type": "log.call", "source": "s", "subject": "cus_x", "timestamp": format_instant(hour)}
+    ends = f"from={format_instant(hour)}&to={format_instant(hour + timedelta(hours=1))}"
+    question = f"/v0/billableMetrics/{metric}/meter?{ends}&consistent=true"
     for turn in range(5):
         batch = [{**event, "idempotencyKey": f"b{turn}-{n}", "data": {"v": 2}} for n in range(100)]
         assert call(facts, "/v0/events/batch", batch)["accepted"] == 100
