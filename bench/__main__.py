@@ -1,14 +1,15 @@
-"""`python -m bench [ingest|stored|close|usage|eventlog|storage]`: figures, ratios, settings."""
+"""`python -m bench [ingest|stored|close|usage|visible|eventlog|storage]`: figures, ratios, settings."""
 
 import argparse
 import json
 import sys
 from pathlib import Path
 
-from bench import close, eventlog, ingest, storage, stored, usage
+from bench import close, eventlog, ingest, storage, stored, usage, visible
 
 MEASUREMENTS = {
-    "ingest": ingest, "stored": stored, "close": close, "usage": usage, "eventlog": eventlog, "storage": storage,
+    "ingest": ingest, "stored": stored, "close": close, "usage": usage, "visible": visible,
+    "eventlog": eventlog, "storage": storage,
 }  # fmt: skip
 
 

@@ -75,8 +75,8 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         settings = settings_of(database)
         print(f"settings: {json.dumps(settings)}")
         make_metrics(facts)
-        _warm_up(facts)
-        _wait_until_merged(database)
+        warm_up(facts)
+        wait_until_merged(database)
         found: dict[str, list[Measured]] = {}
         for case in cases:
             for turn in range(arguments.rounds):
@@ -90,12 +90,12 @@ def _measure(
     case: Case, turn: int, facts: dict[str, Any], database: psycopg.Connection[Any], connections: int
 ) -> Measured:
     tag = f"{case.batch}-{case.windows}-{turn}-{time.time_ns()}"
-    requests, expected = _requests(case, tag, facts["base_url"], facts["api_key"], TEMPLATE, "/v0/events/batch")
+    requests, expected = make_requests(case, tag, facts["base_url"], facts["api_key"], TEMPLATE, "/v0/events/batch")
     before = _counted(database)
     began = time.perf_counter()
     # A single event waits for its commit, which it shares with those of other connections.
     result = send_all(facts["base_url"], requests, connections=connections if case.batch else 4 * connections)
-    _wait_until_merged(database)
+    wait_until_merged(database)
     elapsed = time.perf_counter() - began
     if set(result.statuses) != {202}:
         raise RuntimeError(f"answers were {result.statuses}")
@@ -120,7 +120,7 @@ def _measure(
     return measured
 
 
-def _requests(case: Case, tag: str, url: str, token: str, template: str, path: str) -> tuple[list[bytes], int]:
+def make_requests(case: Case, tag: str, url: str, token: str, template: str, path: str) -> tuple[list[bytes], int]:
     """Give ready-made requests and the sum of input tokens that they report."""
     events = list(_events(case, tag, template))
     expected = sum(100 + number % 900 for number in range(case.events))
@@ -145,13 +145,14 @@ def _events(case: Case, tag: str, template: str) -> Iterator[str]:
         }
 
 
-def make_metrics(facts: dict[str, Any]) -> None:
-    """Make the two metrics that the events feed."""
+def make_metrics(facts: dict[str, Any]) -> list[str]:
+    """Make the two metrics that the events feed; gives their ids."""
     product = call_api(
         facts, "/v0/products", {"name": "Bench", "description": "", "merchantId": facts["merchant_id"]}
     )
+    made = []
     for name in ("input", "output"):
-        call_api(
+        metric = call_api(
             facts,
             "/v0/billableMetrics",
             {
@@ -160,6 +161,8 @@ def make_metrics(facts: dict[str, Any]) -> None:
                 "productId": product["id"], "merchantId": facts["merchant_id"],
             },
         )  # fmt: skip
+        made.append(str(metric["id"]))
+    return made
 
 
 def call_api(facts: dict[str, Any], path: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -174,9 +177,10 @@ def call_api(facts: dict[str, Any], path: str, body: dict[str, Any]) -> dict[str
         return decoded
 
 
-def _warm_up(facts: dict[str, Any]) -> None:
+def warm_up(facts: dict[str, Any]) -> None:
+    """Let the processes open their connections and fill their caches."""
     case = Case("warm-up", 100, 2_000, 4_000)
-    requests, _ = _requests(case, f"warm-{time.time_ns()}", facts["base_url"], facts["api_key"], TEMPLATE,
+    requests, _ = make_requests(case, f"warm-{time.time_ns()}", facts["base_url"], facts["api_key"], TEMPLATE,
                             "/v0/events/batch")  # fmt: skip
     send_all(facts["base_url"], requests, connections=8)
 
@@ -190,7 +194,8 @@ def _counted(database: psycopg.Connection[Any]) -> int:
     return int(found[0])
 
 
-def _wait_until_merged(database: psycopg.Connection[Any]) -> None:
+def wait_until_merged(database: psycopg.Connection[Any]) -> None:
+    """Return when staging is empty."""
     end = time.monotonic() + 300
     while True:
         found = database.execute("SELECT EXISTS (SELECT FROM metering_stagedevent)").fetchone()
@@ -259,7 +264,7 @@ def _drive_another(arguments: argparse.Namespace, cases: list[Case]) -> dict[str
         results: list[LoadResult] = []
         for turn in range(arguments.rounds):
             tag = f"{case.batch}-{turn}-{time.time_ns()}"
-            requests, _ = _requests(case, tag, arguments.url, arguments.token, template, arguments.path)
+            requests, _ = make_requests(case, tag, arguments.url, arguments.token, template, arguments.path)
             results.append(send_all(arguments.url, requests, connections=arguments.connections))
         rate = statistics.median(case.events / result.elapsed for result in results)
         rows[case.name] = {"accepted": rate, "p99_ms": statistics.median(r.percentile(0.99) for r in results)}

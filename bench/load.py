@@ -41,13 +41,16 @@ def make_get(url: str, path: str, token: str) -> bytes:
     return f"GET {path} HTTP/1.1\r\nHost: {urlsplit(url).netloc}\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
 
 
-def send_all(url: str, requests: Iterable[bytes], *, connections: int) -> LoadResult:
-    """Send every request once over so many connections at once, each waiting for its answer."""
+def send_all(url: str, requests: Iterable[bytes], *, connections: int, per_second: float | None = None) -> LoadResult:
+    """Send every request once over so many connections at once, each waiting for its answer.
+
+    With `per_second` requests go out at that rate, or as fast as answers come where these are slower.
+    """
     split = urlsplit(url)
     address = (split.hostname or "127.0.0.1", split.port or 80)
-    waiting: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-    for request in requests:
-        waiting.put(request)
+    waiting: queue.SimpleQueue[tuple[float, bytes] | None] = queue.SimpleQueue()
+    for number, request in enumerate(requests):
+        waiting.put((number / per_second if per_second else 0.0, request))
     for _ in range(connections):
         waiting.put(None)
     results = [LoadResult() for _ in range(connections)]
@@ -57,7 +60,10 @@ def send_all(url: str, requests: Iterable[bytes], *, connections: int) -> LoadRe
         try:
             with socket.create_connection(address, timeout=60) as connection:
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                while (request := waiting.get()) is not None:
+                while (taken := waiting.get()) is not None:
+                    due, request = taken
+                    if (early := start + due - time.perf_counter()) > 0:
+                        time.sleep(early)
                     began = time.perf_counter()
                     connection.sendall(request)
                     status = _read_answer(connection)
@@ -66,13 +72,13 @@ def send_all(url: str, requests: Iterable[bytes], *, connections: int) -> LoadRe
         except BaseException as error:
             failures.append(error)
 
-    began = time.perf_counter()
+    start = time.perf_counter()
     threads = [threading.Thread(target=work, args=(result,)) for result in results]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    total = LoadResult(elapsed=time.perf_counter() - began)
+    total = LoadResult(elapsed=time.perf_counter() - start)
     if failures:
         raise failures[0]
     for result in results:
