@@ -81,6 +81,15 @@ def test_a_detached_instance_survives_kills_and_stops_completely(var: Path) -> N
     for name in ("base_url", "admin_url", "admin_login", "admin_password", "merchant_id", "api_key"):
         assert facts[name]
     assert (var / "demo.json").stat().st_mode & 0o077 == 0
+    # Nobody has to wait for the schedule before all is well.
+    end = time.monotonic() + 30
+    doctor = [sys.executable, "-m", "config.stack", "run", "--", sys.executable, "manage.py", "doctor"]
+    while (
+        found := subprocess.run(
+            doctor, cwd=ROOT, env=environment_of(var, port), capture_output=True, text=True, timeout=60, check=False
+        )
+    ).returncode:
+        assert time.monotonic() < end, found.stdout
     # A second start of the same folder is refused and harms nothing.
     assert control("demo", var, port, DETACH="1").returncode == 1
     pid = int((var / "metergate.pid").read_text())
