@@ -121,6 +121,26 @@ def test_released_events_count_once_however_often(world: World, metric: str) -> 
     assert [(row["settledBy"], row["note"]) for row in listed] == [(world.owner.public_id, "Checked.")]
 
 
+def test_the_verdict_follows_an_event_from_parking_to_a_void(world: World, metric: str) -> None:
+    def verdict(key: str) -> tuple[str, str, str]:
+        (found,) = world.api.get(f"/v0/events/status?idempotencyKey={key}")["data"]
+        return found["status"], found["eventId"], found["reason"]
+
+    made = one(world, "k", NOW - timedelta(days=50), 7)["id"]
+    other = one(world, "other", NOW + timedelta(days=1))["id"]
+    assert verdict("k") == ("parked", made, "too_late")
+    release(world, ids=[made])
+    assert verdict("k") == ("staged", made, "")
+    assert total(world, metric) == 7
+    assert verdict("k") == ("counted", made, "")
+    answer = world.api.post("/v0/events/void", {"reason": "Wrong.", "eventIds": [made]}, expect=200)
+    assert (answer["voided"], answer["unknown"]) == (1, 0)
+    assert verdict("k") == ("voided", made, "Wrong.")
+    assert total(world, metric) == 0
+    world.api.post("/v0/events/parked/discard", {"ids": [other], "reason": "A broken clock."}, expect=200)
+    assert verdict("other") == ("discarded", other, "A broken clock.")
+
+
 def test_a_key_that_is_counted_is_not_counted_again_by_release(world: World, metric: str) -> None:
     one(world, "k", NOW)
     drain()
