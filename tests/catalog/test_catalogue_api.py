@@ -115,7 +115,7 @@ USAGE = {"paymentTerm": "in_arrears", "model": "standard", "properties": {"unitP
         ({**USAGE, "paymentTerm": "in_advance"}, {"paymentTerm"}),
         ({**USAGE, "isObligation": True, "quantity": 2}, {"isObligation", "quantity"}),
         ({**USAGE, "billingCadence": "P0D"}, {"billingCadence"}),
-        ({**USAGE, "model": "percentage"}, {"model"}),
+        ({**USAGE, "model": "guess"}, {"model"}),
         ({**USAGE, "model": "volume", "properties": {"tiers": [
             {"upTo": "10", "unitPrice": "1"}, {"upTo": "5", "unitPrice": "1"}, {"upTo": None, "unitPrice": "1"},
         ]}}, {"properties.tiers.1.upTo"}),

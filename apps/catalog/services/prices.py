@@ -6,10 +6,10 @@ from typing import Any
 from django.db import transaction
 from django.db.models import F
 
-from apps.catalog.models import BillableMetric, Feature, Fee, PlanVersionPrice, Price, PriceRevision
+from apps.catalog.models import Aggregation, BillableMetric, Feature, Fee, PlanVersionPrice, Price, PriceRevision
 from apps.kernel.errors import ConflictError, FieldError, InvalidError
 from apps.kernel.time import Cadence
-from apps.rating.price_models import parse_properties
+from apps.rating.price_models import PriceModel, TransactionPriceModel, parse_properties
 from apps.rating.price_models.standard import StandardPrice
 
 REVISED = (
@@ -22,6 +22,9 @@ REVISED = (
     "is_obligation",
     "supply_scope",
 )
+
+# Quantities of single events add up to the metric's.
+ADDITIVE = (Aggregation.SUM, Aggregation.COUNT)
 
 # How many live subscriptions bill a price; the app that knows subscriptions says so at start-up.
 _subscription_counters: list[Callable[[int], int]] = []
@@ -130,7 +133,7 @@ def check_price(price: Price) -> None:
     errors: list[FieldError] = []
     if (price.metric is None) == (price.fee is None):
         errors.append(FieldError("billableMetricId", "Give either billableMetricId or feeId.", "required"))
-    model: object = None
+    model: PriceModel | None = None
     try:
         model = parse_properties(price.model, price.properties)
     except InvalidError as error:
@@ -140,6 +143,7 @@ def check_price(price: Price) -> None:
         errors.extend(_fee_errors(price, unit_price))
     else:
         errors.extend(_metered_errors(price, unit_price))
+        errors.extend(_aggregation_errors(price, model))
     errors.extend(_cadence_errors(price))
     if price.supply_scope == "OUTSIDE_SCOPE":
         if not price.outside_scope_label:
@@ -181,6 +185,13 @@ def _metered_errors(price: Price, unit_price: Decimal) -> list[FieldError]:
     if price.grant_discount_enabled and price.model != "standard":
         errors.append(FieldError("grantDiscountEnabled", "Only standard prices can have it.", "invalid"))
     return errors
+
+
+def _aggregation_errors(price: Price, model: PriceModel | None) -> list[FieldError]:
+    """A price that looks at single events needs a metric that their values add up to."""
+    if not isinstance(model, TransactionPriceModel) or price.metric is None or price.metric.aggregation in ADDITIVE:
+        return []
+    return [FieldError("model", f"A {price.model} price needs a metric that sums or counts its events.", "invalid")]
 
 
 def _cadence_errors(price: Price) -> list[FieldError]:

@@ -1,10 +1,11 @@
 """An invoice as the customer reads it, each line with its calculation in words."""
 
+from decimal import Decimal
 from typing import Any
 
 from apps.invoicing.models import Invoice
 from apps.invoicing.selectors.invoices import live_lines, stored_lines, totals, with_neighbours
-from apps.kernel.money import format_money, format_unit_price
+from apps.kernel.money import EXACT, format_decimal, format_money, format_unit_price
 
 WORDS = {
     "evaluate": "price the quantity",
@@ -14,6 +15,14 @@ WORDS = {
     "setToBound": "cut so that the invoice is not below zero",
     "round": "round half-up to the minor unit",
 }
+
+# One figure says all of it.
+PLAIN_MODEL = "standard"
+# The database keeps the names of a description in an order of its own.
+ORDER = (
+    "rate", "fixed", "min", "max", "packageSize", "freeUnits", "freeEvents", "freeAmount",
+    "free", "atRate", "atMinimum", "atMaximum", "givenBack", "quantity", "events", "value", "amount",
+)  # fmt: skip
 
 
 def paper_context(row: Invoice) -> dict[str, Any]:
@@ -61,6 +70,8 @@ def _step(step: dict[str, Any]) -> str:
     detail = ""
     if step["op"] == "evaluate":
         detail = f"{params['quantity']} at {_price(given)}"
+        if "counted" in params:
+            detail = f"{detail}; {_counted(params['counted'])}"
     elif step["op"] == "prorate":
         detail = f"× {params['numerator']} / {params['denominator']}"
     elif "amount" in params:
@@ -69,9 +80,49 @@ def _step(step: dict[str, Any]) -> str:
 
 
 def _price(described: dict[str, Any]) -> str:
+    is_share = "percentage" in described["model"]
     if "bands" in described:
-        bands = ", ".join(
-            f"{'up to ' + band['upTo'] if band['upTo'] else 'beyond'}: {band['rate']}" for band in described["bands"]
+        bands = "; ".join(
+            f"{'up to ' + band['upTo'] if band['upTo'] else 'beyond'}: {_rate(band['rate'], is_share)}"
+            + (f" and {band['flat']}" if "flat" in band else "")
+            for band in described["bands"]
         )
-        return f"{described['model']} ({bands})"
-    return str(described["rate"])
+        return f"{words_of(described['model'])} ({bands})"
+    if described["model"] == PLAIN_MODEL:
+        return str(described["rate"])
+    terms = ", ".join(
+        f"{words_of(name)} {_rate(value, is_share) if name == 'rate' else value}"
+        for name, value in _ordered(described)
+        if name != "model" and value not in (None, "0")
+    )
+    return f"{words_of(described['model'])} ({terms})"
+
+
+def _ordered(named: dict[str, Any]) -> list[tuple[str, Any]]:
+    return sorted(named.items(), key=lambda item: (ORDER.index(item[0]) if item[0] in ORDER else len(ORDER), item[0]))
+
+
+def _rate(rate: str, is_share: bool) -> str:
+    return f"{format_decimal(EXACT.multiply(Decimal(rate), Decimal(100)))} %" if is_share else rate
+
+
+def _counted(counted: Any) -> str:
+    """Give what a price counted of single events, such as `at rate: events 3, value 550`; nothing of what is none."""
+    if isinstance(counted, list):
+        return "; ".join(_counted(row) for row in counted)
+    if not isinstance(counted, dict):
+        return str(counted)
+    found = []
+    for name, value in _ordered(counted):
+        if isinstance(value, dict | list):
+            inner = _counted(value)
+            found.append(f"{words_of(name)}: {inner}" if inner else "")
+        elif value not in (0, "0"):
+            found.append(f"{words_of(name)} {value}")
+    separator = "; " if any(isinstance(value, dict | list) for value in counted.values()) else ", "
+    return separator.join(part for part in found if part)
+
+
+def words_of(name: str) -> str:
+    """Give a name of the wire as words: `freeEvents` becomes `free events`."""
+    return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in name).replace("_", " ")

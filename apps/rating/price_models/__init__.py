@@ -4,9 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from apps.kernel.errors import FieldError, InvalidError
-from apps.rating.price_models.base import Component, PriceModel
+from apps.rating.price_models.base import Component, PriceModel, TransactionPriceModel, components_of, count
+from apps.rating.price_models.dynamic import DynamicPrice
 from apps.rating.price_models.graduated import GraduatedPrice
+from apps.rating.price_models.graduated_percentage import GraduatedPercentagePrice
 from apps.rating.price_models.package import PackagePrice
+from apps.rating.price_models.percentage import PercentagePrice
 from apps.rating.price_models.standard import StandardPrice
 from apps.rating.price_models.volume import VolumePrice
 
@@ -15,6 +18,9 @@ REGISTRY: dict[str, type[PriceModel]] = {
     PackagePrice.CODE: PackagePrice,
     GraduatedPrice.CODE: GraduatedPrice,
     VolumePrice.CODE: VolumePrice,
+    PercentagePrice.CODE: PercentagePrice,
+    GraduatedPercentagePrice.CODE: GraduatedPercentagePrice,
+    DynamicPrice.CODE: DynamicPrice,
 }
 
 
@@ -34,4 +40,12 @@ def parse_properties(model: str, properties: Mapping[str, Any]) -> PriceModel:
     return known.parse(properties)
 
 
-__all__ = ["REGISTRY", "Component", "PriceModel", "parse_properties"]
+__all__ = [
+    "REGISTRY",
+    "Component",
+    "PriceModel",
+    "TransactionPriceModel",
+    "components_of",
+    "count",
+    "parse_properties",
+]
