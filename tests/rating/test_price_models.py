@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from apps.kernel.errors import InvalidError
 from apps.rating import price_models
 from apps.rating.pipeline import Limits, Part, amount_of, rate_part, round_quantity
-from apps.rating.price_models import REGISTRY, parse_properties
+from apps.rating.price_models import BUILT_IN, REGISTRY, parse_properties
 
 prices = st.decimals(min_value=0, max_value=100, places=6, allow_nan=False)
 whole_units = st.integers(0, 300)
@@ -113,8 +113,8 @@ def test_volume_at_the_edge_of_a_band() -> None:
 
 def test_every_file_of_the_folder_is_registered() -> None:
     folder = Path(price_models.__file__).parent
-    helpers = {"__init__", "base", "tiers"}
-    assert {file.stem for file in folder.glob("*.py")} - helpers == set(REGISTRY)
+    helpers = {"__init__", "base", "installed", "tiers"}
+    assert {file.stem for file in folder.glob("*.py")} - helpers == set(BUILT_IN)
 
 
 OTHERS: dict[str, list[dict[str, Any]]] = {

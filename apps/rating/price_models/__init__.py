@@ -1,6 +1,7 @@
-"""Every price model that there is; a new one adds its file and its line here."""
+"""Every price model that there is; a new one adds its file and its line here, or comes with an installed package."""
 
 from collections.abc import Mapping
+from importlib.metadata import entry_points
 from typing import Any
 
 from apps.kernel.errors import FieldError, InvalidError
@@ -8,12 +9,13 @@ from apps.rating.price_models.base import Component, PriceModel, TransactionPric
 from apps.rating.price_models.dynamic import DynamicPrice
 from apps.rating.price_models.graduated import GraduatedPrice
 from apps.rating.price_models.graduated_percentage import GraduatedPercentagePrice
+from apps.rating.price_models.installed import GROUP, installed_models
 from apps.rating.price_models.package import PackagePrice
 from apps.rating.price_models.percentage import PercentagePrice
 from apps.rating.price_models.standard import StandardPrice
 from apps.rating.price_models.volume import VolumePrice
 
-REGISTRY: dict[str, type[PriceModel]] = {
+BUILT_IN: dict[str, type[PriceModel]] = {
     StandardPrice.CODE: StandardPrice,
     PackagePrice.CODE: PackagePrice,
     GraduatedPrice.CODE: GraduatedPrice,
@@ -22,6 +24,7 @@ REGISTRY: dict[str, type[PriceModel]] = {
     GraduatedPercentagePrice.CODE: GraduatedPercentagePrice,
     DynamicPrice.CODE: DynamicPrice,
 }
+REGISTRY = BUILT_IN | installed_models(entry_points(group=GROUP), taken=BUILT_IN)
 
 
 def parse_properties(model: str, properties: Mapping[str, Any]) -> PriceModel:
@@ -41,6 +44,7 @@ def parse_properties(model: str, properties: Mapping[str, Any]) -> PriceModel:
 
 
 __all__ = [
+    "BUILT_IN",
     "REGISTRY",
     "Component",
     "PriceModel",
