@@ -185,4 +185,5 @@ def test_a_price_of_single_events_wants_a_metric_that_adds_up(world: World) -> N
     assert "graduated_percentage" in str(listed)
     calls = world.metric(product, path="", aggregation="COUNT", valueProperty=None)
     made = world.api.post("/v0/prices", {**body, "billableMetricId": calls})
-    assert made["properties"] == CARD
+    # The published client knows no percentage without bounds; it is told what the first unit costs.
+    assert made["properties"] == {**CARD, "unitPrice": "0"}
