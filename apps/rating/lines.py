@@ -13,7 +13,8 @@ from typing import Any
 
 from apps.kernel.money import EXACT, format_decimal, minor_digits, round_money, round_to
 from apps.kernel.time import Period, format_instant
-from apps.rating.price_models import REGISTRY, Component, PriceModel, components_of
+from apps.rating.grouped import AnyPrice, price_of, priced
+from apps.rating.price_models import Component
 from apps.rating.usage import Usage
 
 SIGNIFICANT_DIGITS = 38
@@ -53,7 +54,7 @@ class Billed:
 
 def rate_usage(
     *,
-    price: PriceModel,
+    price: AnyPrice,
     usage: Usage,
     currency: str,
     period: Period,
@@ -77,7 +78,7 @@ def rate_usage(
             fallen below zero; 0 or less.
     """
     quantity = usage.quantity
-    parts = components_of(price, usage)
+    parts = priced(price, usage)
     amount = _sum(parts)
     params: dict[str, Any] = {"quantity": format_decimal(quantity)}
     if usage.counted:
@@ -128,7 +129,7 @@ def rate_usage(
 
 def rate_fee(
     *,
-    price: PriceModel,
+    price: AnyPrice,
     quantity: Decimal,
     currency: str,
     period: Period,
@@ -203,9 +204,8 @@ def recompute(provenance: Mapping[str, Any]) -> Decimal:
         params = step["params"]
         match step["op"]:
             case "evaluate":
-                described = step["in"]
-                model = REGISTRY[described["model"]].from_description(described)
-                amount = _sum(components_of(model, Usage(Decimal(params["quantity"]), params.get("counted", {}))))
+                usage = Usage(Decimal(params["quantity"]), params.get("counted", {}))
+                amount = _sum(priced(price_of(step["in"]), usage))
             case "prorate":
                 share = Decimal(params["numerator"])
                 amount = EXACT.divide(EXACT.multiply(amount, share), Decimal(params["denominator"]))
@@ -305,7 +305,7 @@ def _provenance(
     *,
     kind: str,
     quantity: Decimal,
-    price: PriceModel,
+    price: AnyPrice,
     currency: str,
     period: Period,
     sources: Mapping[str, Any],

@@ -13,10 +13,12 @@ class Transaction:
     Attributes:
         value: what the event counts for in its metric.
         rate: the price that came with the event; None when none did.
+        group: values of the metric's dimensions.
     """
 
     value: Decimal
     rate: Decimal | None = None
+    group: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

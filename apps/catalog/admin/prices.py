@@ -13,6 +13,7 @@ from apps.catalog.models import Price, PriceRevision
 from apps.catalog.services.prices import check_price, create_price, update_price
 from apps.kernel.adminsite.base import ReadOnlyModelAdmin
 from apps.kernel.adminsite.display import link
+from apps.rating.grouped import NAMES as NAMES_OF_GROUPS
 from apps.rating.price_models import REGISTRY
 
 NAMES = {
@@ -27,6 +28,12 @@ NAMES = {
     "grantDiscountEnabled": "grant_discount_enabled",
     "tax": "outside_scope_label",
     "invoiceDisplayGroup": "invoice_display_group",
+}
+
+
+GROUPS_EXAMPLE = {
+    "unitPrice": "0.02",
+    "groups": [{"match": {"model": "opus"}, "properties": {"unitPrice": "0.05"}}],
 }
 
 
@@ -102,14 +109,26 @@ class PriceRevisionAdmin(ReadOnlyModelAdmin):
         return describe(revision.properties)
 
 
+def values_of(match: dict[str, str]) -> str:
+    """Give which usage a group of a price is of."""
+    return ", ".join(f"{name} {value or '(none)'}" for name, value in match.items())
+
+
 def examples() -> str:
     """Give properties of every model as one may write them."""
     rows = [(code.replace("_", " "), json.dumps(dict(model.EXAMPLE))) for code, model in REGISTRY.items()]
+    rows.append(("by dimension, with any model", json.dumps(GROUPS_EXAMPLE)))
     return format_html("For example:{}", format_html_join("", "<br>{}: <code>{}</code>", rows))
 
 
 def describe(properties: dict[str, Any]) -> str:
     """Give a price's figures readably, a row a tier."""
+    if "groups" in properties or "groupTiers" in properties:
+        own = {name: value for name, value in properties.items() if name not in NAMES_OF_GROUPS}
+        groups = [(values_of(row["match"]), describe(row["properties"])) for row in properties.get("groups") or ()]
+        if properties.get("groupTiers") == "own":
+            groups.append((f"each of {', '.join(properties.get('groupBy') or ['its values'])}", "by itself"))
+        return format_html("{}{}", describe(own), format_html_join("", "<br>{}: {}", groups))
     tiers = properties.get("tiers")
     if tiers is None:
         return ", ".join(f"{name} {value}" for name, value in properties.items())

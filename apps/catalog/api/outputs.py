@@ -12,8 +12,8 @@ from apps.kernel.errors import InvalidError
 from apps.kernel.http.fields import InstantField
 from apps.kernel.money import format_decimal
 from apps.kernel.time import format_instant
+from apps.rating.grouped import parse_price
 from apps.rating.pipeline import amount_of
-from apps.rating.price_models import parse_properties
 
 # Models whose properties the published client reads as they are, and what it wants of a percentage.
 READABLE = frozenset({"standard", "volume", "graduated", "dynamic"})
@@ -124,7 +124,7 @@ def _properties(price: Price) -> dict[str, Any]:
     if price.model in READABLE or (price.model == "percentage" and properties.keys() >= BOUNDS):
         return properties
     try:
-        first = amount_of(parse_properties(price.model, properties).components(Decimal(1)))
+        first = amount_of(parse_price(price.model, properties).components(Decimal(1)))
     except InvalidError:
         # Its model was installed once and is not any more.
         first = Decimal(0)

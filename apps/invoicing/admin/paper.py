@@ -6,6 +6,8 @@ from typing import Any
 from apps.invoicing.models import Invoice
 from apps.invoicing.selectors.invoices import live_lines, stored_lines, totals, with_neighbours
 from apps.kernel.money import EXACT, format_decimal, format_money, format_unit_price
+from apps.rating.grouped import price_of, priced
+from apps.rating.usage import Usage
 
 WORDS = {
     "evaluate": "price the quantity",
@@ -18,6 +20,8 @@ WORDS = {
 
 # One figure says all of it.
 PLAIN_MODEL = "standard"
+# More parts of a line than these nobody reads on a page.
+SHOWN_PARTS = 50
 # The database keeps the names of a description in an order of its own.
 ORDER = (
     "rate", "fixed", "min", "max", "packageSize", "freeUnits", "freeEvents", "freeAmount",
@@ -70,7 +74,9 @@ def _step(step: dict[str, Any]) -> str:
     detail = ""
     if step["op"] == "evaluate":
         detail = f"{params['quantity']} at {_price(given)}"
-        if "counted" in params:
+        if "groups" in given:
+            detail = f"{params['quantity']} by {', '.join(given['groupBy'])}: {_groups(given, params['counted'])}"
+        elif "counted" in params:
             detail = f"{detail}; {_counted(params['counted'])}"
     elif step["op"] == "prorate":
         detail = f"× {params['numerator']} / {params['denominator']}"
@@ -104,6 +110,21 @@ def _ordered(named: dict[str, Any]) -> list[tuple[str, Any]]:
 
 def _rate(rate: str, is_share: bool) -> str:
     return f"{format_decimal(EXACT.multiply(Decimal(rate), Decimal(100)))} %" if is_share else rate
+
+
+def _groups(described: dict[str, Any], counted: dict[str, Any]) -> str:
+    """Give what each group came to, such as `model opus: units 250 × 0.02 = 5`."""
+    parts = [part for part in priced(price_of(described), Usage(Decimal(0), counted)) if part.amount or part.quantity]
+    words = [
+        f"{part.label}"
+        + (f" {format_decimal(part.quantity)} × {format_decimal(part.unit_price)}" if part.quantity else "")
+        + (f" + {format_decimal(part.flat)}" if part.flat and part.quantity else "")
+        + f" = {format_decimal(part.amount)}"
+        for part in parts[:SHOWN_PARTS]
+    ]
+    if len(parts) > SHOWN_PARTS:
+        words.append(f"and {len(parts) - SHOWN_PARTS} more")
+    return "; ".join(words) or "nothing"
 
 
 def _counted(counted: Any) -> str:

@@ -14,8 +14,8 @@ from apps.invoicing.selectors.metered import MeteredRequest, metered_usage
 from apps.kernel.time import Period, format_instant
 from apps.metering.selectors.links import SubjectSpan
 from apps.metering.selectors.usage import UsageRequest, usage_changed_since
+from apps.rating.grouped import parse_price
 from apps.rating.lines import Billed, evaluated, left_over, rate_usage
-from apps.rating.price_models import parse_properties
 from apps.rating.usage import Usage
 from apps.subscriptions.selectors.clocks import current_time
 
@@ -65,7 +65,7 @@ def find_late_usage(
     touched = [row for row, is_changed in zip(requests, changed, strict=True) if is_changed]
     answers = metered_usage(
         [
-            MeteredRequest(request, parse_properties(entry.revision.model, entry.revision.properties))
+            MeteredRequest(request, parse_price(entry.revision.model, entry.revision.properties))
             for _, entry, request in touched
         ]
     )
@@ -120,7 +120,7 @@ def _late_line(invoice: Invoice, entry: _Entry, usage: Usage, as_of: datetime) -
     revision = entry.revision
     metric = revision.metric
     rated = rate_usage(
-        price=parse_properties(revision.model, revision.properties),
+        price=parse_price(revision.model, revision.properties),
         usage=usage,
         currency=invoice.currency,
         period=entry.period,

@@ -18,8 +18,8 @@ from apps.invoicing.selectors.metered import MeteredRequest, metered_usage
 from apps.kernel.time import Cadence, format_instant, ratio
 from apps.metering.selectors.links import subjects_of
 from apps.metering.selectors.usage import UsageRequest
+from apps.rating.grouped import parse_price
 from apps.rating.lines import rate_fee, rate_usage
-from apps.rating.price_models import parse_properties
 from apps.rating.usage import Usage
 from apps.subscriptions.domain.grid import Grid
 from apps.subscriptions.models import Subscription
@@ -74,7 +74,7 @@ def target_lines(invoices: Sequence[Invoice], *, as_of: datetime | None) -> dict
                     start=item.charge.service.start,
                     end=item.charge.service.end,
                 ),
-                parse_properties(item.revision.model, item.revision.properties),
+                parse_price(item.revision.model, item.revision.properties),
             )
             for item, metric_id in asked
         ]
@@ -161,7 +161,7 @@ def is_owed(subscription: Subscription, charge: Charge) -> bool:
 
 def _line(item: _Item, usage: Usage | None, as_of: datetime) -> TargetLine:
     revision, charge, invoice = item.revision, item.charge, item.invoice
-    price = parse_properties(revision.model, revision.properties)
+    price = parse_price(revision.model, revision.properties)
     sources = sources_of(revision, invoice)
     if usage is not None:
         rated = rate_usage(
