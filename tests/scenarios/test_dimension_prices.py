@@ -7,6 +7,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
+from apps.catalog.models import BillableMetric
 from apps.invoicing.models import InvoiceLine
 from apps.rating.lines import recompute
 from tests.world import World
@@ -135,6 +136,30 @@ def test_the_highest_of_each_region_has_tiers_of_its_own(world: World) -> None:
     world.advance(clock, "2026-02-02T00:00:00Z")
     (line,) = lines(world, subscription, 0)
     assert (line["totalPrice"], line["quantity"]) == ("18.00", 9)
+
+
+def test_a_dimension_that_a_price_goes_by_stays(world: World) -> None:
+    product = world.product()
+    metric = world.metric(product, groupBy=DIMENSIONS)
+    price = world.usage_price(metric, properties=PRICES)
+    kept = {"groupBy": {"model": "$.model"}}
+    answer = world.api.patch(f"/v0/billableMetrics/{metric}", kept, expect=409)
+    assert answer["code"] == "METRIC_IN_USE"
+    assert [(row["id"], row["dimensions"]) for row in answer["details"]["blockers"][0]["items"]] == [
+        (price, ["region"])
+    ]
+    row = BillableMetric.objects.get(public_id=metric)
+    client = Client()
+    client.force_login(world.owner)
+    url = reverse("admin:catalog_billablemetric_change", args=[row.pk])
+    form = client.get(url).context["adminform"].form
+    sent = {name: "" if value is None else value for name, value in form.initial.items()}
+    refused = client.post(url, {**sent, "metadata": "{}", "group_by": '{"model": "$.model"}'})
+    assert "Prices go by the dimension region" in refused.content.decode()
+    row.refresh_from_db()
+    assert row.group_by == DIMENSIONS
+    world.api.patch(f"/v0/prices/{price}", {"properties": {"unitPrice": "0.01"}})
+    assert world.api.patch(f"/v0/billableMetrics/{metric}", kept)["groupBy"] == kept["groupBy"]
 
 
 def test_what_groups_ask_of_their_metric_is_checked(world: World) -> None:

@@ -144,7 +144,7 @@ def check_price(price: Price) -> None:
         errors.extend(_fee_errors(price, model, min(unit_prices)))
     else:
         errors.extend(_metered_errors(price, min(unit_prices)))
-        errors.extend(_aggregation_errors(price, model))
+        errors.extend(_metric_errors(price, model))
     errors.extend(_cadence_errors(price))
     if price.supply_scope == "OUTSIDE_SCOPE":
         if not price.outside_scope_label:
@@ -196,7 +196,7 @@ def _metered_errors(price: Price, unit_price: Decimal) -> list[FieldError]:
     return errors
 
 
-def _aggregation_errors(price: Price, model: AnyPrice | None) -> list[FieldError]:
+def _metric_errors(price: Price, model: AnyPrice | None) -> list[FieldError]:
     """What a price asks of its metric: that values add up where it adds them, and the dimensions that it names."""
     metric = price.metric
     if metric is None or model is None:
