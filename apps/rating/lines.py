@@ -13,7 +13,9 @@ from typing import Any
 
 from apps.kernel.money import EXACT, format_decimal, minor_digits, round_money, round_to
 from apps.kernel.time import Period, format_instant
-from apps.rating.price_models import REGISTRY, Component, PriceModel
+from apps.rating.grouped import AnyPrice, price_of, priced
+from apps.rating.price_models import Component
+from apps.rating.usage import Usage
 
 SIGNIFICANT_DIGITS = 38
 ROUNDING = "HALF_UP"
@@ -42,46 +44,58 @@ class RatedLine:
     provenance: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Billed:
+    """What earlier lines billed for a period: its usage then, and the exact amount it came to, major units."""
+
+    usage: Usage
+    amount: Decimal
+
+
 def rate_usage(
     *,
-    price: PriceModel,
-    quantity: Decimal,
+    price: AnyPrice,
+    usage: Usage,
     currency: str,
     period: Period,
     sources: Mapping[str, Any],
     calculated_at: datetime,
-    already_billed: Decimal | None = None,
+    already_billed: Billed | None = None,
     carried: Decimal = Decimal(0),
 ) -> RatedLine:
     """Price the usage of a period, or what late usage adds to one that was billed.
 
     Args:
         price: the parsed price.
-        quantity: usage of the whole period, now.
+        usage: usage of the whole period, now.
         currency: decides the minor unit.
         period: what is billed.
         sources: where the quantity and the price come from, for provenance.
         calculated_at: for provenance.
-        already_billed: the quantity an earlier invoice billed for the same period; the line is then the
-            difference `amount(now) − amount(billed)`.
+        already_billed: what earlier invoices billed for the same period; the line is then the difference
+            `amount(now) − amount(billed)`.
         carried: what earlier corrections of the period could not give back, because their invoices would have
             fallen below zero; 0 or less.
     """
-    parts = price.components(quantity)
+    quantity = usage.quantity
+    parts = priced(price, usage)
     amount = _sum(parts)
-    steps = [_step("evaluate", "price", price.describe(), amount, {"quantity": format_decimal(quantity)}, "price")]
+    params: dict[str, Any] = {"quantity": format_decimal(quantity)}
+    if usage.counted:
+        params["counted"] = dict(usage.counted)
+    steps = [_step("evaluate", "price", price.describe(), amount, params, "price")]
     billed_quantity = quantity
     if already_billed is not None:
-        before = _sum(price.components(already_billed))
+        before = already_billed.amount
         after, amount = amount, EXACT.subtract(amount, before)
-        billed_quantity = EXACT.subtract(quantity, already_billed)
+        billed_quantity = EXACT.subtract(quantity, already_billed.usage.quantity)
         steps.append(
             _step(
                 "subtract",
                 "amount",
                 format_decimal(after),
                 amount,
-                {"amount": format_decimal(before), "quantity": format_decimal(already_billed)},
+                {"amount": format_decimal(before), "quantity": format_decimal(already_billed.usage.quantity)},
                 "earlierInvoice",
             )
         )
@@ -115,7 +129,7 @@ def rate_usage(
 
 def rate_fee(
     *,
-    price: PriceModel,
+    price: AnyPrice,
     quantity: Decimal,
     currency: str,
     period: Period,
@@ -190,9 +204,8 @@ def recompute(provenance: Mapping[str, Any]) -> Decimal:
         params = step["params"]
         match step["op"]:
             case "evaluate":
-                described = step["in"]
-                model = REGISTRY[described["model"]].from_description(described)
-                amount = _sum(model.components(Decimal(params["quantity"])))
+                usage = Usage(Decimal(params["quantity"]), params.get("counted", {}))
+                amount = _sum(priced(price_of(step["in"]), usage))
             case "prorate":
                 share = Decimal(params["numerator"])
                 amount = EXACT.divide(EXACT.multiply(amount, share), Decimal(params["denominator"]))
@@ -218,6 +231,16 @@ def bound_to_zero(provenance: dict[str, Any], bound: Decimal) -> dict[str, Any]:
         "steps": [*provenance["steps"], step],
         "result": {**provenance["result"], "amount": format_decimal(bound)},
     }
+
+
+def evaluated(provenance: Mapping[str, Any]) -> Billed:
+    """Give the usage of a line's whole period as it was when the line was made, and what it came to.
+
+    A correction's line prices its whole period anew, so the latest says what all of them together billed.
+    """
+    step = next(step for step in reversed(provenance["steps"]) if step["op"] == "evaluate")
+    params = step["params"]
+    return Billed(Usage(Decimal(params["quantity"]), params.get("counted", {})), Decimal(step["out"]))
 
 
 def left_over(provenance: Mapping[str, Any]) -> Decimal:
@@ -282,7 +305,7 @@ def _provenance(
     *,
     kind: str,
     quantity: Decimal,
-    price: PriceModel,
+    price: AnyPrice,
     currency: str,
     period: Period,
     sources: Mapping[str, Any],

@@ -3,8 +3,10 @@
 from typing import Any
 
 import pytest
+from paygentic_sdk import models
 
 from apps.catalog.models import PriceRevision
+from apps.rating.price_models import REGISTRY
 from tests.world import World, make_world
 
 pytestmark = pytest.mark.django_db
@@ -115,7 +117,7 @@ USAGE = {"paymentTerm": "in_arrears", "model": "standard", "properties": {"unitP
         ({**USAGE, "paymentTerm": "in_advance"}, {"paymentTerm"}),
         ({**USAGE, "isObligation": True, "quantity": 2}, {"isObligation", "quantity"}),
         ({**USAGE, "billingCadence": "P0D"}, {"billingCadence"}),
-        ({**USAGE, "model": "percentage"}, {"model"}),
+        ({**USAGE, "model": "guess"}, {"model"}),
         ({**USAGE, "model": "volume", "properties": {"tiers": [
             {"upTo": "10", "unitPrice": "1"}, {"upTo": "5", "unitPrice": "1"}, {"upTo": None, "unitPrice": "1"},
         ]}}, {"properties.tiers.1.upTo"}),
@@ -220,3 +222,20 @@ def test_plans_of_a_product_one_subscribes_to_are_not_offered(world: World) -> N
     world.subscribe(customer, plan, at="2026-01-01T00:00:00Z", clock=world.clock("2026-01-01T00:00:00Z"))
     assert world.api.get(f"/v0/plans/available?customerId={customer}")["data"] == []
     world.api.get("/v0/plans/available?customerId=cus_nothing", expect=404)
+
+
+@pytest.mark.parametrize("model", sorted(REGISTRY))
+def test_the_published_client_reads_prices_of_every_model(world: World, model: str) -> None:
+    product = world.product()
+    properties = dict(REGISTRY[model].EXAMPLE)
+    price = world.usage_price(world.metric(product), model=model, properties=properties)
+    sent = world.api.get(f"/v0/prices/{price}")
+    read = models.Price.model_validate(sent)
+    assert read.model == model
+    assert sent["properties"].items() >= properties.items()
+    in_plan = world.api.get(f"/v0/plans/{world.plan(product, [price])}")["prices"][0]
+    assert models.PlanPrice.model_validate(in_plan).id == price
+    # What was read may be sent back; the hint stays a hint.
+    world.api.patch(f"/v0/prices/{price}", {"properties": {**sent["properties"], "unitPrice": "77"}})
+    if model in {"package", "graduated_percentage"}:
+        assert world.api.get(f"/v0/prices/{price}")["properties"] == sent["properties"]

@@ -1,5 +1,6 @@
 """Every price model against an independent oracle that counts as a person would."""
 
+import json
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from apps.kernel.errors import InvalidError
 from apps.rating import price_models
 from apps.rating.pipeline import Limits, Part, amount_of, rate_part, round_quantity
-from apps.rating.price_models import REGISTRY, parse_properties
+from apps.rating.price_models import BUILT_IN, REGISTRY, parse_properties
 
 prices = st.decimals(min_value=0, max_value=100, places=6, allow_nan=False)
 whole_units = st.integers(0, 300)
@@ -112,20 +113,23 @@ def test_volume_at_the_edge_of_a_band() -> None:
 
 def test_every_file_of_the_folder_is_registered() -> None:
     folder = Path(price_models.__file__).parent
-    helpers = {"__init__", "base", "tiers"}
-    assert {file.stem for file in folder.glob("*.py")} - helpers == set(REGISTRY)
+    helpers = {"__init__", "base", "installed", "tiers"}
+    assert {file.stem for file in folder.glob("*.py")} - helpers == set(BUILT_IN)
+
+
+OTHERS: dict[str, list[dict[str, Any]]] = {
+    "standard": [{"unitPrice": "-0.000002"}],
+    "package": [{"packagePrice": "7", "packageSize": "10", "freeUnits": "2"}],
+    "graduated": [{"tiers": [{"upTo": "1.5", "unitPrice": "1", "flatFee": "3"}, {"upTo": None, "unitPrice": "0"}]}],
+    "percentage": [{"percentage": "0"}, {"percentage": "10", "freeEvents": 0, "freeAmount": "0", "minCharge": "0"}],
+}
 
 
 @pytest.mark.parametrize("model", sorted(REGISTRY))
 def test_a_description_rebuilds_the_model(model: str) -> None:
-    wire: dict[str, Any] = {
-        "standard": {"unitPrice": "-0.000002"},
-        "package": {"packagePrice": "7", "packageSize": "10", "freeUnits": "2"},
-        "graduated": {"tiers": [{"upTo": "1.5", "unitPrice": "1", "flatFee": "3"}, {"upTo": None, "unitPrice": "0"}]},
-        "volume": {"tiers": [{"upTo": "1.5", "unitPrice": "1"}, {"upTo": None, "unitPrice": "0"}]},
-    }[model]
-    price = parse_properties(model, wire)
-    assert REGISTRY[model].from_description(price.describe()) == price
+    for wire in (REGISTRY[model].EXAMPLE, *OTHERS.get(model, ())):
+        price = parse_properties(model, wire)
+        assert REGISTRY[model].from_description(json.loads(json.dumps(price.describe()))) == price
 
 
 @pytest.mark.parametrize(
@@ -161,7 +165,32 @@ def test_a_description_rebuilds_the_model(model: str) -> None:
             ["properties.tiers.0.upTo", "properties.tiers.1.unitPrice"],
         ),
         ("volume", {"tiers": [{"upTo": None, "unitPrice": "0.0000001"}]}, ["properties.tiers.0.unitPrice"]),
-        ("percentage", {}, ["model"]),
+        ("guess", {}, ["model"]),
+        ("percentage", {}, ["properties.percentage"]),
+        (
+            "percentage",
+            {
+                "percentage": "0.00001",
+                "minCharge": "5",
+                "maxCharge": "4",
+                "fixedCharge": "-1",
+                "freeEvents": True,
+                "freeAmount": "-1",
+            },
+            [f"properties.{name}" for name in ("percentage", "maxCharge", "fixedCharge", "freeAmount", "freeEvents")],
+        ),
+        ("percentage", {"percentage": "10.1"}, ["properties.percentage"]),
+        (
+            "graduated_percentage",
+            {"tiers": [{"upTo": "5", "percentage": "11"}, {"upTo": None, "unitPrice": "1"}]},
+            ["properties.tiers.0.percentage", "properties.tiers.1.percentage"],
+        ),
+        ("dynamic", {"minPrice": "2", "maxPrice": "1"}, ["properties.maxPrice"]),
+        (
+            "dynamic",
+            {"maxPrice": "1", "priceProperty": "price"},
+            ["properties.minPrice", "properties.priceProperty"],
+        ),
     ],
 )
 def test_every_bad_field_is_named(model: str, wire: dict[str, Any], fields: list[str]) -> None:

@@ -1,3 +1,4 @@
+import json
 from typing import Any
 
 from django import forms
@@ -5,12 +6,15 @@ from django.contrib import admin
 from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
 from unfold.decorators import display
+from unfold.widgets import UnfoldAdminSelectWidget
 
 from apps.catalog.admin.base import CatalogAdmin, check_by_rules
 from apps.catalog.models import Price, PriceRevision
 from apps.catalog.services.prices import check_price, create_price, update_price
 from apps.kernel.adminsite.base import ReadOnlyModelAdmin
 from apps.kernel.adminsite.display import link
+from apps.rating.grouped import NAMES as NAMES_OF_GROUPS
+from apps.rating.price_models import REGISTRY
 
 NAMES = {
     "billableMetricId": "metric",
@@ -27,10 +31,25 @@ NAMES = {
 }
 
 
+GROUPS_EXAMPLE = {
+    "unitPrice": "0.02",
+    "groups": [{"match": {"model": "opus"}, "properties": {"unitPrice": "0.05"}}],
+}
+
+
 class PriceForm(forms.ModelForm):
+    model = forms.ChoiceField(
+        choices=[(code, code.replace("_", " ")) for code in REGISTRY], widget=UnfoldAdminSelectWidget
+    )
+
     class Meta:
         model = Price
         exclude = ["deleted_at", "public_id", "revision_number"]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "properties" in self.fields:
+            self.fields["properties"].help_text = examples()
 
     def _post_clean(self) -> None:
         super()._post_clean()  # type: ignore[misc]
@@ -90,10 +109,34 @@ class PriceRevisionAdmin(ReadOnlyModelAdmin):
         return describe(revision.properties)
 
 
+def values_of(match: dict[str, str]) -> str:
+    """Give which usage a group of a price is of."""
+    return ", ".join(f"{name} {value or '(none)'}" for name, value in match.items())
+
+
+def examples() -> str:
+    """Give properties of every model as one may write them."""
+    rows = [(code.replace("_", " "), json.dumps(dict(model.EXAMPLE))) for code, model in REGISTRY.items()]
+    rows.append(("by dimension, with any model", json.dumps(GROUPS_EXAMPLE)))
+    return format_html("For example:{}", format_html_join("", "<br>{}: <code>{}</code>", rows))
+
+
 def describe(properties: dict[str, Any]) -> str:
     """Give a price's figures readably, a row a tier."""
+    if "groups" in properties or "groupTiers" in properties:
+        own = {name: value for name, value in properties.items() if name not in NAMES_OF_GROUPS}
+        groups = [(values_of(row["match"]), describe(row["properties"])) for row in properties.get("groups") or ()]
+        if properties.get("groupTiers") == "own":
+            groups.append((f"each of {', '.join(properties.get('groupBy') or ['its values'])}", "by itself"))
+        return format_html("{}{}", describe(own), format_html_join("", "<br>{}: {}", groups))
     tiers = properties.get("tiers")
     if tiers is None:
         return ", ".join(f"{name} {value}" for name, value in properties.items())
-    rows = [(f"up to {tier['upTo']}" if tier.get("upTo") else "beyond", tier["unitPrice"]) for tier in tiers]
+    rows = [
+        (
+            f"up to {tier['upTo']}" if tier.get("upTo") else "beyond",
+            tier["unitPrice"] if "unitPrice" in tier else tier["percentage"],
+        )
+        for tier in tiers
+    ]
     return format_html("{}", format_html_join(format_html("<br>"), "{}: {}", rows))

@@ -7,6 +7,7 @@ from django.http import HttpRequest
 from apps.catalog.admin.base import CatalogAdmin, check_by_rules
 from apps.catalog.domain.metrics import check_metric
 from apps.catalog.models import BillableMetric, Feature, Fee, Product
+from apps.catalog.services.products import require_dimensions
 
 
 @admin.register(Product)
@@ -35,6 +36,9 @@ class MetricForm(forms.ModelForm):
                     value_property=data.get("value_property", ""),
                     group_by=data["group_by"],
                 )
+                if self.instance.pk is not None:
+                    self.instance.group_by = data["group_by"]
+                    require_dimensions(metric=self.instance)
 
             check_by_rules(self, check, {"valueProperty": "value_property", "groupBy": "group_by"})
         return data

@@ -6,8 +6,11 @@ from rest_framework import serializers
 
 from apps.catalog.models import Aggregation, FeatureType
 from apps.kernel.http.fields import DecimalStringField, InstantField, StrictCharField, StringMapField
+from apps.rating.price_models import REGISTRY
 
 KEY = r"^[a-z0-9]+(-[a-z0-9]+)*$"
+MODELS = sorted(REGISTRY)
+MODEL_ERRORS: dict[str, Any] = {"invalid_choice": f"Prices can be made with the models {', '.join(MODELS)}."}
 CADENCES = {"monthly": "P1M", "quarterly": "P3M", "yearly": "P1Y", "annual": "P1Y"}
 
 
@@ -90,13 +93,7 @@ class CreatePriceSerializer(serializers.Serializer[Any]):
     properties = serializers.DictField()
     billableMetricId = StrictCharField(required=False)
     feeId = StrictCharField(required=False)
-    model = serializers.ChoiceField(
-        choices=["standard", "package", "graduated", "volume"],
-        required=False,
-        error_messages={
-            "invalid_choice": "Prices can be made with the models standard, package, graduated and volume."
-        },
-    )
+    model = serializers.ChoiceField(choices=MODELS, required=False, error_messages=MODEL_ERRORS)
     invoiceDisplayGroup = StrictCharField(max_length=255, required=False, allow_null=True)
     billingCadence = StrictCharField(max_length=20, required=False, allow_null=True)
     feature = PriceFeatureSerializer(required=False)
@@ -111,7 +108,7 @@ class UpdatePriceSerializer(serializers.Serializer[Any]):
     billableMetricId = StrictCharField(required=False)
     invoiceDisplayName = StrictCharField(max_length=255, required=False)
     invoiceDisplayGroup = StrictCharField(max_length=255, required=False, allow_null=True)
-    model = serializers.ChoiceField(choices=["standard", "package", "graduated", "volume"], required=False)
+    model = serializers.ChoiceField(choices=MODELS, required=False, error_messages=MODEL_ERRORS)
     properties = serializers.DictField(required=False)
     paymentTerm = serializers.ChoiceField(choices=["in_arrears", "in_advance"], required=False)
     billingCadence = StrictCharField(max_length=20, required=False, allow_null=True)

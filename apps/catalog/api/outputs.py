@@ -1,5 +1,6 @@
 """Catalogue objects as the wire has them."""
 
+from decimal import Decimal
 from typing import Any
 
 from drf_spectacular.types import OpenApiTypes
@@ -7,9 +8,16 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from apps.catalog.models import Plan, PlanVersion, PlanVersionPrice, Price
+from apps.kernel.errors import InvalidError
 from apps.kernel.http.fields import InstantField
+from apps.kernel.money import format_decimal
 from apps.kernel.time import format_instant
+from apps.rating.grouped import parse_price
+from apps.rating.pipeline import amount_of
 
+# Models whose properties the published client reads as they are, and what it wants of a percentage.
+READABLE = frozenset({"standard", "volume", "graduated", "dynamic"})
+BOUNDS = frozenset({"minCharge", "maxCharge"})
 INTERVALS = {"P1M": "monthly", "P3M": "quarterly", "P1Y": "yearly"}
 
 
@@ -88,7 +96,7 @@ def render_price(price: Price) -> dict[str, Any]:
         "invoiceDisplayGroup": price.invoice_display_group or None,
         "model": price.model,
         "paymentTerm": price.payment_term,
-        "properties": price.properties,
+        "properties": _properties(price),
         "billingCadence": price.billing_cadence or None,
         "quantity": price.quantity,
         "features": _features(price),
@@ -104,6 +112,23 @@ def render_price(price: Price) -> dict[str, Any]:
     if price.fee is not None:
         body["feeId"] = price.fee.public_id
     return body
+
+
+def _properties(price: Price) -> dict[str, Any]:
+    """Give a price's properties in a form that the published client reads whatever the model.
+
+    The client knows four forms and refuses a whole list for one price of another form. Such a one gets the
+    `unitPrice` of a first unit beside its own properties.
+    """
+    properties: dict[str, Any] = price.properties
+    if price.model in READABLE or (price.model == "percentage" and properties.keys() >= BOUNDS):
+        return properties
+    try:
+        first = amount_of(parse_price(price.model, properties).components(Decimal(1)))
+    except InvalidError:
+        # Its model was installed once and is not any more.
+        first = Decimal(0)
+    return {**properties, "unitPrice": format_decimal(first)}
 
 
 def _features(price: Price) -> list[dict[str, Any]]:
@@ -129,7 +154,7 @@ def render_plan_price(slot: PlanVersionPrice, plan: Plan) -> dict[str, Any]:
     body["description"] = parent.description if parent is not None else ""
     body["key"] = slot.key
     body["priceDeleted"] = price.deleted_at is not None
-    if "unitPrice" in price.properties:
+    if price.model == "standard":
         body["unitAmount"] = price.properties["unitPrice"]
     return body
 

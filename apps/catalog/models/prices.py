@@ -6,7 +6,6 @@ from django.db import models
 from django.db.models import Q
 
 from apps.catalog.models.products import BillableMetric, CatalogEntity, Feature, Fee
-from apps.rating.price_models import REGISTRY
 
 
 class PaymentTerm(models.TextChoices):
@@ -22,7 +21,8 @@ class SupplyScope(models.TextChoices):
 class PriceTermsColumns(models.Model):
     """The columns that decide what a price bills; a price has them now, a revision for ever."""
 
-    model = models.CharField(max_length=20, choices=[(code, code) for code in sorted(REGISTRY)])
+    # No choices here: a model that an installation adds must not need a migration. Forms and the API offer them.
+    model = models.CharField(max_length=40)
     properties = models.JSONField(help_text="In the wire's form for the model, such as unitPrice or tiers.")
     payment_term = models.CharField(max_length=10, choices=PaymentTerm)
     billing_cadence = models.CharField(

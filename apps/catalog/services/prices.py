@@ -6,10 +6,11 @@ from typing import Any
 from django.db import transaction
 from django.db.models import F
 
-from apps.catalog.models import BillableMetric, Feature, Fee, PlanVersionPrice, Price, PriceRevision
+from apps.catalog.models import Aggregation, BillableMetric, Feature, Fee, PlanVersionPrice, Price, PriceRevision
 from apps.kernel.errors import ConflictError, FieldError, InvalidError
 from apps.kernel.time import Cadence
-from apps.rating.price_models import parse_properties
+from apps.rating.grouped import AnyPrice, GroupedPrice, parse_price
+from apps.rating.price_models import TransactionPriceModel
 from apps.rating.price_models.standard import StandardPrice
 
 REVISED = (
@@ -22,6 +23,9 @@ REVISED = (
     "is_obligation",
     "supply_scope",
 )
+
+# Quantities of single events add up to the metric's.
+ADDITIVE = (Aggregation.SUM, Aggregation.COUNT)
 
 # How many live subscriptions bill a price; the app that knows subscriptions says so at start-up.
 _subscription_counters: list[Callable[[int], int]] = []
@@ -130,21 +134,22 @@ def check_price(price: Price) -> None:
     errors: list[FieldError] = []
     if (price.metric is None) == (price.fee is None):
         errors.append(FieldError("billableMetricId", "Give either billableMetricId or feeId.", "required"))
-    model: object = None
+    model: AnyPrice | None = None
     try:
-        model = parse_properties(price.model, price.properties)
+        model = parse_price(price.model, price.properties)
     except InvalidError as error:
         errors.extend(error.errors)
-    unit_price = model.unit_price if isinstance(model, StandardPrice) else Decimal(0)
+    unit_prices = _unit_prices(model)
     if price.fee is not None:
-        errors.extend(_fee_errors(price, unit_price))
+        errors.extend(_fee_errors(price, model, min(unit_prices)))
     else:
-        errors.extend(_metered_errors(price, unit_price))
+        errors.extend(_metered_errors(price, min(unit_prices)))
+        errors.extend(_metric_errors(price, model))
     errors.extend(_cadence_errors(price))
     if price.supply_scope == "OUTSIDE_SCOPE":
         if not price.outside_scope_label:
             errors.append(FieldError("tax.outsideScopeLabel", "Label what is outside the scope.", "required"))
-        elif price.outside_scope_label == "CASHBACK" and (price.model != "standard" or unit_price > 0):
+        elif price.outside_scope_label == "CASHBACK" and (price.model != "standard" or max(unit_prices) > 0):
             message = "A cashback is a standard price that is not above zero."
             errors.append(FieldError("tax.outsideScopeLabel", message, "invalid"))
     elif price.outside_scope_label:
@@ -155,8 +160,16 @@ def check_price(price: Price) -> None:
         raise InvalidError("The price is malformed.", errors=errors)
 
 
-def _fee_errors(price: Price, unit_price: Decimal) -> list[FieldError]:
+def _unit_prices(model: AnyPrice | None) -> list[Decimal]:
+    """Give the unit prices of a standard price, one a group; 0 of any other."""
+    prices = model.prices if isinstance(model, GroupedPrice) else [model]
+    return [price.unit_price if isinstance(price, StandardPrice) else Decimal(0) for price in prices]
+
+
+def _fee_errors(price: Price, model: AnyPrice | None, unit_price: Decimal) -> list[FieldError]:
     errors = []
+    if isinstance(model, GroupedPrice):
+        errors.append(FieldError("properties.groups", "Only metered prices can have groups.", "invalid"))
     if price.model != "standard":
         errors.append(FieldError("model", "A fee has a standard price.", "invalid"))
     if not price.billing_cadence:
@@ -180,6 +193,29 @@ def _metered_errors(price: Price, unit_price: Decimal) -> list[FieldError]:
         errors.append(FieldError("grantDiscountEnabled", "Not together with a rebate.", "invalid"))
     if price.grant_discount_enabled and price.model != "standard":
         errors.append(FieldError("grantDiscountEnabled", "Only standard prices can have it.", "invalid"))
+    return errors
+
+
+def _metric_errors(price: Price, model: AnyPrice | None) -> list[FieldError]:
+    """What a price asks of its metric: that values add up where it adds them, and the dimensions that it names."""
+    metric = price.metric
+    if metric is None or model is None:
+        return []
+    errors = []
+    grouped = model if isinstance(model, GroupedPrice) else None
+    looks_at_events = grouped.looks_at_events if grouped else isinstance(model, TransactionPriceModel)
+    if metric.aggregation not in ADDITIVE:
+        if looks_at_events:
+            message = f"A {price.model} price needs a metric that sums or counts its events."
+            errors.append(FieldError("model", message, "invalid"))
+        elif grouped and not grouped.has_own_tiers:
+            message = "Groups share tiers only of a metric that sums or counts; give own."
+            errors.append(FieldError("properties.groupTiers", message, "invalid"))
+    if grouped:
+        unknown = [name for name in grouped.dimensions if name not in metric.group_by]
+        errors.extend(
+            FieldError("properties.groups", f"The metric has no dimension {name}.", "invalid") for name in unknown
+        )
     return errors
 
 

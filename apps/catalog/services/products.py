@@ -5,7 +5,8 @@ from django.db import IntegrityError, transaction
 
 from apps.catalog.domain.metrics import check_metric
 from apps.catalog.models import BillableMetric, Feature, Fee, Price, Product
-from apps.kernel.errors import ConflictError
+from apps.kernel.errors import ConflictError, InvalidError
+from apps.rating.grouped import GroupedPrice, parse_price
 
 
 def create_product(*, organization_id: int, name: str, description: str, metadata: dict[str, str]) -> Product:
@@ -31,15 +32,49 @@ def create_metric(*, product: Product, **fields: Any) -> BillableMetric:
 
 @transaction.atomic
 def update_metric(*, metric_id: int, changes: dict[str, Any]) -> BillableMetric:
-    """Change a metric; what was counted before stays as it was counted."""
+    """Change a metric; what was counted before stays as it was counted.
+
+    Raises:
+        InvalidError: its value path or a dimension is malformed or missing.
+        ConflictError: prices go by a dimension that it would lose; they are named.
+    """
     metric = BillableMetric.objects.select_for_update().get(pk=metric_id)
     for name, value in changes.items():
         setattr(metric, name, value)
     metric.value_property = check_metric(
         aggregation=metric.aggregation, value_property=metric.value_property, group_by=metric.group_by
     )
+    require_dimensions(metric=metric)
     metric.save()
     return metric
+
+
+def require_dimensions(*, metric: BillableMetric) -> None:
+    """Check that a metric has the dimensions that its prices go by.
+
+    Without them all new usage would fall to the default of such a price, and nobody would see why.
+
+    Raises:
+        ConflictError: prices go by one that it has not; they are named.
+    """
+    items = []
+    for price in Price.objects.filter(metric_id=metric.pk, deleted_at__isnull=True).order_by("pk"):
+        try:
+            model = parse_price(price.model, price.properties)
+        except InvalidError:
+            # Its model was installed once and is not any more; it bills nothing.
+            continue
+        lost = sorted(set(model.dimensions) - set(metric.group_by)) if isinstance(model, GroupedPrice) else []
+        if lost:
+            items.append(
+                {"id": price.public_id, "invoiceDisplayName": price.invoice_display_name, "dimensions": lost}
+            )
+    if items:
+        raise ConflictError(
+            f"Prices go by the dimension {items[0]['dimensions'][0]}; change them first.",
+            code="METRIC_IN_USE",
+            details={"blockers": [{"type": "prices", "count": len(items), "items": items}]},
+        )
 
 
 def create_fee(*, product: Product, name: str, description: str) -> Fee:

@@ -1,10 +1,13 @@
 """An invoice as the customer reads it, each line with its calculation in words."""
 
+from decimal import Decimal
 from typing import Any
 
 from apps.invoicing.models import Invoice
 from apps.invoicing.selectors.invoices import live_lines, stored_lines, totals, with_neighbours
-from apps.kernel.money import format_money, format_unit_price
+from apps.kernel.money import EXACT, format_decimal, format_money, format_unit_price
+from apps.rating.grouped import price_of, priced
+from apps.rating.usage import Usage
 
 WORDS = {
     "evaluate": "price the quantity",
@@ -14,6 +17,16 @@ WORDS = {
     "setToBound": "cut so that the invoice is not below zero",
     "round": "round half-up to the minor unit",
 }
+
+# One figure says all of it.
+PLAIN_MODEL = "standard"
+# More parts of a line than these nobody reads on a page.
+SHOWN_PARTS = 50
+# The database keeps the names of a description in an order of its own.
+ORDER = (
+    "rate", "fixed", "min", "max", "packageSize", "freeUnits", "freeEvents", "freeAmount",
+    "free", "atRate", "atMinimum", "atMaximum", "givenBack", "quantity", "events", "value", "amount",
+)  # fmt: skip
 
 
 def paper_context(row: Invoice) -> dict[str, Any]:
@@ -61,6 +74,10 @@ def _step(step: dict[str, Any]) -> str:
     detail = ""
     if step["op"] == "evaluate":
         detail = f"{params['quantity']} at {_price(given)}"
+        if "groups" in given:
+            detail = f"{params['quantity']} by {', '.join(given['groupBy'])}: {_groups(given, params['counted'])}"
+        elif "counted" in params:
+            detail = f"{detail}; {_counted(params['counted'])}"
     elif step["op"] == "prorate":
         detail = f"× {params['numerator']} / {params['denominator']}"
     elif "amount" in params:
@@ -69,9 +86,64 @@ def _step(step: dict[str, Any]) -> str:
 
 
 def _price(described: dict[str, Any]) -> str:
+    is_share = "percentage" in described["model"]
     if "bands" in described:
-        bands = ", ".join(
-            f"{'up to ' + band['upTo'] if band['upTo'] else 'beyond'}: {band['rate']}" for band in described["bands"]
+        bands = "; ".join(
+            f"{'up to ' + band['upTo'] if band['upTo'] else 'beyond'}: {_rate(band['rate'], is_share)}"
+            + (f" and {band['flat']}" if "flat" in band else "")
+            for band in described["bands"]
         )
-        return f"{described['model']} ({bands})"
-    return str(described["rate"])
+        return f"{words_of(described['model'])} ({bands})"
+    if described["model"] == PLAIN_MODEL:
+        return str(described["rate"])
+    terms = ", ".join(
+        f"{words_of(name)} {_rate(value, is_share) if name == 'rate' else value}"
+        for name, value in _ordered(described)
+        if name != "model" and value not in (None, "0")
+    )
+    return f"{words_of(described['model'])} ({terms})"
+
+
+def _ordered(named: dict[str, Any]) -> list[tuple[str, Any]]:
+    return sorted(named.items(), key=lambda item: (ORDER.index(item[0]) if item[0] in ORDER else len(ORDER), item[0]))
+
+
+def _rate(rate: str, is_share: bool) -> str:
+    return f"{format_decimal(EXACT.multiply(Decimal(rate), Decimal(100)))} %" if is_share else rate
+
+
+def _groups(described: dict[str, Any], counted: dict[str, Any]) -> str:
+    """Give what each group came to, such as `model opus: units 250 × 0.02 = 5`."""
+    parts = [part for part in priced(price_of(described), Usage(Decimal(0), counted)) if part.amount or part.quantity]
+    words = [
+        f"{part.label}"
+        + (f" {format_decimal(part.quantity)} × {format_decimal(part.unit_price)}" if part.quantity else "")
+        + (f" + {format_decimal(part.flat)}" if part.flat and part.quantity else "")
+        + f" = {format_decimal(part.amount)}"
+        for part in parts[:SHOWN_PARTS]
+    ]
+    if len(parts) > SHOWN_PARTS:
+        words.append(f"and {len(parts) - SHOWN_PARTS} more")
+    return "; ".join(words) or "nothing"
+
+
+def _counted(counted: Any) -> str:
+    """Give what a price counted of single events, such as `at rate: events 3, value 550`; nothing of what is none."""
+    if isinstance(counted, list):
+        return "; ".join(_counted(row) for row in counted)
+    if not isinstance(counted, dict):
+        return str(counted)
+    found = []
+    for name, value in _ordered(counted):
+        if isinstance(value, dict | list):
+            inner = _counted(value)
+            found.append(f"{words_of(name)}: {inner}" if inner else "")
+        elif value not in (0, "0"):
+            found.append(f"{words_of(name)} {value}")
+    separator = "; " if any(isinstance(value, dict | list) for value in counted.values()) else ", "
+    return separator.join(part for part in found if part)
+
+
+def words_of(name: str) -> str:
+    """Give a name of the wire as words: `freeEvents` becomes `free events`."""
+    return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in name).replace("_", " ")

@@ -10,11 +10,13 @@ from apps.catalog.models import PriceRevision
 from apps.invoicing.domain.targets import TargetLine
 from apps.invoicing.domain.taxes import tax_rate_for
 from apps.invoicing.models import Invoice, InvoiceLine, LineKind
+from apps.invoicing.selectors.metered import MeteredRequest, metered_usage
 from apps.kernel.time import Period, format_instant
 from apps.metering.selectors.links import SubjectSpan
-from apps.metering.selectors.usage import UsageRequest, period_usage, usage_changed_since
-from apps.rating.lines import left_over, rate_usage
-from apps.rating.price_models import parse_properties
+from apps.metering.selectors.usage import UsageRequest, usage_changed_since
+from apps.rating.grouped import parse_price
+from apps.rating.lines import Billed, evaluated, left_over, rate_usage
+from apps.rating.usage import Usage
 from apps.subscriptions.selectors.clocks import current_time
 
 # A merge that began before the usage was read may commit after it; no merge runs longer than this.
@@ -22,13 +24,13 @@ OVERLAP = timedelta(minutes=10)
 
 
 @dataclass(slots=True)
-class _Billed:
+class _Entry:
     """What earlier invoices of a subscription billed for one price and service period."""
 
     revision: PriceRevision
     metric_id: int
     period: Period
-    quantity: Decimal
+    billed: Billed
     counted_at: datetime
     carried: Decimal = Decimal(0)
 
@@ -44,7 +46,7 @@ def find_late_usage(
     """
     by_subscription = {invoice.subscription_id: invoice for invoice in invoices if invoice.sequence_number > 0}
     billed = _billed(by_subscription)
-    requests: list[tuple[Invoice, _Billed, UsageRequest]] = []
+    requests: list[tuple[Invoice, _Entry, UsageRequest]] = []
     for subscription_id, entries in billed.items():
         invoice = by_subscription[subscription_id]
         for entry in entries:
@@ -60,17 +62,25 @@ def find_late_usage(
         requests=[request for _, _, request in requests],
         moments=[entry.counted_at - OVERLAP for _, entry, _ in requests],
     )
-    touched = [row for row, is_changed in zip(requests, changed, strict=True) if is_changed or row[1].carried]
-    quantities = period_usage(requests=[request for _, _, request in touched])
+    touched = [row for row, is_changed in zip(requests, changed, strict=True) if is_changed]
+    answers = metered_usage(
+        [
+            MeteredRequest(request, parse_price(entry.revision.model, entry.revision.properties))
+            for _, entry, request in touched
+        ]
+    )
+    usages = {id(entry): usage for (_, entry, _), usage in zip(touched, answers, strict=True)}
     found: dict[int, list[TargetLine]] = defaultdict(list)
-    for (invoice, entry, _), quantity in zip(touched, quantities, strict=True):
-        now = quantity or Decimal(0)
-        if now != entry.quantity or entry.carried:
-            found[invoice.pk].append(_late_line(invoice, entry, now, as_of or current_time(invoice.subscription)))
+    for invoice, entry, _ in requests:
+        # What did not change is not read again: its raw events may be gone by now.
+        usage = usages.get(id(entry), entry.billed.usage)
+        line = _late_line(invoice, entry, usage, as_of or current_time(invoice.subscription))
+        if line is not None:
+            found[invoice.pk].append(line)
     return found
 
 
-def _billed(by_subscription: Mapping[int, Invoice]) -> dict[int, list[_Billed]]:
+def _billed(by_subscription: Mapping[int, Invoice]) -> dict[int, list[_Entry]]:
     """Give what each subscription was billed for, with the sum over a charge's first line and its late ones."""
     lines = (
         InvoiceLine.objects.filter(
@@ -82,7 +92,7 @@ def _billed(by_subscription: Mapping[int, Invoice]) -> dict[int, list[_Billed]]:
         .select_related("invoice", "price_revision__price", "price_revision__metric")
         .order_by("pk")
     )
-    entries: dict[tuple[int, int, datetime, datetime], _Billed] = {}
+    entries: dict[tuple[int, int, datetime, datetime], _Entry] = {}
     for line in lines:
         revision, counted_at = line.price_revision, line.invoice.usage_counted_at
         if revision is None or revision.metric_id is None or counted_at is None:
@@ -91,24 +101,27 @@ def _billed(by_subscription: Mapping[int, Invoice]) -> dict[int, list[_Billed]]:
         known = entries.get(key)
         if known is None:
             period = Period(line.period_start, line.period_end)
-            entries[key] = _Billed(revision, revision.metric_id, period, line.quantity, counted_at)
+            entries[key] = _Entry(revision, revision.metric_id, period, evaluated(line.provenance), counted_at)
         else:
-            known.quantity += line.quantity
+            known.billed = evaluated(line.provenance)
             known.counted_at = max(known.counted_at, counted_at)
         if line.is_late:
             entries[key].carried += left_over(line.provenance)
-    grouped: dict[int, list[_Billed]] = defaultdict(list)
+    grouped: dict[int, list[_Entry]] = defaultdict(list)
     for (subscription_id, *_), entry in entries.items():
         grouped[subscription_id].append(entry)
     return grouped
 
 
-def _late_line(invoice: Invoice, entry: _Billed, now: Decimal, as_of: datetime) -> TargetLine:
+def _late_line(invoice: Invoice, entry: _Entry, usage: Usage, as_of: datetime) -> TargetLine | None:
+    """Give the line of an entry; None when its usage comes to what was billed."""
+    if usage == entry.billed.usage and not entry.carried:
+        return None
     revision = entry.revision
     metric = revision.metric
     rated = rate_usage(
-        price=parse_properties(revision.model, revision.properties),
-        quantity=now,
+        price=parse_price(revision.model, revision.properties),
+        usage=usage,
         currency=invoice.currency,
         period=entry.period,
         sources={
@@ -120,13 +133,16 @@ def _late_line(invoice: Invoice, entry: _Billed, now: Decimal, as_of: datetime) 
             "earlierInvoice": {"type": "invoice", "ref": {"subscriptionId": invoice.subscription.public_id}},
         },
         calculated_at=as_of,
-        already_billed=entry.quantity,
+        already_billed=entry.billed,
         carried=entry.carried,
     )
+    if not (rated.quantity or rated.exact or entry.carried):
+        return None
+    is_more = rated.quantity > 0 or (not rated.quantity and rated.exact > 0)
     return TargetLine(
         kind=LineKind.METERED,
         reference=f"late:{revision.price.public_id}:{format_instant(entry.period.start)}",
-        display_name=f"{revision.invoice_display_name} ({'late usage' if now > entry.quantity else 'correction'})",
+        display_name=f"{revision.invoice_display_name} ({'late usage' if is_more else 'correction'})",
         payment_term=revision.payment_term,
         period_start=entry.period.start,
         period_end=entry.period.end,

@@ -13,8 +13,8 @@ from apps.invoicing.domain.targets import TargetLine, Totals, totals_of, with_ta
 from apps.invoicing.domain.taxes import tax_rate_for
 from apps.invoicing.selectors.targets import charge_terms
 from apps.kernel.time import Cadence, Period, add, ratio
+from apps.rating.grouped import parse_price
 from apps.rating.lines import rate_fee
-from apps.rating.price_models import parse_properties
 from apps.subscriptions.models import Subscription, SubscriptionStatus
 from apps.subscriptions.selectors.subscriptions import cadence_of, grid_of
 
@@ -93,7 +93,7 @@ def _line(
     if is_prorated:
         share = ratio(service, whole, basis=plan.proration, tz=subscription.timezone)
     rated = rate_fee(
-        price=parse_properties(revision.model, revision.properties),
+        price=parse_price(revision.model, revision.properties),
         quantity=Decimal(revision.quantity),
         currency=subscription.currency,
         period=service,

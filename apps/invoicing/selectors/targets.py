@@ -14,18 +14,19 @@ from apps.invoicing.domain.targets import TargetLine, limit_rebates, with_tax
 from apps.invoicing.domain.taxes import tax_rate_for
 from apps.invoicing.models import Invoice, InvoiceLine, InvoiceStatus, LineKind
 from apps.invoicing.selectors.late import find_late_usage
+from apps.invoicing.selectors.metered import MeteredRequest, metered_usage
 from apps.kernel.time import Cadence, format_instant, ratio
 from apps.metering.selectors.links import subjects_of
-from apps.metering.selectors.usage import UsageRequest, period_usage
+from apps.metering.selectors.usage import UsageRequest
+from apps.rating.grouped import parse_price
 from apps.rating.lines import rate_fee, rate_usage
-from apps.rating.price_models import parse_properties
+from apps.rating.usage import Usage
 from apps.subscriptions.domain.grid import Grid
 from apps.subscriptions.models import Subscription
 from apps.subscriptions.selectors.clocks import current_time
 from apps.subscriptions.selectors.subscriptions import cadence_of, grid_of, open_grid_of
 
 OPEN = (InvoiceStatus.ACTIVE, InvoiceStatus.CLOSING, InvoiceStatus.CALCULATING, InvoiceStatus.FAILED)
-ZERO = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,19 +64,22 @@ def target_lines(invoices: Sequence[Invoice], *, as_of: datetime | None) -> dict
     ]
     subjects = subjects_of(customer_ids=sorted({invoice.customer_id for invoice in invoices}))
     asked = [(item, item.revision.metric_id) for item in items if item.revision.metric_id is not None]
-    answers = period_usage(
-        requests=[
-            UsageRequest(
-                organization_id=item.invoice.organization_id,
-                metric_id=metric_id,
-                subjects=subjects.get(item.invoice.customer_id, ()),
-                start=item.charge.service.start,
-                end=item.charge.service.end,
+    answers = metered_usage(
+        [
+            MeteredRequest(
+                UsageRequest(
+                    organization_id=item.invoice.organization_id,
+                    metric_id=metric_id,
+                    subjects=subjects.get(item.invoice.customer_id, ()),
+                    start=item.charge.service.start,
+                    end=item.charge.service.end,
+                ),
+                parse_price(item.revision.model, item.revision.properties),
             )
             for item, metric_id in asked
         ]
     )
-    usage = {item.key: answer or ZERO for (item, _), answer in zip(asked, answers, strict=True)}
+    usage = {item.key: answer for (item, _), answer in zip(asked, answers, strict=True)}
     lines: dict[int, list[TargetLine]] = defaultdict(list)
     for item in items:
         moment = as_of or current_time(item.invoice.subscription)
@@ -155,14 +159,14 @@ def is_owed(subscription: Subscription, charge: Charge) -> bool:
     return subscription.terminated_at is None or charge.service.start < subscription.terminated_at
 
 
-def _line(item: _Item, quantity: Decimal | None, as_of: datetime) -> TargetLine:
+def _line(item: _Item, usage: Usage | None, as_of: datetime) -> TargetLine:
     revision, charge, invoice = item.revision, item.charge, item.invoice
-    price = parse_properties(revision.model, revision.properties)
+    price = parse_price(revision.model, revision.properties)
     sources = sources_of(revision, invoice)
-    if quantity is not None:
+    if usage is not None:
         rated = rate_usage(
             price=price,
-            quantity=quantity,
+            usage=usage,
             currency=invoice.currency,
             period=charge.service,
             sources=sources,

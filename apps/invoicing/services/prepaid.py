@@ -12,8 +12,8 @@ from apps.invoicing.selectors.targets import rate_of, sources_of
 from apps.kernel.ids import new_id
 from apps.kernel.money import EXACT, format_decimal, minor_digits, round_money
 from apps.kernel.time import Cadence, Period, format_instant, ratio
+from apps.rating.grouped import parse_price
 from apps.rating.lines import rate_fee
-from apps.rating.price_models import parse_properties
 from apps.subscriptions.models import Subscription
 from apps.subscriptions.selectors.subscriptions import endless_grid_of
 
@@ -90,7 +90,7 @@ def _add_extension(
     revision = line.price_revision
     assert revision is not None
     rated = rate_fee(
-        price=parse_properties(revision.model, revision.properties),
+        price=parse_price(revision.model, revision.properties),
         quantity=Decimal(revision.quantity),
         currency=invoice.currency,
         period=service,

@@ -40,7 +40,8 @@ WINDOWS = """
 # read for `<events>`.
 EVENTS = """
     FROM jsonb_to_recordset(%s::jsonb)
-        AS r(n int, o bigint, m bigint, s bigint, a timestamptz, z timestamptz, start timestamptz, "end" timestamptz)
+        AS r(n int, o bigint, m bigint, s bigint, a timestamptz, z timestamptz, start timestamptz, "end" timestamptz,
+             path text[])
     JOIN <events> AS e ON e.organization_id = r.o AND e.subject_id = r.s
      AND e.occurred_at >= r.a AND e.occurred_at < r.z
     CROSS JOIN LATERAL unnest(e.metrics, e.dimensions, e.quantities, e.hashes) AS x(m, d, v, h)

@@ -1,10 +1,11 @@
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 from apps.kernel.errors import FieldError, InvalidError
 from apps.kernel.money import EXACT, format_decimal
+from apps.rating.usage import Transaction, Usage
 
 UNIT_PRICE_PLACES = 15
 TIER_PLACES = 6
@@ -42,6 +43,8 @@ class PriceModel(Protocol):
     CODE: ClassVar[str]
     # Whether the amount so far may be billed before the period's quantity is final.
     IS_PROGRESSIVE: ClassVar[bool]
+    # Properties as a person would write them, shown beside the form.
+    EXAMPLE: ClassVar[Mapping[str, Any]]
 
     @classmethod
     def parse(cls, properties: Mapping[str, Any]) -> Self:
@@ -57,13 +60,57 @@ class PriceModel(Protocol):
         ...
 
     def describe(self) -> dict[str, Any]:
-        """Give the price function as provenance records it; `parse_described` reads it back."""
+        """Give the price function as provenance records it; `from_description` reads it back."""
         ...
 
     @classmethod
     def from_description(cls, described: Mapping[str, Any]) -> Self:
         """Rebuild the model from its description, to recompute a line by its provenance alone."""
         ...
+
+
+class Counter(Protocol):
+    """Takes a period's transactions one by one, oldest first, and keeps only what decides their price."""
+
+    def add(self, transaction: Transaction) -> None:
+        """Count one more."""
+        ...
+
+    def counted(self) -> dict[str, Any]:
+        """Give what was counted; see `Usage.counted`."""
+        ...
+
+
+@runtime_checkable
+class TransactionPriceModel(PriceModel, Protocol):
+    """A price model that looks at each event of the period, not only at their quantity."""
+
+    def counter(self) -> Counter:
+        """Begin to count a period."""
+        ...
+
+    def components_of(self, counted: Mapping[str, Any]) -> list[Component]:
+        """Price what a counter gave."""
+        ...
+
+    def rate_path(self) -> str:
+        """Give the path of the price in the event's data; empty where none comes with the usage."""
+        ...
+
+
+def count(price: TransactionPriceModel, transactions: Iterable[Transaction]) -> dict[str, Any]:
+    """Count a period's transactions, oldest first."""
+    counter = price.counter()
+    for transaction in transactions:
+        counter.add(transaction)
+    return counter.counted()
+
+
+def components_of(price: PriceModel, usage: Usage) -> list[Component]:
+    """Price the usage of a period: by what was counted of it, else by its quantity."""
+    if isinstance(price, TransactionPriceModel) and usage.counted:
+        return price.components_of(usage.counted)
+    return price.components(usage.quantity)
 
 
 class Reader:
@@ -86,6 +133,7 @@ class Reader:
         places: int = UNIT_PRICE_PLACES,
         low: Decimal | None = None,
         above: Decimal | None = None,
+        high: Decimal | None = None,
     ) -> Decimal:
         """Read a decimal string; a wrong one is noted and read as 1."""
         source = self.properties if at is None else at
@@ -105,9 +153,17 @@ class Reader:
             return self._fail(field, f"Must be at least {format_decimal(low)}.", "too_small")
         if above is not None and value <= above:
             return self._fail(field, f"Must be above {format_decimal(above)}.", "too_small")
+        if high is not None and value > high:
+            return self._fail(field, f"Must be at most {format_decimal(high)}.", "too_large")
         if abs(value) >= Decimal("1e15"):
             return self._fail(field, "Is too large.", "too_large")
         return value
+
+    def optional(self, name: str, *, places: int = UNIT_PRICE_PLACES, low: Decimal | None = None) -> Decimal | None:
+        """Read a decimal string that may be left out or null."""
+        if self.properties.get(name) is None:
+            return None
+        return self.decimal(name, places=places, low=low)
 
     @staticmethod
     def _number(raw: object) -> Decimal | None:

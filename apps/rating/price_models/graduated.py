@@ -14,6 +14,9 @@ class GraduatedPrice:
 
     CODE: ClassVar[str] = "graduated"
     IS_PROGRESSIVE: ClassVar[bool] = True
+    EXAMPLE: ClassVar[Mapping[str, Any]] = {
+        "tiers": [{"upTo": "100", "unitPrice": "0.05"}, {"upTo": None, "unitPrice": "0.02"}]
+    }
     tiers: tuple[Tier, ...]
 
     @classmethod

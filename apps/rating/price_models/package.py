@@ -13,6 +13,7 @@ class PackagePrice:
 
     CODE: ClassVar[str] = "package"
     IS_PROGRESSIVE: ClassVar[bool] = True
+    EXAMPLE: ClassVar[Mapping[str, Any]] = {"packageSize": "100", "packagePrice": "3"}
     package_price: Decimal
     package_size: Decimal
     free_units: Decimal = Decimal(0)

@@ -13,6 +13,7 @@ class StandardPrice:
 
     CODE: ClassVar[str] = "standard"
     IS_PROGRESSIVE: ClassVar[bool] = True
+    EXAMPLE: ClassVar[Mapping[str, Any]] = {"unitPrice": "0.02"}
     unit_price: Decimal
 
     @classmethod

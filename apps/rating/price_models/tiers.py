@@ -21,8 +21,20 @@ class Tier:
     flat: Decimal = Decimal(0)
 
 
-def parse_tiers(properties: Mapping[str, Any], *, price_places: int = UNIT_PRICE_PLACES) -> tuple[Tier, ...]:
+def parse_tiers(
+    properties: Mapping[str, Any],
+    *,
+    price: str = "unitPrice",
+    price_places: int = UNIT_PRICE_PLACES,
+    highest: Decimal | None = None,
+) -> tuple[Tier, ...]:
     """Read a ladder: bounds strictly ascending, the last open, none sorted or guessed.
+
+    Args:
+        properties: with `tiers`.
+        price: the name of what a unit of a tier costs.
+        price_places: how many decimal places that may have.
+        highest: what it may not pass.
 
     Raises:
         InvalidError: naming every bad field as `properties.tiers.N.…`.
@@ -49,7 +61,7 @@ def parse_tiers(properties: Mapping[str, Any], *, price_places: int = UNIT_PRICE
         else:
             up_to = reader.decimal("upTo", at=row, path=path, places=TIER_PLACES, above=floor)
             floor = up_to
-        unit_price = reader.decimal("unitPrice", at=row, path=path, places=price_places, low=Decimal(0))
+        unit_price = reader.decimal(price, at=row, path=path, places=price_places, low=Decimal(0), high=highest)
         flat = reader.decimal("flatFee", at=row, path=path, low=Decimal(0), default=Decimal(0))
         tiers.append(Tier(up_to, unit_price, flat))
     reader.check()

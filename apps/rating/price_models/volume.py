@@ -13,6 +13,9 @@ class VolumePrice:
 
     CODE: ClassVar[str] = "volume"
     IS_PROGRESSIVE: ClassVar[bool] = False
+    EXAMPLE: ClassVar[Mapping[str, Any]] = {
+        "tiers": [{"upTo": "100", "unitPrice": "0.05"}, {"upTo": None, "unitPrice": "0.02"}]
+    }
     tiers: tuple[Tier, ...]
 
     @classmethod

@@ -1,14 +1,19 @@
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
 from apps.kernel.money import format_decimal
-from apps.rating.pipeline import rate_part, round_quantity
-from apps.rating.price_models import PriceModel
+from apps.rating.pipeline import amount_of, rate_part, round_quantity
+from apps.rating.price_models import PriceModel, TransactionPriceModel, components_of, count
+from apps.rating.price_models.dynamic import DynamicPrice
 from apps.rating.price_models.graduated import GraduatedPrice
+from apps.rating.price_models.graduated_percentage import GraduatedPercentagePrice
 from apps.rating.price_models.package import PackagePrice
+from apps.rating.price_models.percentage import PercentagePrice
 from apps.rating.price_models.standard import StandardPrice
 from apps.rating.price_models.volume import VolumePrice
 from apps.rating.tax import tax_lines
+from apps.rating.usage import Transaction, Usage
 from tests.vectors.areas.common import Skip, cents, inclusive_tiers, number
 
 
@@ -63,6 +68,45 @@ def package(case: dict[str, Any]) -> dict[str, Any]:
         number(inputs["package_price"]), number(inputs["package_size"]), number(inputs.get("free_units") or 0)
     )
     return _rated(price, inputs)
+
+
+def _of_events(price: TransactionPriceModel, events: Sequence[Transaction]) -> Decimal:
+    quantity = sum((event.value for event in events), Decimal(0))
+    return amount_of(components_of(price, Usage(quantity, count(price, events))))
+
+
+def percentage(case: dict[str, Any]) -> dict[str, Any]:
+    inputs = case["inputs"]
+
+    def known(name: str) -> Decimal | None:
+        return None if inputs.get(name) is None else number(inputs[name])
+
+    price = PercentagePrice(
+        percentage=number(inputs["rate_percent"]) / 100,
+        minimum=known("min_per_transaction"),
+        maximum=known("max_per_transaction"),
+        fixed=number(inputs["fixed_per_paid_event"]),
+        free_events=inputs["free_events"],
+        free_amount=known("free_amount"),
+    )
+    events = [Transaction(number(value)) for value in inputs["events"]]
+    running = [cents(_of_events(price, events[: n + 1])) for n in range(len(events))]
+    return {**_answers(_of_events(price, events), inputs), "running_total_cents": running}
+
+
+def graduated_percentage(case: dict[str, Any]) -> dict[str, Any]:
+    inputs = case["inputs"]
+    if "tiers" not in inputs:
+        raise Skip("asks for one tier alone")
+    price = GraduatedPercentagePrice(inclusive_tiers(inputs["tiers"], price="rate"))
+    return _answers(rate_part(price, number(inputs["amount_aggregated"])), inputs)
+
+
+def dynamic(case: dict[str, Any]) -> dict[str, Any]:
+    """Translate: an event's whole amount is the price of its one unit."""
+    inputs = case["inputs"]
+    events = [Transaction(Decimal(1), number(amount) / 100) for amount in inputs["event_amounts_cents"]]
+    return _answers(_of_events(DynamicPrice(Decimal(0), Decimal(10**6)), events), inputs)
 
 
 def rounding(case: dict[str, Any]) -> dict[str, Any]:

@@ -18,12 +18,16 @@ def cents(amount: Decimal) -> int:
     return int(round_to(amount, 2) * 100)
 
 
-def inclusive_tiers(rows: Sequence[dict[str, Any]]) -> tuple[Tier, ...]:
-    """Translate tiers `from … to` (both ends counted, or adjacent) to ours: each ends at `up_to`."""
+def inclusive_tiers(rows: Sequence[dict[str, Any]], *, price: str = "unit") -> tuple[Tier, ...]:
+    """Translate tiers `from … to` (both ends counted, or adjacent) to ours: each ends at `up_to`.
+
+    Rates are percents.
+    """
+    parts = 100 if price == "rate" else 1
     return tuple(
         Tier(
             None if row["to"] is None or index == len(rows) - 1 else number(row["to"]),
-            number(row.get("unit") or 0),
+            number(row.get(price) or 0) / parts,
             number(row.get("flat") or 0),
         )
         for index, row in enumerate(rows)

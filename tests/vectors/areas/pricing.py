@@ -58,6 +58,9 @@ def _model(price: dict[str, Any]) -> PriceModel:
     match price["type"]:
         case "unit":
             return StandardPrice(number(price["amount"]))
+        case "dynamic":
+            # Theirs marks up what usage cost; here the metric sums the cost and each unit of it costs the multiplier.
+            return StandardPrice(number(price["multiplier"]))
         case "package":
             if price.get("round", "up") != "up":
                 raise Skip("a started package is sold whole")

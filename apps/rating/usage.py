@@ -1,0 +1,35 @@
+"""What a price is given to price: a quantity, or the single transactions it is made of."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """One event as a price sees it.
+
+    Attributes:
+        value: what the event counts for in its metric.
+        rate: the price that came with the event; None when none did.
+        group: values of the metric's dimensions.
+    """
+
+    value: Decimal
+    rate: Decimal | None = None
+    group: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """The usage of one charge.
+
+    Attributes:
+        quantity: usage of the period, as the metric aggregates it.
+        counted: what a price that looks deeper than the quantity counted, in JSON's types with decimals as strings:
+            enough to price it again. Empty where the quantity says all.
+    """
+
+    quantity: Decimal
+    counted: Mapping[str, Any] = field(default_factory=dict)
