@@ -10,6 +10,7 @@ from unfold.decorators import display
 from unfold.widgets import UnfoldAdminSelectMultipleWidget
 
 from apps.catalog.admin.base import CatalogAdmin
+from apps.catalog.domain.cadences import find_cadence_problem
 from apps.catalog.models import Plan, PlanVersion, PlanVersionPrice, Price
 from apps.catalog.services.plans import PlanLine, create_plan, update_plan
 from apps.kernel.adminsite.base import ReadOnlyModelAdmin
@@ -62,6 +63,13 @@ class PlanForm(forms.ModelForm):
         chosen = {price.pk: price.public_id for price in self.cleaned_data["prices"]}
         kept = [slot.price_id for slot in _slots(self.instance)] if self.instance.pk else []
         return [chosen[key] for key in [*(k for k in kept if k in chosen), *(k for k in chosen if k not in kept)]]
+
+    def clean_billing_cadence(self) -> str:
+        cadence = str(self.cleaned_data["billing_cadence"])
+        problem = find_cadence_problem(cadence)
+        if problem is not None:
+            raise forms.ValidationError(problem)
+        return cadence
 
     def clean_currency(self) -> str:
         currency = str(self.cleaned_data["currency"])

@@ -6,11 +6,10 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from apps.catalog.domain.cadences import interval_name
 from apps.catalog.models import Plan, PlanVersion, PlanVersionPrice, Price
 from apps.kernel.http.fields import InstantField
 from apps.kernel.time import format_instant
-
-INTERVALS = {"P1M": "monthly", "P3M": "quarterly", "P1Y": "yearly"}
 
 
 class EntitySerializer(serializers.Serializer[Any]):
@@ -147,7 +146,7 @@ def render_plan(plan: Plan, slots: list[PlanVersionPrice]) -> dict[str, Any]:
         "invoiceDisplayName": plan.invoice_display_name,
         "currency": plan.currency,
         "billingCadence": plan.billing_cadence,
-        "billingInterval": INTERVALS[plan.billing_cadence],
+        "billingInterval": interval_name(plan.billing_cadence),
         "billingAnchor": format_instant(plan.billing_anchor) if plan.billing_anchor else None,
         "billingVersion": plan.billing_version,
         "createdAt": format_instant(plan.created_at),

@@ -8,6 +8,7 @@ from rest_framework.response import Response
 from apps.catalog.api import inputs
 from apps.catalog.api.outputs import render_plan, render_price, render_version
 from apps.catalog.api.products import MERCHANT, PAGE, PRODUCT, CatalogView, required
+from apps.catalog.domain.cadences import NAMED
 from apps.catalog.models import BillableMetric, Feature, Fee, Plan, PlanVersion
 from apps.catalog.selectors.catalog import (
     available_plans,
@@ -200,7 +201,7 @@ class PlanView(CatalogView):
     def fields(data: dict[str, Any]) -> dict[str, Any]:
         fields = {own: data[name] for name, own in PLAN_NAMES.items() if name in data}
         if "billingCadence" not in data and "billingInterval" in data:
-            fields["billing_cadence"] = inputs.CADENCES[data["billingInterval"]]
+            fields["billing_cadence"] = NAMED[data["billingInterval"]]
         if "versionTransition" in data:
             fields["version_effective"] = data["versionTransition"]["effectiveDate"]
         return fields
