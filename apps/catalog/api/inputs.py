@@ -207,3 +207,12 @@ class CreatePlanSerializer(PlanFieldsSerializer):
 class UpdatePlanSerializer(PlanFieldsSerializer):
     name = StrictCharField(max_length=255, required=False)
     prices = serializers.ListField(child=StrictCharField(), required=False, max_length=200)
+
+
+class MintVersionSerializer(serializers.Serializer[Any]):
+    prices = serializers.ListField(child=PlanLineField(), max_length=200)
+    basedOnVersionId = StrictCharField(required=False)
+
+
+class TransitionVersionSerializer(serializers.Serializer[Any]):
+    default = serializers.BooleanField(required=False)

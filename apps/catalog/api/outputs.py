@@ -180,3 +180,14 @@ def render_version(version: PlanVersion, plan: Plan, subscription_count: int) ->
         "publishedAt": format_instant(version.published_at),
         "updatedAt": format_instant(version.updated_at),
     }
+
+
+def render_full_version(
+    version: PlanVersion, plan: Plan, slots: list[PlanVersionPrice], subscription_count: int
+) -> dict[str, Any]:
+    """Give a plan version with its prices."""
+    body = render_version(version, plan, subscription_count)
+    body["prices"] = [render_plan_price(slot, plan) for slot in slots]
+    if version.based_on is not None:
+        body["basedOnVersionId"] = version.based_on.public_id
+    return body

@@ -8,10 +8,11 @@ from import_export import resources
 from import_export.fields import Field
 from unfold.decorators import display
 from unfold.forms import BaseDialogForm
-from unfold.widgets import UnfoldAdminTextareaWidget
+from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget
 
 from apps.invoicing.models import Invoice
 from apps.invoicing.services.closing import repair_subscription
+from apps.invoicing.services.migrating import IMMEDIATE, NEXT_PERIOD, migrate_version
 from apps.invoicing.services.settlement import settle_out_of_band
 from apps.invoicing.services.terminating import terminate_subscription
 from apps.kernel.adminsite.actions import Call, service_action
@@ -58,6 +59,29 @@ def _terminate(call: Call) -> str:
     return f"Ended at {moment(ended.terminated_at)}; its last usage is billed after the grace period."
 
 
+class MigrateForm(BaseDialogForm):
+    version = forms.IntegerField(
+        label="Version", min_value=1, max_value=2**31 - 1, widget=UnfoldAdminIntegerFieldWidget
+    )
+    timing = forms.ChoiceField(
+        label="When",
+        choices=[(NEXT_PERIOD, "At the end of the open period"), (IMMEDIATE, "At once: usage of the whole period")],
+        widget=UnfoldAdminSelectWidget,
+    )
+
+
+def _migrate(call: Call) -> str:
+    done = migrate_version(
+        subscription_id=call.row.pk,
+        target_number=call.data["version"],
+        timing=call.data["timing"],
+        as_of=current_time(call.row),
+    )
+    if not done.is_change:
+        return f"It is on version {done.to_number} already."
+    return f"From version {done.from_number} to {done.to_number}; fees in advance from {moment(done.effective_at)}."
+
+
 def _repair(call: Call) -> str:
     if not repair_subscription(subscription_id=call.row.pk):
         raise ConflictError("This subscription is not held back.")
@@ -75,7 +99,7 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
     search_fields = ["public_id", "name", "customer__consumer__name", "customer__external_id"]
     list_select_related = ["customer__consumer", "plan", "test_clock", "organization"]
     date_hierarchy = "started_at"
-    actions_detail = ["activate", "terminate", "resume_work"]
+    actions_detail = ["activate", "terminate", "migrate_version", "resume_work"]
     readonly_fields = ["invoices", "customer_page", "plan_page"]
     fieldsets = [
         (None, {"fields": ["name", "public_id", "customer_page", "plan_page", "status", "invoices"]}),
@@ -83,8 +107,8 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
                                "timezone", "next_action_at", "test_clock"]}),
         ("Dates", {"fields": ["placed_at", "started_at", "billing_starts_at", "activated_at", "ending_at",
                               "terminated_at", "terminated_by", "termination_reason"]}),
-        ("Terms", {"fields": ["plan_version", "version_policy", "currency", "payment_term_days", "tax_exempt",
-                              "auto_charge", "auto_approve", "elapsed_period_billing", "metadata"]}),
+        ("Terms", {"fields": ["plan_version", "next_version", "version_policy", "currency", "payment_term_days",
+                              "tax_exempt", "auto_charge", "auto_approve", "elapsed_period_billing", "metadata"]}),
         ("Held back", {"fields": ["parked_reason"]}),
     ]  # fmt: skip
 
@@ -105,6 +129,15 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
         form=ReasonForm,
         icon="stop_circle",
         fits=lambda row: row.status != SubscriptionStatus.TERMINATED,
+    )
+    migrate_version = service_action(
+        title="Migrate version",
+        permissions=["manage_subscription"],
+        description="The subscription is pinned to a version of its plan; nothing is prorated.",
+        run=_migrate,
+        form=MigrateForm,
+        icon="move_up",
+        fits=lambda row: row.status == SubscriptionStatus.ACTIVE,
     )
     resume_work = service_action(
         title="Resume work",

@@ -16,7 +16,7 @@ from apps.kernel.time import Cadence, Period, add, ratio
 from apps.rating.lines import rate_fee
 from apps.rating.price_models import parse_properties
 from apps.subscriptions.models import Subscription, SubscriptionStatus
-from apps.subscriptions.selectors.subscriptions import cadence_of, grid_of
+from apps.subscriptions.selectors.subscriptions import cadence_of, grid_of, upcoming_version_id
 
 DEFAULT_SPAN = Cadence.parse("P1M")
 LONGEST_SPAN = Cadence.parse("P1Y")
@@ -47,7 +47,8 @@ def projected_invoices(
     first = max(start or as_of, as_of)
     last = min(end or add(first, DEFAULT_SPAN), add(as_of, LONGEST_SPAN))
     grid, cadence = grid_of(subscription), cadence_of(subscription)
-    revision_ids = current_revision_ids(plan_version_id=subscription.plan_version_id)
+    # The end of the open period brings the next one's fees in advance, so what comes is the next terms' work.
+    revision_ids = current_revision_ids(plan_version_id=upcoming_version_id(subscription))
     revisions = revisions_by_id(revision_ids)
     terms = [
         charge_terms(revisions[key], plan_cadence=subscription.billing_cadence)

@@ -22,7 +22,7 @@ from apps.rating.price_models import parse_properties
 from apps.subscriptions.domain.grid import Grid
 from apps.subscriptions.models import Subscription
 from apps.subscriptions.selectors.clocks import current_time
-from apps.subscriptions.selectors.subscriptions import cadence_of, grid_of, open_grid_of
+from apps.subscriptions.selectors.subscriptions import cadence_of, grid_of, open_grid_of, upcoming_version_id
 
 OPEN = (InvoiceStatus.ACTIVE, InvoiceStatus.CLOSING, InvoiceStatus.CALCULATING, InvoiceStatus.FAILED)
 ZERO = Decimal(0)
@@ -89,19 +89,13 @@ def target_lines(invoices: Sequence[Invoice], *, as_of: datetime | None) -> dict
 
 def next_terms_of(invoices: Sequence[Invoice]) -> dict[int, Sequence[int]]:
     """Give, by invoice key, the price revisions that charges in advance of the next period go by."""
-    versions = {invoice.pk: _next_version(invoice) for invoice in invoices if invoice.status == InvoiceStatus.ACTIVE}
+    opened = [invoice for invoice in invoices if invoice.status == InvoiceStatus.ACTIVE]
+    versions = {invoice.pk: upcoming_version_id(invoice.subscription) for invoice in opened}
     current = current_revision_ids_of(set(versions.values()))
     return {
         invoice.pk: current[versions[invoice.pk]] if invoice.pk in versions else invoice.next_revision_ids
         for invoice in invoices
     }
-
-
-def _next_version(invoice: Invoice) -> int:
-    subscription = invoice.subscription
-    if subscription.version_policy == "floating":
-        return subscription.plan.default_version_id or subscription.plan_version_id
-    return subscription.plan_version_id
 
 
 def charge_terms(revision: PriceRevision, *, plan_cadence: str) -> ChargeTerms:

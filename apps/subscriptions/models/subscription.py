@@ -25,6 +25,14 @@ class Subscription(Entity):
     customer = models.ForeignKey("customers.Customer", on_delete=models.PROTECT, related_name="+")
     plan = models.ForeignKey("catalog.Plan", on_delete=models.PROTECT, related_name="+")
     plan_version = models.ForeignKey("catalog.PlanVersion", on_delete=models.PROTECT, related_name="+")
+    next_version = models.ForeignKey(
+        "catalog.PlanVersion",
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="+",
+        help_text="What it moves to at the end of the open period.",
+    )
     product = models.ForeignKey("catalog.Product", on_delete=models.PROTECT, related_name="+")
     test_clock = models.ForeignKey(
         "subscriptions.TestClock",
@@ -108,6 +116,11 @@ class Subscription(Entity):
             models.CheckConstraint(
                 name="subscription_active_has_period",
                 condition=~Q(status="active") | Q(period_number__gte=1, period_end__isnull=False),
+            ),
+            # A subscription that is moved to a version stays there; a floating one goes where its plan goes.
+            models.CheckConstraint(
+                name="subscription_migration_pins",
+                condition=Q(next_version__isnull=True) | Q(version_policy="pinned"),
             ),
             # One live subscription per customer and plan; another plan of the product is refused by the service.
             models.UniqueConstraint(

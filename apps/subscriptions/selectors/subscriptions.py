@@ -13,9 +13,18 @@ def subscriptions_of(*, organization_id: int) -> QuerySet[Subscription]:
     """Give a merchant's subscriptions, newest first, with what their wire form needs."""
     return (
         Subscription.objects.filter(organization_id=organization_id)
-        .select_related("organization", "customer", "plan", "plan_version", "test_clock")
+        .select_related("organization", "customer", "plan", "plan_version", "next_version", "test_clock")
         .order_by("-id")
     )
+
+
+def upcoming_version_id(subscription: Subscription) -> int:
+    """Give the plan version (its key) that the period after the open one bills by, as things stand."""
+    if subscription.next_version_id is not None:
+        return subscription.next_version_id
+    if subscription.version_policy == "floating":
+        return subscription.plan.default_version_id or subscription.plan_version_id
+    return subscription.plan_version_id
 
 
 def live_product_ids(*, customer_id: int) -> list[int]:
