@@ -299,7 +299,7 @@ def test_conflicts_and_refusals_say_why(call: Caller, stack: dict[str, Any]) -> 
         ),
         (
             "/v0/plans",
-            {"currency": "usd", "billingCadence": "P2M", "defaultTaxRate": 101, "prices": [5]},
+            {"currency": "usd", "billingCadence": "PT2H", "defaultTaxRate": 101, "prices": [5]},
             {"currency", "billingCadence", "defaultTaxRate", "prices.0", "name", "merchantId", "productId"},
         ),
         ("/v0/customers", {"consumer": {"name": "x", "email": "no"}}, {"merchantId", "consumer.email"}),

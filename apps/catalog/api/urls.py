@@ -17,5 +17,5 @@ urlpatterns = [
     path("v0/plans/available", prices.AvailablePlanList.as_view()),
     path("v0/plans/<str:public_id>", prices.PlanDetail.as_view()),
     path("v0/plans/<str:public_id>/versions", versions.PlanVersionList.as_view()),
-    path("v0/plans/<str:public_id>/versions/<int:number>", versions.PlanVersionDetail.as_view()),
+    path("v0/plans/<str:public_id>/versions/<str:number>", versions.PlanVersionDetail.as_view()),
 ]

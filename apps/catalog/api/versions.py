@@ -1,5 +1,6 @@
 """Versions of plans over the wire."""
 
+import re
 from typing import Any
 
 from drf_spectacular.utils import extend_schema
@@ -19,6 +20,8 @@ from apps.kernel.errors import FieldError, InvalidError, NotFoundError
 from apps.kernel.http.pagination import list_page
 from apps.kernel.http.shapes import page_of
 from apps.kernel.http.views import Request
+
+NUMBER = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
 class PlanVersionSummarySerializer(serializers.Serializer[Any]):
@@ -49,7 +52,7 @@ class PlanVersionSerializer(PlanVersionSummarySerializer):
 
 
 class VersionView(PlanView):
-    def full(self, plan_public_id: str, number: int, status: int = 200) -> Response:
+    def full(self, plan_public_id: str, number: str, status: int = 200) -> Response:
         """Give a version as it is now; its plan is read anew, because its default may just have moved."""
         plan = self.plan(plan_public_id)
         version = self.version(plan, number)
@@ -58,9 +61,10 @@ class VersionView(PlanView):
         )
         return Response(body, status=status)
 
-    def version(self, plan: Plan, number: int) -> PlanVersion:
-        # A number beyond the column's range is as absent as any other.
-        found = versions_of(plan_id=plan.pk).filter(number=number).first() if number < 2**31 else None
+    def version(self, plan: Plan, number: str) -> PlanVersion:
+        """Find a version by its number; what is no number is as absent as one that was never published."""
+        rows = versions_of(plan_id=plan.pk)
+        found = rows.filter(number=int(number)).first() if NUMBER.fullmatch(number) else None
         if found is None:
             raise NotFoundError(f"The plan has no version {number}.")
         return found
@@ -89,12 +93,12 @@ class PlanVersionList(VersionView):
             based_on=data.get("basedOnVersionId"),
             as_of=wall_now(),
         )
-        return self.full(public_id, version.number, status=201)
+        return self.full(public_id, str(version.number), status=201)
 
 
 class PlanVersionDetail(VersionView):
     @extend_schema(operation_id="getPlanVersion", responses=PlanVersionSerializer)
-    def get(self, request: Request, public_id: str, number: int) -> Response:
+    def get(self, request: Request, public_id: str, number: str) -> Response:
         return self.full(public_id, number)
 
     @extend_schema(
@@ -102,13 +106,13 @@ class PlanVersionDetail(VersionView):
         request=inputs.TransitionVersionSerializer,
         responses=PlanVersionSerializer,
     )
-    def patch(self, request: Request, public_id: str, number: int) -> Response:
+    def patch(self, request: Request, public_id: str, number: str) -> Response:
         plan = self.plan(public_id)
-        self.version(plan, number)
+        version = self.version(plan, number)
         if self.read(inputs.TransitionVersionSerializer).get("default") is not True:
             raise InvalidError(
                 "A version can only be made the default.",
                 errors=[FieldError("default", "Send true, for the version that the plan shall sell.", "invalid")],
             )
-        make_default(plan_id=plan.pk, number=number, as_of=wall_now())
+        make_default(plan_id=plan.pk, number=version.number, as_of=wall_now())
         return self.full(public_id, number)

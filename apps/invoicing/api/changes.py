@@ -7,9 +7,11 @@ from rest_framework import serializers
 from rest_framework.response import Response
 
 from apps.invoicing.api.outputs import render_subscription
-from apps.invoicing.api.subscriptions import SubscriptionSerializer, SubscriptionView
+from apps.invoicing.api.subscriptions import SCOPES, SubscriptionSerializer, SubscriptionView
+from apps.invoicing.services.cancelling import schedule_cancellation, undo_cancellation
 from apps.invoicing.services.migrating import IMMEDIATE, NEXT_PERIOD, migrate_version
-from apps.kernel.http.fields import InstantField
+from apps.invoicing.services.pausing import pause_subscription, resume_subscription
+from apps.kernel.http.fields import InstantField, StrictCharField
 from apps.kernel.http.views import Request
 from apps.subscriptions.selectors.clocks import current_time
 
@@ -74,3 +76,51 @@ class VersionMigration(SubscriptionView):
                 "lineItems": {"syncFailed": False},
             }
         )
+
+
+class SubscriptionPausing(SubscriptionView):
+    @extend_schema(operation_id="pauseSubscription", request=None, responses=SubscriptionSerializer)
+    def post(self, request: Request, public_id: str) -> Response:
+        """Pause a subscription: no fees from now on; what was prepaid is credited."""
+        subscription = self.subscription(public_id)
+        pause_subscription(subscription_id=subscription.pk, as_of=current_time(subscription))
+        return self.rendered(public_id)
+
+
+class SubscriptionResumption(SubscriptionView):
+    @extend_schema(operation_id="resumeSubscription", request=None, responses=SubscriptionSerializer)
+    def post(self, request: Request, public_id: str) -> Response:
+        """Let a paused subscription go on."""
+        subscription = self.subscription(public_id)
+        resume_subscription(subscription_id=subscription.pk, as_of=current_time(subscription))
+        return self.rendered(public_id)
+
+
+class CancelSerializer(serializers.Serializer[Any]):
+    reason = StrictCharField(min_length=1, max_length=1000)
+    cancelsAt = InstantField(required=False)
+
+
+class SubscriptionCancellation(SubscriptionView):
+    scopes = SCOPES | {"DELETE": "subscriptions:write"}
+
+    @extend_schema(operation_id="cancelSubscription", request=CancelSerializer, responses=SubscriptionSerializer)
+    def post(self, request: Request, public_id: str) -> Response:
+        """Let a subscription end on a date; without one, with its open period."""
+        subscription = self.subscription(public_id)
+        data = self.read(CancelSerializer)
+        schedule_cancellation(
+            subscription_id=subscription.pk,
+            as_of=current_time(subscription),
+            at=data.get("cancelsAt"),
+            reason=data["reason"],
+            by=self.principal.user_public_id,
+        )
+        return self.rendered(public_id)
+
+    @extend_schema(operation_id="undoSubscriptionCancellation", responses=SubscriptionSerializer)
+    def delete(self, request: Request, public_id: str) -> Response:
+        """Take a cancellation back before it comes."""
+        subscription = self.subscription(public_id)
+        undo_cancellation(subscription_id=subscription.pk, as_of=current_time(subscription))
+        return self.rendered(public_id)

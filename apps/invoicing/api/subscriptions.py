@@ -152,6 +152,8 @@ class SubscriptionSerializer(serializers.Serializer[Any]):
     billingCadence = serializers.CharField()
     versionPolicy = serializers.CharField()
     paymentTermDays = serializers.IntegerField()
+    pausedAt = InstantField(required=False)
+    cancelsAt = InstantField(required=False)
     payment = serializers.DictField(required=False)
     createdAt = InstantField()
     updatedAt = InstantField()

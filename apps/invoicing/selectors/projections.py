@@ -4,15 +4,15 @@ import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from fractions import Fraction
 
 from apps.catalog.models import PriceRevision
 from apps.catalog.selectors.terms import current_revision_ids, revisions_by_id
-from apps.invoicing.domain.charges import charges_due
+from apps.invoicing.domain.charges import Charge, charges_due
 from apps.invoicing.domain.targets import TargetLine, Totals, totals_of, with_tax
 from apps.invoicing.domain.taxes import tax_rate_for
+from apps.invoicing.selectors.shares import is_asleep, share_of
 from apps.invoicing.selectors.targets import charge_terms
-from apps.kernel.time import Cadence, Period, add, ratio
+from apps.kernel.time import Cadence, Period, add
 from apps.rating.lines import rate_fee
 from apps.rating.price_models import parse_properties
 from apps.subscriptions.models import Subscription, SubscriptionStatus
@@ -62,8 +62,9 @@ def projected_invoices(
             charges = charges_due(terms, grid, after=slot.service.start, until=slot.service.end, plan_cadence=cadence)
             lines = with_tax(
                 [
-                    _line(subscription, revisions[c.revision_id], c.service, c.whole, c.is_prorated, as_of)
+                    _line(subscription, revisions[c.revision_id], c, as_of)
                     for c in charges
+                    if not is_asleep(subscription, c, revisions[c.revision_id])
                 ],
                 currency=subscription.currency,
                 is_inclusive=subscription.plan.tax_behavior == "inclusive",
@@ -84,24 +85,19 @@ def projected_invoices(
 def _line(
     subscription: Subscription,
     revision: PriceRevision,
-    service: Period,
-    whole: Period,
-    is_prorated: bool,
+    charge: Charge,
     as_of: datetime,
 ) -> TargetLine:
     plan = subscription.plan
-    share = Fraction(1)
-    if is_prorated:
-        share = ratio(service, whole, basis=plan.proration, tz=subscription.timezone)
     rated = rate_fee(
         price=parse_properties(revision.model, revision.properties),
         quantity=Decimal(revision.quantity),
         currency=subscription.currency,
-        period=service,
+        period=charge.service,
         sources={},
         calculated_at=as_of,
-        share=share,
-        whole=whole,
+        share=share_of(subscription, charge, revision),
+        whole=charge.whole,
         basis=plan.proration,
     )
     return TargetLine(
@@ -109,8 +105,8 @@ def _line(
         reference="",
         display_name=revision.invoice_display_name,
         payment_term=revision.payment_term,
-        period_start=service.start,
-        period_end=service.end,
+        period_start=charge.service.start,
+        period_end=charge.service.end,
         quantity=rated.quantity,
         unit_price=rated.unit_price,
         gross=rated.subtotal,

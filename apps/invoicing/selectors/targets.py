@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from fractions import Fraction
 
 from apps.catalog.models import PriceRevision
 from apps.catalog.selectors.terms import current_revision_ids_of, revisions_by_id
@@ -14,7 +13,8 @@ from apps.invoicing.domain.targets import TargetLine, limit_rebates, with_tax
 from apps.invoicing.domain.taxes import tax_rate_for
 from apps.invoicing.models import Invoice, InvoiceLine, InvoiceStatus, LineKind
 from apps.invoicing.selectors.late import find_late_usage
-from apps.kernel.time import Cadence, format_instant, ratio
+from apps.invoicing.selectors.shares import is_asleep, share_of
+from apps.kernel.time import Cadence, format_instant
 from apps.metering.selectors.links import subjects_of
 from apps.metering.selectors.usage import UsageRequest, period_usage
 from apps.rating.lines import rate_fee, rate_usage
@@ -124,7 +124,8 @@ def charges_of(invoice: Invoice, revisions: Mapping[int, PriceRevision], next_id
                 until=invoice.due_until,
                 plan_cadence=cadence_of(subscription),
             )
-            found.extend(charge for charge in charges if is_owed(subscription, charge))
+            revision = revisions[terms.revision_id]
+            found.extend(c for c in charges if is_owed(subscription, c) and not is_asleep(subscription, c, revision))
         return found
 
     if invoice.sequence_number == 0:
@@ -163,10 +164,6 @@ def _line(item: _Item, quantity: Decimal | None, as_of: datetime) -> TargetLine:
             calculated_at=as_of,
         )
     else:
-        plan, tz = invoice.subscription.plan, invoice.subscription.timezone
-        share = Fraction(1)
-        if charge.is_prorated:
-            share = ratio(charge.service, charge.whole, basis=plan.proration, tz=tz)
         rated = rate_fee(
             price=price,
             quantity=Decimal(revision.quantity),
@@ -174,9 +171,9 @@ def _line(item: _Item, quantity: Decimal | None, as_of: datetime) -> TargetLine:
             period=charge.service,
             sources=sources,
             calculated_at=as_of,
-            share=share,
+            share=share_of(invoice.subscription, charge, revision),
             whole=charge.whole,
-            basis=plan.proration,
+            basis=invoice.subscription.plan.proration,
         )
     return TargetLine(
         kind=LineKind.METERED if revision.metric_id else LineKind.FEE,

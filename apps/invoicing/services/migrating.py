@@ -13,6 +13,7 @@ from apps.kernel.errors import ConflictError, NotFoundError
 from apps.outbox.services import publish
 from apps.subscriptions.events import SubscriptionUpdated
 from apps.subscriptions.models import Subscription, SubscriptionStatus
+from apps.subscriptions.selectors.subscriptions import known_end
 
 IMMEDIATE, NEXT_PERIOD = "immediate", "next_period"
 
@@ -67,7 +68,8 @@ def migrate_version(*, subscription_id: int, target_number: int, timing: str | N
         )
     boundary = subscription.period_end
     assert boundary is not None
-    if subscription.ending_at is not None and subscription.ending_at <= boundary:
+    ends_at = known_end(subscription)
+    if ends_at is not None and ends_at <= boundary:
         raise ConflictError(
             "The subscription ends before its next period; no price of the version would be billed.",
             code="SUBSCRIPTION_ENDS",

@@ -60,6 +60,8 @@ class Subscription(Entity):
     )
     activated_at = models.DateTimeField(null=True, blank=True)
     ending_at = models.DateTimeField(null=True, blank=True, help_text="Fixed end of the term.")
+    cancels_at = models.DateTimeField(null=True, blank=True, help_text="End that was asked for and can be undone.")
+    paused_at = models.DateTimeField(null=True, blank=True, help_text="Since when it costs no fees.")
     terminated_at = models.DateTimeField(null=True, blank=True)
     terminated_by = models.CharField(max_length=255, blank=True)
     termination_reason = models.CharField(max_length=1000, blank=True)
@@ -107,6 +109,14 @@ class Subscription(Entity):
             models.CheckConstraint(
                 name="subscription_ends_after_start",
                 condition=Q(ending_at__isnull=True) | Q(ending_at__gt=F("started_at")),
+            ),
+            models.CheckConstraint(
+                name="subscription_cancels_after_start",
+                condition=Q(cancels_at__isnull=True) | Q(cancels_at__gt=F("started_at")),
+            ),
+            models.CheckConstraint(
+                name="subscription_changes_when_active",
+                condition=Q(status__in=["active", "terminated"]) | Q(cancels_at__isnull=True, paused_at__isnull=True),
             ),
             models.CheckConstraint(
                 name="subscription_terminated_has_instant",

@@ -178,10 +178,10 @@ def claim_boundary(*, subscription: Subscription) -> bool:
         values: dict[str, Any] = {
             "status": SubscriptionStatus.TERMINATED,
             "terminated_at": ended_at,
-            "terminated_by": "term",
-            "termination_reason": "The fixed term ended.",
             "next_action_at": None,
         }
+        if subscription.cancels_at != ended_at:
+            values |= {"terminated_by": "term", "termination_reason": "The fixed term ended."}
     else:
         values = {
             "period_number": subscription.period_number + 1,
@@ -196,7 +196,7 @@ def claim_boundary(*, subscription: Subscription) -> bool:
     subscription.refresh_from_db()
     if slot is None:
         announce_cancelled(subscription)
-    else:
+    elif subscription.paused_at is None:
         publish(
             SubscriptionRenewed(
                 subscription_id=subscription.public_id,
