@@ -69,7 +69,8 @@ def owned(world: World) -> dict[str, str]:
 
 def filled(path: str, owned: dict[str, str]) -> str:
     head = "/".join(path.split("/")[:2])
-    return "/" + path.replace("<str:public_id>", owned[head]) if "<" in path else "/" + path
+    named = path.replace("<str:public_id>", owned[head]) if "<" in path else path
+    return "/" + named.replace("<str:number>", "1")
 
 
 QUERY = "?from=2026-01-01T00:00:00Z&to=2026-02-01T00:00:00Z"

@@ -11,3 +11,11 @@ class PlanVersionPublished:
     plan_id: str
     plan_version_id: str
     version_number: int
+
+
+@outbox_event("plan.default_version_changed.v0")
+@dataclass(frozen=True, slots=True)
+class PlanDefaultVersionChanged:
+    plan_id: str
+    plan_version_id: str
+    version_number: int

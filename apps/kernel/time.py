@@ -181,7 +181,7 @@ def ratio(part: Period, whole: Period, *, basis: str, tz: str = "UTC") -> Fracti
     if basis == "none":
         return Fraction(1)
     if basis == "day":
-        return Fraction(_days(part, tz), _days(whole, tz))
+        return Fraction(local_days(part, tz), local_days(whole, tz))
     if basis == "second":
         return Fraction(part.microseconds, whole.microseconds)
     raise ValueError(f"unknown basis of proration: {basis}")
@@ -200,7 +200,7 @@ def prorate(full: Decimal, *, part: Period, whole: Period, basis: str = "second"
     return EXACT.divide(EXACT.multiply(full, Decimal(share.numerator)), Decimal(share.denominator))
 
 
-def _days(period: Period, tz: str) -> int:
+def local_days(period: Period, tz: str) -> int:
     """Count the local calendar days of a period by the days its ends fall on, at least one."""
     zone = ZoneInfo(tz)
     first, last = period.start.astimezone(zone).date(), period.end.astimezone(zone).date()

@@ -38,6 +38,21 @@ class SubscriptionRenewed:
     period_end: datetime
 
 
+@outbox_event("subscription.paused.v0")
+@dataclass(frozen=True, slots=True)
+class SubscriptionPaused:
+    subscription_id: str
+    paused_at: datetime
+
+
+@outbox_event("subscription.resumed.v0")
+@dataclass(frozen=True, slots=True)
+class SubscriptionResumed:
+    subscription_id: str
+    paused_at: datetime
+    resumed_at: datetime
+
+
 @outbox_event("subscription.cancelled.v0")
 @dataclass(frozen=True, slots=True)
 class SubscriptionCancelled:

@@ -172,7 +172,7 @@ def test_a_price_that_a_plan_sells_stays(world: World) -> None:
     [
         ({"currency": "usd"}, {"currency"}),
         ({"currency": "ABC"}, {"currency"}),
-        ({"billingCadence": "P1W"}, {"billingCadence"}),
+        ({"billingCadence": "P1M1D"}, {"billingCadence"}),
         ({"billingAnchor": "2999-01-01T00:00:00Z"}, {"billingAnchor"}),
         ({"defaultTaxRate": 101, "taxBehavior": "none"}, {"defaultTaxRate", "taxBehavior"}),
         ({"prices": ["pr_nothing"]}, {"prices.0"}),

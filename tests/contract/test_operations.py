@@ -20,9 +20,10 @@ SERVED = {
     "fees": {"create", "get", "update", "list", "delete"},
     "features": {"create", "get", "update", "list", "delete"},
     "prices": {"create", "get", "update", "list", "delete"},
-    "plans": {"create", "get", "update", "list", "list_available", "list_plan_versions"},
+    "plans": {"create", "get", "update", "list", "list_available", "list_plan_versions", "mint_plan_version",
+              "get_plan_version", "transition_plan_version"},
     "customers": {"create", "get", "update", "list", "delete"},
-    "subscriptions": {"create", "get", "update_subscription", "list", "terminate"},
+    "subscriptions": {"create", "get", "update_subscription", "list", "terminate", "migrate_subscription_version"},
     "events": {"ingest"},
     "test_clocks": {"create", "get", "advance", "list", "delete"},
     "invoices_v2": {
@@ -125,7 +126,18 @@ def test_every_operation(call: Caller, stack: dict[str, Any]) -> None:
     assert call("plans", "update", id=plan.id, name="Plan 2").name == "Plan 2"
     assert call("plans", "get", id=plan.id).currency == "USD"
     assert call("plans", "list", request={"merchant_id": merchant, "product_id": product.id}).pagination.total == 1
-    assert call("plans", "list_plan_versions", id=plan.id).data[0].version_number == 1
+    first = call("plans", "list_plan_versions", id=plan.id).data[0]
+    assert first.version_number == 1
+    lines = [
+        {"price_id": slot.id, "key": slot.key}
+        for slot in call("plans", "get_plan_version", id=plan.id, version_number=1).prices
+    ]
+    minted = call("plans", "mint_plan_version", id=plan.id, prices=lines, based_on_version_id=first.id)
+    assert (minted.version_number, minted.is_default, minted.based_on_version_id) == (2, True, first.id)
+    call.refused(409, "plans", "mint_plan_version", id=plan.id, prices=[usage.id], based_on_version_id=first.id)
+    call.refused(404, "plans", "get_plan_version", id=plan.id, version_number=3)
+    rolled_back = call("plans", "transition_plan_version", id=plan.id, version_number=1, default=True)
+    assert [slot.id for slot in rolled_back.prices] == [monthly.id, usage.id]
 
     consumer = {"name": "Ops", "email": f"{word()}@x.test", "address": {"country": "DE"}}
     external = f"ext-{word()}"
@@ -153,6 +165,14 @@ def test_every_operation(call: Caller, stack: dict[str, Any]) -> None:
     assert changed.auto_charge is True
     listed = call("subscriptions", "list", request={"customer_id": customer, "status": ["active"]})
     assert [row.id for row in listed.data] == [subscription.id]
+
+    moved = call(
+        "subscriptions", "migrate_subscription_version", id=subscription.id, target_version_number=2,
+        timing="next_period",
+    )  # fmt: skip
+    assert (moved.migration.changed, moved.migration.to_version_number) == (True, 2)
+    assert moved.subscription.version_policy == "pinned"
+    call.refused(404, "subscriptions", "migrate_subscription_version", id=subscription.id, target_version_number=3)
 
     sent = call("events", "ingest", request=event(counted, customer, 4))
     again = call("events", "ingest", request=event(counted, customer, 4) | {"idempotency_key": word()})
@@ -279,7 +299,7 @@ def test_conflicts_and_refusals_say_why(call: Caller, stack: dict[str, Any]) -> 
         ),
         (
             "/v0/plans",
-            {"currency": "usd", "billingCadence": "P2M", "defaultTaxRate": 101, "prices": [5]},
+            {"currency": "usd", "billingCadence": "PT2H", "defaultTaxRate": 101, "prices": [5]},
             {"currency", "billingCadence", "defaultTaxRate", "prices.0", "name", "merchantId", "productId"},
         ),
         ("/v0/customers", {"consumer": {"name": "x", "email": "no"}}, {"merchantId", "consumer.email"}),

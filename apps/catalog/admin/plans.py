@@ -7,14 +7,24 @@ from django.http import HttpRequest
 from django.utils.html import format_html_join
 from unfold.admin import TabularInline
 from unfold.decorators import display
-from unfold.widgets import UnfoldAdminSelectMultipleWidget
+from unfold.forms import BaseDialogForm
+from unfold.widgets import (
+    UnfoldAdminSelectMultipleWidget,
+    UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
+)
 
 from apps.catalog.admin.base import CatalogAdmin
+from apps.catalog.domain.cadences import find_cadence_problem
 from apps.catalog.models import Plan, PlanVersion, PlanVersionPrice, Price
+from apps.catalog.selectors.catalog import subscription_counts, versions_of
 from apps.catalog.services.plans import PlanLine, create_plan, update_plan
+from apps.catalog.services.versions import make_default, publish_version
+from apps.kernel.adminsite.actions import Call, service_action
 from apps.kernel.adminsite.base import ReadOnlyModelAdmin
 from apps.kernel.adminsite.display import link
 from apps.kernel.clock import wall_now
+from apps.kernel.errors import InvalidError
 from apps.kernel.money import is_currency
 
 
@@ -63,11 +73,48 @@ class PlanForm(forms.ModelForm):
         kept = [slot.price_id for slot in _slots(self.instance)] if self.instance.pk else []
         return [chosen[key] for key in [*(k for k in kept if k in chosen), *(k for k in chosen if k not in kept)]]
 
+    def clean_billing_cadence(self) -> str:
+        cadence = str(self.cleaned_data["billing_cadence"])
+        problem = find_cadence_problem(cadence)
+        if problem is not None:
+            raise forms.ValidationError(problem)
+        return cadence
+
     def clean_currency(self) -> str:
         currency = str(self.cleaned_data["currency"])
         if not is_currency(currency):
             raise forms.ValidationError("Give an ISO 4217 code, such as USD.")
         return currency
+
+
+class MintForm(BaseDialogForm):
+    prices = forms.CharField(
+        label="Prices",
+        help_text="Every price of the version, one a line: its id, then the key of its line if it has one.",
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 6}),
+    )
+    based_on = forms.CharField(
+        label="Made from version",
+        required=False,
+        help_text="Id of the version you looked at; refused when another was published meanwhile.",
+        widget=UnfoldAdminTextInputWidget,
+    )
+
+
+def _mint(call: Call) -> str:
+    rows = [row.split() for row in call.data["prices"].splitlines() if row.strip()]
+    if any(len(row) > 2 for row in rows):
+        raise InvalidError("Give a price id and at most a key in each line.")
+    lines = [PlanLine(row[0], row[1] if len(row) > 1 else None) for row in rows]
+    version = publish_version(
+        plan_id=call.row.pk, lines=lines, based_on=call.data["based_on"].strip() or None, as_of=call.now
+    )
+    return f"Version {version.number} is published and sold from now on."
+
+
+def _make_default(call: Call) -> str:
+    make_default(plan_id=call.row.plan_id, number=call.row.number, as_of=call.now)
+    return f"The plan sells version {call.row.number}."
 
 
 @admin.register(Plan)
@@ -79,8 +126,19 @@ class PlanAdmin(CatalogAdmin):
     list_display = ["name", "public_id", "product", "currency", "billing_cadence", "price_list", "version"]
     list_filter = ["organization", "currency", "billing_cadence", ("deleted_at", admin.EmptyFieldListFilter)]
     list_select_related = ["product", "default_version", "organization"]
-    readonly_fields = ["public_id", "default_version"]
+    readonly_fields = ["public_id", "default_version", "versions"]
+    actions_detail = ["mint_version"]
     exclude = ["deleted_at", "billing_version", "credit_allocations"]
+
+    mint_version = service_action(
+        title="Mint version",
+        permissions=["edit_catalog"],
+        description="The prices below become the plan's next version, which new subscriptions take from now on; "
+        "floating ones follow as the plan's transition says.",
+        run=_mint,
+        form=MintForm,
+        icon="new_label",
+    )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         slots = PlanVersionPrice.objects.select_related("price").order_by("position")
@@ -101,6 +159,16 @@ class PlanAdmin(CatalogAdmin):
     @display(description="Version")
     def version(self, plan: Plan) -> str:
         return link(plan.default_version, f"v{plan.default_version.number}") if plan.default_version else "—"
+
+    @display(description="Versions")
+    def versions(self, plan: Plan) -> str:
+        rows = list(versions_of(plan_id=plan.pk)[:24])
+        counts = subscription_counts([row.pk for row in rows])
+        shown = (
+            (link(row, f"v{row.number}"), " (default)" if row.pk == plan.default_version_id else "", counts[row.pk])
+            for row in rows
+        )
+        return format_html_join(" · ", "{}{}: {} subscriptions", shown) or "—"
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: Any) -> None:
         fields = dict(form.cleaned_data)
@@ -140,6 +208,17 @@ class PlanVersionAdmin(ReadOnlyModelAdmin):
     list_select_related = ["plan"]
     inlines = [SlotInline]
     date_hierarchy = "published_at"
+    actions_detail = ["make_default_version"]
+
+    make_default_version = service_action(
+        title="Make default",
+        permissions=["edit_catalog"],
+        description="New subscriptions take this version from now on; floating ones follow as the plan's transition "
+        "says, pinned ones stay.",
+        run=_make_default,
+        icon="flag",
+        fits=lambda row: row.plan.default_version_id != row.pk,
+    )
 
 
 @admin.register(PlanVersionPrice)

@@ -4,6 +4,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from apps.catalog.domain.cadences import NAMED, find_cadence_problem
 from apps.catalog.models import Aggregation, FeatureType
 from apps.kernel.http.fields import DecimalStringField, InstantField, StrictCharField, StringMapField
 from apps.rating.price_models import REGISTRY
@@ -11,7 +12,6 @@ from apps.rating.price_models import REGISTRY
 KEY = r"^[a-z0-9]+(-[a-z0-9]+)*$"
 MODELS = sorted(REGISTRY)
 MODEL_ERRORS: dict[str, Any] = {"invalid_choice": f"Prices can be made with the models {', '.join(MODELS)}."}
-CADENCES = {"monthly": "P1M", "quarterly": "P3M", "yearly": "P1Y", "annual": "P1Y"}
 
 
 class CreateProductSerializer(serializers.Serializer[Any]):
@@ -161,11 +161,22 @@ class VersionTransitionSerializer(serializers.Serializer[Any]):
     proration = serializers.ChoiceField(choices=["none"], required=False)
 
 
+class CadenceField(StrictCharField):
+    """An ISO 8601 duration of whole days or weeks, or months or years: `P1M`, `P14D`, `P2Y`."""
+
+    def to_internal_value(self, data: Any) -> str:
+        text = super().to_internal_value(data)
+        problem = find_cadence_problem(text)
+        if problem is not None:
+            raise serializers.ValidationError(problem, code="invalid")
+        return text
+
+
 class PlanFieldsSerializer(serializers.Serializer[Any]):
     """What creating and changing a plan share."""
 
-    billingCadence = serializers.ChoiceField(choices=["P1M", "P3M", "P1Y"], required=False)
-    billingInterval = serializers.ChoiceField(choices=list(CADENCES), required=False)
+    billingCadence = CadenceField(required=False, max_length=20)
+    billingInterval = serializers.ChoiceField(choices=list(NAMED), required=False)
     defaultTaxCode = StrictCharField(max_length=30, required=False)
     defaultTaxRate = serializers.DecimalField(
         max_digits=7, decimal_places=4, min_value=Decimal(0), max_value=Decimal(100), required=False
@@ -193,3 +204,12 @@ class CreatePlanSerializer(PlanFieldsSerializer):
 class UpdatePlanSerializer(PlanFieldsSerializer):
     name = StrictCharField(max_length=255, required=False)
     prices = serializers.ListField(child=StrictCharField(), required=False, max_length=200)
+
+
+class MintVersionSerializer(serializers.Serializer[Any]):
+    prices = serializers.ListField(child=PlanLineField(), max_length=200)
+    basedOnVersionId = StrictCharField(required=False)
+
+
+class TransitionVersionSerializer(serializers.Serializer[Any]):
+    default = serializers.BooleanField(required=False)

@@ -7,6 +7,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from apps.catalog.domain.cadences import interval_name
 from apps.catalog.models import Plan, PlanVersion, PlanVersionPrice, Price
 from apps.kernel.errors import InvalidError
 from apps.kernel.http.fields import InstantField
@@ -18,7 +19,6 @@ from apps.rating.pipeline import amount_of
 # Models whose properties the published client reads as they are, and what it wants of a percentage.
 READABLE = frozenset({"standard", "volume", "graduated", "dynamic"})
 BOUNDS = frozenset({"minCharge", "maxCharge"})
-INTERVALS = {"P1M": "monthly", "P3M": "quarterly", "P1Y": "yearly"}
 
 
 class EntitySerializer(serializers.Serializer[Any]):
@@ -172,7 +172,7 @@ def render_plan(plan: Plan, slots: list[PlanVersionPrice]) -> dict[str, Any]:
         "invoiceDisplayName": plan.invoice_display_name,
         "currency": plan.currency,
         "billingCadence": plan.billing_cadence,
-        "billingInterval": INTERVALS[plan.billing_cadence],
+        "billingInterval": interval_name(plan.billing_cadence),
         "billingAnchor": format_instant(plan.billing_anchor) if plan.billing_anchor else None,
         "billingVersion": plan.billing_version,
         "createdAt": format_instant(plan.created_at),
@@ -206,3 +206,14 @@ def render_version(version: PlanVersion, plan: Plan, subscription_count: int) ->
         "publishedAt": format_instant(version.published_at),
         "updatedAt": format_instant(version.updated_at),
     }
+
+
+def render_full_version(
+    version: PlanVersion, plan: Plan, slots: list[PlanVersionPrice], subscription_count: int
+) -> dict[str, Any]:
+    """Give a plan version with its prices."""
+    body = render_version(version, plan, subscription_count)
+    body["prices"] = [render_plan_price(slot, plan) for slot in slots]
+    if version.based_on is not None:
+        body["basedOnVersionId"] = version.based_on.public_id
+    return body

@@ -1,14 +1,14 @@
 from typing import Any
 
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.response import Response
 
 from apps.catalog.api import inputs
-from apps.catalog.api.outputs import render_plan, render_price, render_version
+from apps.catalog.api.outputs import render_plan, render_price
 from apps.catalog.api.products import MERCHANT, PAGE, PRODUCT, CatalogView, required
-from apps.catalog.models import BillableMetric, Feature, Fee, Plan, PlanVersion
+from apps.catalog.domain.cadences import NAMED
+from apps.catalog.models import BillableMetric, Feature, Fee, Plan
 from apps.catalog.selectors.catalog import (
     available_plans,
     features_of,
@@ -17,7 +17,6 @@ from apps.catalog.selectors.catalog import (
     plans_of,
     prices_of,
     slots_of_versions,
-    subscription_counts,
 )
 from apps.catalog.services.plans import PlanLine, create_plan, update_plan
 from apps.catalog.services.prices import create_price, delete_price, update_price
@@ -200,7 +199,7 @@ class PlanView(CatalogView):
     def fields(data: dict[str, Any]) -> dict[str, Any]:
         fields = {own: data[name] for name, own in PLAN_NAMES.items() if name in data}
         if "billingCadence" not in data and "billingInterval" in data:
-            fields["billing_cadence"] = inputs.CADENCES[data["billingInterval"]]
+            fields["billing_cadence"] = NAMED[data["billingInterval"]]
         if "versionTransition" in data:
             fields["version_effective"] = data["versionTransition"]["effectiveDate"]
         return fields
@@ -257,14 +256,3 @@ class PlanDetail(PlanView):
         data = self.read(inputs.UpdatePlanSerializer)
         update_plan(plan_id=plan.pk, changes=self.fields(data), price_ids=data.get("prices"), as_of=wall_now())
         return self.rendered(plan.pk)
-
-
-class PlanVersionList(PlanView):
-    @extend_schema(operation_id="listPlanVersions", parameters=PAGE, responses=OpenApiTypes.OBJECT)
-    def get(self, request: Request, public_id: str) -> Response:
-        plan = self.plan(public_id)
-        rows = PlanVersion.objects.filter(plan=plan).order_by("-number")
-        page = list_page(request, rows, lambda version: version)
-        counts = subscription_counts([version.pk for version in page["data"]])
-        page["data"] = [render_version(version, plan, counts[version.pk]) for version in page["data"]]
-        return Response(page)

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from apps.catalog.api import prices, products
+from apps.catalog.api import prices, products, versions
 
 urlpatterns = [
     path("v0/products", products.ProductList.as_view()),
@@ -16,5 +16,6 @@ urlpatterns = [
     path("v0/plans", prices.PlanList.as_view()),
     path("v0/plans/available", prices.AvailablePlanList.as_view()),
     path("v0/plans/<str:public_id>", prices.PlanDetail.as_view()),
-    path("v0/plans/<str:public_id>/versions", prices.PlanVersionList.as_view()),
+    path("v0/plans/<str:public_id>/versions", versions.PlanVersionList.as_view()),
+    path("v0/plans/<str:public_id>/versions/<str:number>", versions.PlanVersionDetail.as_view()),
 ]

@@ -4,6 +4,7 @@ import pghistory
 from django.db import models
 from django.db.models import Q
 
+from apps.catalog.domain.cadences import OF_DAYS, OF_MONTHS
 from apps.catalog.models.prices import Price
 from apps.catalog.models.products import CatalogEntity, Product
 from apps.kernel.models import CurrencyCodeField, Entity
@@ -31,7 +32,9 @@ class Plan(CatalogEntity):
     description = models.TextField(blank=True)
     invoice_display_name = models.CharField(max_length=255, blank=True)
     currency = CurrencyCodeField()
-    billing_cadence = models.CharField(max_length=20, default="P1M")
+    billing_cadence = models.CharField(
+        max_length=20, default="P1M", help_text="ISO 8601: days or weeks, or months or years, such as P14D or P1M."
+    )
     billing_anchor = models.DateTimeField(
         null=True,
         blank=True,
@@ -61,6 +64,11 @@ class Plan(CatalogEntity):
     class Meta:
         constraints = [
             models.CheckConstraint(name="plan_currency_is_code", condition=Q(currency__regex=r"^[A-Z]{3}$")),
+            models.CheckConstraint(
+                name="plan_cadence_is_a_step",
+                condition=Q(billing_cadence__regex=r"[1-9]")
+                & (Q(billing_cadence__regex=OF_MONTHS) | Q(billing_cadence__regex=OF_DAYS)),
+            ),
             models.CheckConstraint(
                 name="plan_reminder_days",
                 condition=Q(renewal_reminder_days__gte=1, renewal_reminder_days__lte=30),

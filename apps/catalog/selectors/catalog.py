@@ -2,7 +2,7 @@ from collections.abc import Callable
 
 from django.db.models import QuerySet
 
-from apps.catalog.models import BillableMetric, Feature, Fee, Plan, PlanVersionPrice, Price, Product
+from apps.catalog.models import BillableMetric, Feature, Fee, Plan, PlanVersion, PlanVersionPrice, Price, Product
 
 # Which products a customer already has; the app that knows subscriptions says so at start-up.
 _occupancy: list[Callable[[int], list[int]]] = []
@@ -56,6 +56,11 @@ def prices_of(*, organization_id: int) -> QuerySet[Price]:
 def plans_of(*, organization_id: int) -> QuerySet[Plan]:
     rows = Plan.objects.filter(organization_id=organization_id, deleted_at__isnull=True)
     return rows.select_related("product", "organization", "default_version").order_by("-id")
+
+
+def versions_of(*, plan_id: int) -> QuerySet[PlanVersion]:
+    """Give the versions of a plan, newest first."""
+    return PlanVersion.objects.filter(plan_id=plan_id).select_related("based_on").order_by("-number")
 
 
 def available_plans(*, organization_id: int, customer_id: int) -> QuerySet[Plan]:

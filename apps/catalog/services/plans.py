@@ -1,11 +1,12 @@
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from django.db import transaction
 
+from apps.catalog.domain.cadences import find_cadence_problem
 from apps.catalog.events import PlanVersionPublished
 from apps.catalog.models import Plan, PlanVersion, PlanVersionPrice, Price, Product
 from apps.kernel.errors import FieldError, InvalidError
@@ -14,6 +15,19 @@ from apps.kernel.money import is_currency
 from apps.outbox.services import publish
 
 KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+
+# What living subscriptions do when a plan's default moves; the app that bills them says so at start-up.
+_followers: list[Callable[[int], Any]] = []
+
+
+def register_follower(follow: Callable[[int], Any]) -> None:
+    """Let a higher app act, in the same transaction, when the default version of a plan (by its key) has moved."""
+    _followers.append(follow)
+
+
+def let_follow(plan_id: int) -> None:
+    for follow in _followers:
+        follow(plan_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +66,7 @@ def update_plan(*, plan_id: int, changes: dict[str, Any], price_ids: Sequence[st
         if list(price_ids) != [slot.price.public_id for slot in current]:
             lines = [PlanLine(price_id, keys.get(price_id)) for price_id in price_ids]
             mint_version(plan=plan, lines=lines, as_of=as_of)
+            let_follow(plan.pk)
     return plan
 
 
@@ -146,6 +161,9 @@ def _check_plan(plan: Plan, as_of: datetime) -> None:
     errors = []
     if not is_currency(plan.currency):
         errors.append(FieldError("currency", "Give an ISO 4217 code, such as USD.", "invalid"))
+    problem = find_cadence_problem(plan.billing_cadence)
+    if problem is not None:
+        errors.append(FieldError("billingCadence", problem, "invalid"))
     if plan.billing_anchor is not None and plan.billing_anchor > as_of:
         errors.append(FieldError("billingAnchor", "The anchor must not lie in the future.", "invalid"))
     if plan.billing_version != 1:

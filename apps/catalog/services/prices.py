@@ -23,6 +23,11 @@ REVISED = (
     "is_obligation",
     "supply_scope",
 )
+# What a price has beside its terms.
+SWAPPED = (
+    "metric_id", "fee_id", "feature_id", "entitlement_template", "invoice_display_group", "grant_discount_enabled",
+    "rate_type", "outside_scope_label",
+)  # fmt: skip
 
 # Quantities of single events add up to the metric's.
 ADDITIVE = (Aggregation.SUM, Aggregation.COUNT)
@@ -241,3 +246,16 @@ def _append_revision(price: Price) -> None:
         number=price.revision_number,
         **{name: getattr(price, name) for name in REVISED},
     )
+
+
+def swap_terms(first_id: int, second_id: int) -> None:
+    """Let two prices exchange everything but their ids, each by a new revision (caller's transaction)."""
+    rows = list(Price.objects.select_for_update().filter(pk__in=[first_id, second_id]).order_by("pk"))
+    fields = [*REVISED, *SWAPPED]
+    first, second = ({name: getattr(row, name) for name in fields} for row in rows)
+    for row, terms in zip(rows, (second, first), strict=True):
+        for name, value in terms.items():
+            setattr(row, name, value)
+        row.revision_number += 1
+        row.save()
+        _append_revision(row)

@@ -6,19 +6,29 @@ from django.http import HttpRequest
 from django.utils.html import format_html_join
 from import_export import resources
 from import_export.fields import Field
+from unfold.admin import TabularInline
 from unfold.decorators import display
 from unfold.forms import BaseDialogForm
-from unfold.widgets import UnfoldAdminTextareaWidget
+from unfold.widgets import (
+    UnfoldAdminIntegerFieldWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
+)
 
 from apps.invoicing.models import Invoice
+from apps.invoicing.services.cancelling import schedule_cancellation, undo_cancellation
 from apps.invoicing.services.closing import repair_subscription
+from apps.invoicing.services.migrating import IMMEDIATE, NEXT_PERIOD, migrate_version
+from apps.invoicing.services.pausing import pause_subscription, resume_subscription
 from apps.invoicing.services.settlement import settle_out_of_band
 from apps.invoicing.services.terminating import terminate_subscription
 from apps.kernel.adminsite.actions import Call, service_action
 from apps.kernel.adminsite.base import ReadOnlyModelAdmin
 from apps.kernel.adminsite.display import link, moment
-from apps.kernel.errors import ConflictError
-from apps.subscriptions.models import Subscription, SubscriptionStatus
+from apps.kernel.errors import ConflictError, InvalidError
+from apps.kernel.time import parse_instant
+from apps.subscriptions.models import Subscription, SubscriptionPause, SubscriptionStatus
 from apps.subscriptions.selectors.clocks import current_time
 
 
@@ -58,10 +68,90 @@ def _terminate(call: Call) -> str:
     return f"Ended at {moment(ended.terminated_at)}; its last usage is billed after the grace period."
 
 
+class MigrateForm(BaseDialogForm):
+    version = forms.IntegerField(
+        label="Version", min_value=1, max_value=2**31 - 1, widget=UnfoldAdminIntegerFieldWidget
+    )
+    timing = forms.ChoiceField(
+        label="When",
+        choices=[(NEXT_PERIOD, "At the end of the open period"), (IMMEDIATE, "At once: usage of the whole period")],
+        widget=UnfoldAdminSelectWidget,
+    )
+
+
+def _migrate(call: Call) -> str:
+    done = migrate_version(
+        subscription_id=call.row.pk,
+        target_number=call.data["version"],
+        timing=call.data["timing"],
+        as_of=current_time(call.row),
+    )
+    if not done.is_change:
+        return f"It is on version {done.to_number} already."
+    return f"From version {done.from_number} to {done.to_number}; fees in advance from {moment(done.effective_at)}."
+
+
+class CancelForm(ReasonForm):
+    cancels_at = forms.CharField(
+        label="Ends at",
+        required=False,
+        help_text="An instant such as 2026-03-01T00:00:00Z; empty: with the open period.",
+        widget=UnfoldAdminTextInputWidget,
+    )
+
+
+def _cancel(call: Call) -> str:
+    text = call.data["cancels_at"].strip()
+    try:
+        at = parse_instant(text) if text else None
+    except (ValueError, OverflowError):
+        raise InvalidError("Give an instant such as 2026-03-01T00:00:00Z, or nothing.") from None
+    cancelled = schedule_cancellation(
+        subscription_id=call.row.pk,
+        as_of=current_time(call.row),
+        at=at,
+        reason=call.data["reason"],
+        by=str(call.actor),
+    )
+    return f"It ends at {moment(cancelled.cancels_at)}; until then this can be undone."
+
+
+def _undo_cancellation(call: Call) -> str:
+    undo_cancellation(subscription_id=call.row.pk, as_of=current_time(call.row))
+    return "It goes on as if it had not been cancelled."
+
+
+def _pause(call: Call) -> str:
+    paused = pause_subscription(subscription_id=call.row.pk, as_of=current_time(call.row))
+    return f"Paused since {moment(paused.paused_at)}; what was prepaid is credited on the open invoice."
+
+
+def _resume(call: Call) -> str:
+    resume_subscription(subscription_id=call.row.pk, as_of=current_time(call.row))
+    return "It goes on; the rest of the running period stands on the open invoice."
+
+
 def _repair(call: Call) -> str:
     if not repair_subscription(subscription_id=call.row.pk):
         raise ConflictError("This subscription is not held back.")
     return "Its work goes on at the next run."
+
+
+class PauseInline(TabularInline):
+    """When it was paused; a pause that lasts stands among its dates."""
+
+    model = SubscriptionPause
+    fields = ["span"]
+    readonly_fields = ["span"]
+    extra = 0
+    can_delete = False
+    verbose_name_plural = "Pauses that are over"
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return True
 
 
 @admin.register(Subscription)
@@ -75,16 +165,27 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
     search_fields = ["public_id", "name", "customer__consumer__name", "customer__external_id"]
     list_select_related = ["customer__consumer", "plan", "test_clock", "organization"]
     date_hierarchy = "started_at"
-    actions_detail = ["activate", "terminate", "resume_work"]
+    actions_detail = [
+        "activate",
+        "pause",
+        "resume",
+        "cancel",
+        "undo_cancellation",
+        "terminate",
+        "migrate_version",
+        "resume_work",
+    ]
+    inlines = [PauseInline]
     readonly_fields = ["invoices", "customer_page", "plan_page"]
     fieldsets = [
         (None, {"fields": ["name", "public_id", "customer_page", "plan_page", "status", "invoices"]}),
         ("Period", {"fields": ["period_number", "period_start", "period_end", "billing_anchor", "billing_cadence",
                                "timezone", "next_action_at", "test_clock"]}),
-        ("Dates", {"fields": ["placed_at", "started_at", "billing_starts_at", "activated_at", "ending_at",
-                              "terminated_at", "terminated_by", "termination_reason"]}),
-        ("Terms", {"fields": ["plan_version", "version_policy", "currency", "payment_term_days", "tax_exempt",
-                              "auto_charge", "auto_approve", "elapsed_period_billing", "metadata"]}),
+        ("Dates", {"fields": ["placed_at", "started_at", "billing_starts_at", "activated_at", "paused_at",
+                              "ending_at", "cancels_at", "terminated_at", "terminated_by",
+                              "termination_reason"]}),
+        ("Terms", {"fields": ["plan_version", "next_version", "version_policy", "currency", "payment_term_days",
+                              "tax_exempt", "auto_charge", "auto_approve", "elapsed_period_billing", "metadata"]}),
         ("Held back", {"fields": ["parked_reason"]}),
     ]  # fmt: skip
 
@@ -97,6 +198,39 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
         icon="play_arrow",
         fits=lambda row: row.status == SubscriptionStatus.PENDING_PAYMENT,
     )
+    pause = service_action(
+        title="Pause",
+        permissions=["manage_subscription"],
+        description="No fees from now on; the rest of what was prepaid is credited. Usage is still billed.",
+        run=_pause,
+        icon="pause_circle",
+        fits=lambda row: row.status == SubscriptionStatus.ACTIVE and row.paused_at is None,
+    )
+    resume = service_action(
+        title="Resume",
+        permissions=["manage_subscription"],
+        description="Fees count again from now on; the rest of the running period is billed on the open invoice.",
+        run=_resume,
+        icon="play_circle",
+        fits=lambda row: row.status == SubscriptionStatus.ACTIVE and row.paused_at is not None,
+    )
+    cancel = service_action(
+        title="Cancel",
+        permissions=["manage_subscription"],
+        description="The subscription ends on the date, or with its open period; until then it can be undone.",
+        run=_cancel,
+        form=CancelForm,
+        icon="event_busy",
+        fits=lambda row: row.status == SubscriptionStatus.ACTIVE,
+    )
+    undo_cancellation = service_action(
+        title="Undo cancellation",
+        permissions=["manage_subscription"],
+        description="The subscription goes on, and its bills are as if it had not been cancelled.",
+        run=_undo_cancellation,
+        icon="undo",
+        fits=lambda row: row.status == SubscriptionStatus.ACTIVE and row.cancels_at is not None,
+    )
     terminate = service_action(
         title="Terminate",
         permissions=["manage_subscription"],
@@ -105,6 +239,15 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
         form=ReasonForm,
         icon="stop_circle",
         fits=lambda row: row.status != SubscriptionStatus.TERMINATED,
+    )
+    migrate_version = service_action(
+        title="Migrate version",
+        permissions=["manage_subscription"],
+        description="The subscription is pinned to a version of its plan; nothing is prorated.",
+        run=_migrate,
+        form=MigrateForm,
+        icon="move_up",
+        fits=lambda row: row.status == SubscriptionStatus.ACTIVE,
     )
     resume_work = service_action(
         title="Resume work",

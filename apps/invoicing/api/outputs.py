@@ -215,6 +215,8 @@ def render_subscription(subscription: Subscription, *, with_customer: bool = Fal
     }
     optional = {
         "endingAt": _instant(subscription.ending_at),
+        "cancelsAt": _instant(subscription.cancels_at),
+        "pausedAt": _instant(subscription.paused_at),
         "terminatedAt": _instant(subscription.terminated_at),
         "terminatedBy": subscription.terminated_by or None,
         "terminationReason": subscription.termination_reason or None,

@@ -152,6 +152,8 @@ class SubscriptionSerializer(serializers.Serializer[Any]):
     billingCadence = serializers.CharField()
     versionPolicy = serializers.CharField()
     paymentTermDays = serializers.IntegerField()
+    pausedAt = InstantField(required=False)
+    cancelsAt = InstantField(required=False)
     payment = serializers.DictField(required=False)
     createdAt = InstantField()
     updatedAt = InstantField()
@@ -300,7 +302,9 @@ class SubscriptionDetail(SubscriptionView):
                 "A subscription becomes active when its Invoice 0 is paid.",
                 errors=[FieldError("status", "Pay the invoice instead.", "invalid")],
             )
-        plain = {own: data[name] for name, own in self.PLAIN.items() if name in data}
+        plain: dict[str, Any] = {own: data[name] for name, own in self.PLAIN.items() if name in data}
+        if plain.get("version_policy") == "floating":
+            plain["next_version"] = None  # it goes where its plan goes
         if plain:
             for name, value in plain.items():
                 setattr(subscription, name, value)

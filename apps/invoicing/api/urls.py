@@ -1,12 +1,16 @@
 from django.urls import path
 
-from apps.invoicing.api import invoices, subscriptions
+from apps.invoicing.api import changes, invoices, subscriptions
 from apps.invoicing.api.checkout import checkout
 
 urlpatterns = [
     path("v0/subscriptions", subscriptions.SubscriptionList.as_view()),
     path("v0/subscriptions/<str:public_id>", subscriptions.SubscriptionDetail.as_view()),
     path("v0/subscriptions/<str:public_id>/termination", subscriptions.SubscriptionTermination.as_view()),
+    path("v0/subscriptions/<str:public_id>/versionMigration", changes.VersionMigration.as_view()),
+    path("v0/subscriptions/<str:public_id>/pause", changes.SubscriptionPausing.as_view()),
+    path("v0/subscriptions/<str:public_id>/resume", changes.SubscriptionResumption.as_view()),
+    path("v0/subscriptions/<str:public_id>/cancellation", changes.SubscriptionCancellation.as_view()),
     path("v2/invoices", invoices.InvoiceList.as_view()),
     path("v2/invoices/lineItems", invoices.LineItemList.as_view()),
     path("v2/invoices/projected", invoices.ProjectedInvoiceList.as_view()),

@@ -4,19 +4,19 @@ import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from fractions import Fraction
 
 from apps.catalog.models import PriceRevision
 from apps.catalog.selectors.terms import current_revision_ids, revisions_by_id
-from apps.invoicing.domain.charges import charges_due
+from apps.invoicing.domain.charges import Charge, charges_due
 from apps.invoicing.domain.targets import TargetLine, Totals, totals_of, with_tax
 from apps.invoicing.domain.taxes import tax_rate_for
+from apps.invoicing.selectors.shares import is_asleep, share_of
 from apps.invoicing.selectors.targets import charge_terms
-from apps.kernel.time import Cadence, Period, add, ratio
+from apps.kernel.time import Cadence, Period, add
 from apps.rating.grouped import parse_price
 from apps.rating.lines import rate_fee
 from apps.subscriptions.models import Subscription, SubscriptionStatus
-from apps.subscriptions.selectors.subscriptions import cadence_of, grid_of
+from apps.subscriptions.selectors.subscriptions import cadence_of, grid_of, upcoming_version_id
 
 DEFAULT_SPAN = Cadence.parse("P1M")
 LONGEST_SPAN = Cadence.parse("P1Y")
@@ -47,7 +47,8 @@ def projected_invoices(
     first = max(start or as_of, as_of)
     last = min(end or add(first, DEFAULT_SPAN), add(as_of, LONGEST_SPAN))
     grid, cadence = grid_of(subscription), cadence_of(subscription)
-    revision_ids = current_revision_ids(plan_version_id=subscription.plan_version_id)
+    # The end of the open period brings the next one's fees in advance, so what comes is the next terms' work.
+    revision_ids = current_revision_ids(plan_version_id=upcoming_version_id(subscription))
     revisions = revisions_by_id(revision_ids)
     terms = [
         charge_terms(revisions[key], plan_cadence=subscription.billing_cadence)
@@ -61,8 +62,9 @@ def projected_invoices(
             charges = charges_due(terms, grid, after=slot.service.start, until=slot.service.end, plan_cadence=cadence)
             lines = with_tax(
                 [
-                    _line(subscription, revisions[c.revision_id], c.service, c.whole, c.is_prorated, as_of)
+                    _line(subscription, revisions[c.revision_id], c, as_of)
                     for c in charges
+                    if not is_asleep(subscription, c, revisions[c.revision_id])
                 ],
                 currency=subscription.currency,
                 is_inclusive=subscription.plan.tax_behavior == "inclusive",
@@ -83,24 +85,19 @@ def projected_invoices(
 def _line(
     subscription: Subscription,
     revision: PriceRevision,
-    service: Period,
-    whole: Period,
-    is_prorated: bool,
+    charge: Charge,
     as_of: datetime,
 ) -> TargetLine:
     plan = subscription.plan
-    share = Fraction(1)
-    if is_prorated:
-        share = ratio(service, whole, basis=plan.proration, tz=subscription.timezone)
     rated = rate_fee(
         price=parse_price(revision.model, revision.properties),
         quantity=Decimal(revision.quantity),
         currency=subscription.currency,
-        period=service,
+        period=charge.service,
         sources={},
         calculated_at=as_of,
-        share=share,
-        whole=whole,
+        share=share_of(subscription, charge, revision),
+        whole=charge.whole,
         basis=plan.proration,
     )
     return TargetLine(
@@ -108,8 +105,8 @@ def _line(
         reference="",
         display_name=revision.invoice_display_name,
         payment_term=revision.payment_term,
-        period_start=service.start,
-        period_end=service.end,
+        period_start=charge.service.start,
+        period_end=charge.service.end,
         quantity=rated.quantity,
         unit_price=rated.unit_price,
         gross=rated.subtotal,

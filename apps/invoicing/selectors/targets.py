@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from fractions import Fraction
 
 from apps.catalog.models import PriceRevision
 from apps.catalog.selectors.terms import current_revision_ids_of, revisions_by_id
@@ -15,7 +14,8 @@ from apps.invoicing.domain.taxes import tax_rate_for
 from apps.invoicing.models import Invoice, InvoiceLine, InvoiceStatus, LineKind
 from apps.invoicing.selectors.late import find_late_usage
 from apps.invoicing.selectors.metered import MeteredRequest, metered_usage
-from apps.kernel.time import Cadence, format_instant, ratio
+from apps.invoicing.selectors.shares import is_asleep, share_of
+from apps.kernel.time import Cadence, format_instant
 from apps.metering.selectors.links import subjects_of
 from apps.metering.selectors.usage import UsageRequest
 from apps.rating.grouped import parse_price
@@ -24,7 +24,7 @@ from apps.rating.usage import Usage
 from apps.subscriptions.domain.grid import Grid
 from apps.subscriptions.models import Subscription
 from apps.subscriptions.selectors.clocks import current_time
-from apps.subscriptions.selectors.subscriptions import cadence_of, grid_of, open_grid_of
+from apps.subscriptions.selectors.subscriptions import cadence_of, grid_of, open_grid_of, upcoming_version_id
 
 OPEN = (InvoiceStatus.ACTIVE, InvoiceStatus.CLOSING, InvoiceStatus.CALCULATING, InvoiceStatus.FAILED)
 
@@ -93,19 +93,13 @@ def target_lines(invoices: Sequence[Invoice], *, as_of: datetime | None) -> dict
 
 def next_terms_of(invoices: Sequence[Invoice]) -> dict[int, Sequence[int]]:
     """Give, by invoice key, the price revisions that charges in advance of the next period go by."""
-    versions = {invoice.pk: _next_version(invoice) for invoice in invoices if invoice.status == InvoiceStatus.ACTIVE}
+    opened = [invoice for invoice in invoices if invoice.status == InvoiceStatus.ACTIVE]
+    versions = {invoice.pk: upcoming_version_id(invoice.subscription) for invoice in opened}
     current = current_revision_ids_of(set(versions.values()))
     return {
         invoice.pk: current[versions[invoice.pk]] if invoice.pk in versions else invoice.next_revision_ids
         for invoice in invoices
     }
-
-
-def _next_version(invoice: Invoice) -> int:
-    subscription = invoice.subscription
-    if subscription.version_policy == "floating":
-        return subscription.plan.default_version_id or subscription.plan_version_id
-    return subscription.plan_version_id
 
 
 def charge_terms(revision: PriceRevision, *, plan_cadence: str) -> ChargeTerms:
@@ -134,7 +128,8 @@ def charges_of(invoice: Invoice, revisions: Mapping[int, PriceRevision], next_id
                 until=invoice.due_until,
                 plan_cadence=cadence_of(subscription),
             )
-            found.extend(charge for charge in charges if is_owed(subscription, charge))
+            revision = revisions[terms.revision_id]
+            found.extend(c for c in charges if is_owed(subscription, c) and not is_asleep(subscription, c, revision))
         return found
 
     if invoice.sequence_number == 0:
@@ -173,10 +168,6 @@ def _line(item: _Item, usage: Usage | None, as_of: datetime) -> TargetLine:
             calculated_at=as_of,
         )
     else:
-        plan, tz = invoice.subscription.plan, invoice.subscription.timezone
-        share = Fraction(1)
-        if charge.is_prorated:
-            share = ratio(charge.service, charge.whole, basis=plan.proration, tz=tz)
         rated = rate_fee(
             price=price,
             quantity=Decimal(revision.quantity),
@@ -184,9 +175,9 @@ def _line(item: _Item, usage: Usage | None, as_of: datetime) -> TargetLine:
             period=charge.service,
             sources=sources,
             calculated_at=as_of,
-            share=share,
+            share=share_of(invoice.subscription, charge, revision),
             whole=charge.whole,
-            basis=plan.proration,
+            basis=invoice.subscription.plan.proration,
         )
     return TargetLine(
         kind=LineKind.METERED if revision.metric_id else LineKind.FEE,

@@ -4,6 +4,7 @@ from apps.catalog.selectors.terms import current_revision_ids
 from apps.invoicing.services.periods import open_invoice
 from apps.invoicing.services.prepaid import reconcile_prepaid
 from apps.subscriptions.models import Subscription, SubscriptionStatus
+from apps.subscriptions.selectors.subscriptions import known_end
 from apps.subscriptions.services.subscriptions import activate
 
 
@@ -33,7 +34,7 @@ def activate_and_open(*, subscription: Subscription, as_of: datetime) -> None:
         as_of=as_of,
     )
     # The end may have moved while Invoice 0 waited for its payment.
-    reconcile_prepaid(subscription=subscription, ends_at=subscription.ending_at, as_of=as_of)
+    reconcile_prepaid(subscription=subscription, ends_at=known_end(subscription), as_of=as_of)
 
 
 def first_bill_until(subscription: Subscription) -> datetime:

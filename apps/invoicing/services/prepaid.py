@@ -1,54 +1,77 @@
-"""Prepaid fees when the end of a subscription moves: what was billed too little is added, too much is credited."""
+"""Prepaid fees when the service they are for moves: what was billed too little is added, too much is credited.
 
+The end of a subscription moves, or a pause begins or ends. Every time the same question is asked anew: what should
+each prepaid period cost by now, and what did earlier lines bill for it? The difference stands on the open invoice. So
+going back and forth leaves nothing behind, and a credit never exceeds what was billed.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
 
 from django.db.models import Q, QuerySet
 
+from apps.catalog.models import PriceRevision
+from apps.catalog.selectors.terms import revisions_by_id
 from apps.invoicing.models import Invoice, InvoiceLine, InvoiceStatus, LineKind
 from apps.invoicing.selectors.invoices import with_neighbours
 from apps.invoicing.selectors.targets import rate_of, sources_of
 from apps.kernel.ids import new_id
-from apps.kernel.money import EXACT, format_decimal, minor_digits, round_money
-from apps.kernel.time import Cadence, Period, format_instant, ratio
+from apps.kernel.money import EXACT
+from apps.kernel.time import Cadence, Period, format_instant
+from apps.rating.adjustments import less_billed
 from apps.rating.grouped import parse_price
 from apps.rating.lines import rate_fee
+from apps.subscriptions.domain.grid import Slot
 from apps.subscriptions.models import Subscription
-from apps.subscriptions.selectors.subscriptions import endless_grid_of
+from apps.subscriptions.selectors.subscriptions import endless_grid_of, pauses_of
 
 CREDIT, EXTENSION = "unused:", "extended:"
+OURS = Q(reference__startswith=CREDIT) | Q(reference__startswith=EXTENSION)
+UNCALCULATED = (InvoiceStatus.CLOSING, InvoiceStatus.CALCULATING, InvoiceStatus.FAILED)
+
+
+@dataclass(slots=True)
+class _Prepaid:
+    """A period of a fee in advance, and what lines of other invoices bill for it in sum.
+
+    Attributes:
+        until: the end of what they bill.
+        line_ids: public ids of the lines, for provenance.
+    """
+
+    revision: PriceRevision
+    slot: Slot
+    until: datetime
+    billed: Decimal = Decimal(0)
+    line_ids: list[str] = field(default_factory=list)
 
 
 def reconcile_prepaid(*, subscription: Subscription, ends_at: datetime | None, as_of: datetime) -> None:
     """Make the open invoice say what prepaid fees still cost, or give back, up to an end (caller's transaction).
 
-    Lines of an earlier end that no document carries yet are made anew, so moving an end back and forth leaves
-    nothing behind.
-
     Args:
         subscription: active and locked, with its open invoice.
-        ends_at: when it ends; None while no end is known.
+        ends_at: when it ends; None while no end is known. Unused time after it is given back where the plan says so;
+            paused time always is.
         as_of: for provenance.
     """
     invoice = with_neighbours(Invoice.objects.all()).get(subscription=subscription, status=InvoiceStatus.ACTIVE)
-    InvoiceLine.objects.filter(
-        Q(reference__startswith=CREDIT) | Q(reference__startswith=EXTENSION),
-        invoice=invoice,
-        kind=LineKind.ADJUSTMENT,
-    ).delete()
-    _bill_extensions(invoice, ends_at, as_of)
-    if ends_at is not None and subscription.plan.credit_unused_at_end:
-        _credit_unused(invoice, ends_at)
+    InvoiceLine.objects.filter(OURS, invoice=invoice, kind=LineKind.ADJUSTMENT).delete()
+    if subscription.plan.proration == "none":
+        return
+    for prepaid in _prepaid_periods(invoice):
+        _settle(invoice, prepaid, ends_at, as_of)
 
 
 def _billed(invoice: Invoice) -> QuerySet[InvoiceLine]:
-    """Give the lines of recurring prepaid fees that calculated invoices of the subscription carry."""
+    """Give the lines of recurring prepaid fees on the other invoices of the subscription."""
     return (
         InvoiceLine.objects.filter(
-            Q(kind=LineKind.FEE) | Q(kind=LineKind.ADJUSTMENT, reference__startswith=EXTENSION),
+            Q(kind=LineKind.FEE) | Q(OURS, kind=LineKind.ADJUSTMENT),
             invoice__subscription_id=invoice.subscription_id,
-            invoice__calculated_at__isnull=False,
             payment_term="in_advance",
             # An obligation is owed whole: nothing is ever added to it or given back.
             price_revision__is_obligation=False,
@@ -61,136 +84,105 @@ def _billed(invoice: Invoice) -> QuerySet[InvoiceLine]:
     )
 
 
-def _bill_extensions(invoice: Invoice, ends_at: datetime | None, as_of: datetime) -> None:
-    """Add what fees cost that were billed up to an earlier end than the one that counts now."""
+def _prepaid_periods(invoice: Invoice) -> Iterable[_Prepaid]:
     subscription = invoice.subscription
     grid = endless_grid_of(subscription)
-    # By price and period the line that reaches furthest.
-    furthest: dict[tuple[int, datetime], tuple[InvoiceLine, Period]] = {}
+    found: dict[tuple[int, datetime], _Prepaid] = {}
     for line in _billed(invoice):
         revision = line.price_revision
         assert revision is not None
-        cadence = Cadence.parse(revision.billing_cadence or subscription.billing_cadence)
-        slot = grid.slot_at(cadence, line.period_start)
-        if slot is not None:
-            furthest[revision.price_id, slot.whole.start] = line, slot.whole
-    for line, whole in furthest.values():
-        until = whole.end if ends_at is None else min(whole.end, ends_at)
-        if until <= line.period_end:
+        slot = grid.slot_at(_cadence(subscription, revision), line.period_start)
+        if slot is None:
             continue
-        served, before = Period(whole.start, until), Period(whole.start, line.period_end)
-        basis, tz = subscription.plan.proration, subscription.timezone
-        share = ratio(served, whole, basis=basis, tz=tz) - ratio(before, whole, basis=basis, tz=tz)
-        _add_extension(invoice, line, Period(line.period_end, until), whole, share, as_of)
+        entry = found.setdefault(
+            (revision.price_id, slot.whole.start), _Prepaid(revision, slot, until=slot.service.start)
+        )
+        entry.billed = EXACT.add(entry.billed, line.gross)
+        entry.line_ids.append(line.public_id)
+        if line.gross >= 0:
+            entry.until = max(entry.until, line.period_end)
+    for entry in _slept_through(invoice):
+        found.setdefault((entry.revision.price_id, entry.slot.whole.start), entry)
+    return found.values()
 
 
-def _add_extension(
-    invoice: Invoice, line: InvoiceLine, service: Period, whole: Period, share: Fraction, as_of: datetime
-) -> None:
-    revision = line.price_revision
-    assert revision is not None
+def _slept_through(invoice: Invoice) -> Iterable[_Prepaid]:
+    """Give the periods whose fee fell due in a pause, so that no invoice billed it."""
+    subscription, pauses = invoice.subscription, pauses_of(invoice.subscription)
+    grid = endless_grid_of(subscription)
+    waiting = list(
+        Invoice.objects.filter(subscription=subscription, status__in=UNCALCULATED).values_list(
+            "due_after", "due_until"
+        )
+    )
+    for revision in revisions_by_id(invoice.price_revision_ids).values():
+        cadence = _cadence(subscription, revision)
+        if revision.payment_term != "in_advance" or revision.is_obligation or cadence.is_once:
+            continue
+        slot = grid.slot_at(cadence, invoice.period_start)
+        if slot is None:
+            continue
+        due_at = slot.service.start
+        is_elsewhere = due_at > invoice.due_after or any(after < due_at <= until for after, until in waiting)
+        if pauses.hold(due_at) and not is_elsewhere and due_at >= subscription.billing_starts_at:
+            yield _Prepaid(revision, slot, until=due_at)
+
+
+def _settle(invoice: Invoice, prepaid: _Prepaid, ends_at: datetime | None, as_of: datetime) -> None:
+    """Put the difference between what a prepaid period should cost and what was billed on the open invoice."""
+    subscription, revision, slot = invoice.subscription, prepaid.revision, prepaid.slot
+    until = slot.whole.end if ends_at is None else min(slot.whole.end, ends_at)
+    if not subscription.plan.credit_unused_at_end:
+        until = max(until, prepaid.until)
+    share = Fraction(0)
+    if until > slot.service.start:
+        share = pauses_of(subscription).active_share(
+            Period(slot.service.start, until),
+            slot.whole,
+            basis=subscription.plan.proration,
+            tz=subscription.timezone,
+        )
+    earlier = {"type": "lineItems", "ref": {"lineItemIds": prepaid.line_ids}}
+    # What moved: the time between the two ends, or, when a pause did it, the time up to the end.
+    moved = Period(*sorted((until, prepaid.until))) if until != prepaid.until else Period(slot.service.start, until)
     rated = rate_fee(
         price=parse_price(revision.model, revision.properties),
         quantity=Decimal(revision.quantity),
         currency=invoice.currency,
-        period=service,
-        sources=sources_of(revision, invoice),
+        period=moved,
+        sources={**sources_of(revision, invoice), "earlierInvoice": earlier},
         calculated_at=as_of,
         share=share,
-        whole=whole,
-        basis=invoice.subscription.plan.proration,
+        whole=slot.whole,
+        basis=subscription.plan.proration,
     )
-    if not rated.subtotal:
+    amount, provenance = less_billed(rated, prepaid.billed)
+    if not amount:
         return
+    name, start = revision.invoice_display_name, format_instant(slot.whole.start)
+    is_credit = amount < 0
+    reason = "longer term" if until > prepaid.until else "resumed"
     InvoiceLine.objects.create(
         public_id=new_id("li"),
         organization_id=invoice.organization_id,
         invoice=invoice,
         kind=LineKind.ADJUSTMENT,
-        reference=f"{EXTENSION}{revision.price.public_id}:{format_instant(service.start)}",
+        reference=f"{CREDIT if is_credit else EXTENSION}{revision.price.public_id}:{start}",
         price_revision=revision,
-        display_name=f"{revision.invoice_display_name} (longer term)",
-        payment_term=line.payment_term,
+        display_name=f"Unused: {name}" if is_credit else f"{name} ({reason})",
+        payment_term=revision.payment_term,
         currency=invoice.currency,
-        period_start=service.start,
-        period_end=service.end,
-        quantity=rated.quantity,
-        unit_price=rated.unit_price,
-        gross=rated.subtotal,
-        subtotal=rated.subtotal,
-        total=rated.subtotal,
+        period_start=moved.start,
+        period_end=moved.end,
+        quantity=Decimal(1),
+        unit_price=amount,
+        gross=amount,
+        subtotal=amount,
+        total=amount,
         tax_rate=rate_of(invoice, revision),
-        provenance=rated.provenance,
+        provenance=provenance,
     )
 
 
-def _credit_unused(invoice: Invoice, ends_at: datetime) -> None:
-    """Put the unused part of prepaid fees on the open invoice as credits, never more than was billed."""
-    subscription = invoice.subscription
-    if subscription.plan.proration == "none":
-        return
-    for line in _billed(invoice).filter(period_end__gt=ends_at):
-        whole = Period(line.period_start, line.period_end)
-        unused = Period(max(ends_at, line.period_start), line.period_end)
-        share = ratio(unused, whole, basis=subscription.plan.proration, tz=subscription.timezone)
-        exact = EXACT.divide(EXACT.multiply(line.gross, Decimal(share.numerator)), Decimal(share.denominator))
-        credit = -round_money(exact, invoice.currency)
-        if not credit:
-            continue
-        InvoiceLine.objects.create(
-            public_id=new_id("li"),
-            organization_id=invoice.organization_id,
-            invoice=invoice,
-            kind=LineKind.ADJUSTMENT,
-            reference=f"{CREDIT}{line.public_id}",
-            display_name=f"Unused: {line.display_name}",
-            payment_term=line.payment_term,
-            currency=invoice.currency,
-            period_start=unused.start,
-            period_end=unused.end,
-            quantity=Decimal(1),
-            unit_price=credit,
-            gross=credit,
-            subtotal=credit,
-            total=credit,
-            tax_rate=rate_of(invoice, line.price_revision),
-            provenance=_credit_provenance(line, share, credit, invoice.currency),
-        )
-
-
-def _credit_provenance(line: InvoiceLine, share: Fraction, credit: Decimal, currency: str) -> dict[str, object]:
-    return {
-        "status": "available",
-        "version": 1,
-        "currency": currency,
-        "inputs": {"kind": "credit", "amount": {"value": format_decimal(line.gross), "source": "billedLine"}},
-        "sources": {"billedLine": {"type": "lineItem", "ref": {"lineItemId": line.public_id}}},
-        "steps": [
-            {
-                "op": "replace",
-                "on": "amount",
-                "in": "0",
-                "out": format_decimal(-line.gross),
-                "params": {"amount": format_decimal(-line.gross)},
-                "source": "billedLine",
-            },
-            {
-                "op": "prorate",
-                "on": "amount",
-                "in": format_decimal(-line.gross),
-                "out": format_decimal(credit),
-                "params": {"numerator": str(share.numerator), "denominator": str(share.denominator)},
-                "source": "billedLine",
-            },
-            {
-                "op": "round",
-                "on": "amount",
-                "in": format_decimal(credit),
-                "out": format_decimal(credit),
-                "params": {"digits": minor_digits(currency), "mode": "HALF_UP"},
-                "source": "currency",
-            },
-        ],
-        "notApplied": [],
-        "result": {"amount": format_decimal(credit), "quantity": None, "unitPrice": None},
-    }
+def _cadence(subscription: Subscription, revision: PriceRevision) -> Cadence:
+    return Cadence.parse(revision.billing_cadence or subscription.billing_cadence)

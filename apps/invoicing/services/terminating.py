@@ -11,7 +11,7 @@ from apps.invoicing.services.prepaid import reconcile_prepaid
 from apps.kernel.errors import ConflictError, FieldError, InvalidError
 from apps.kernel.time import format_instant
 from apps.subscriptions.models import Subscription, SubscriptionStatus
-from apps.subscriptions.selectors.subscriptions import cadence_of, grid_of
+from apps.subscriptions.selectors.subscriptions import cadence_of, grid_of, known_end
 from apps.subscriptions.services.subscriptions import mark_terminated
 
 
@@ -36,17 +36,17 @@ def terminate_subscription(
         ConflictError: it is already terminated.
         InvalidError: `at` is not after the start, or lies in a period that is already billed.
     """
-    subscription = _locked(subscription_id)
+    subscription = locked(subscription_id)
     if subscription.status == SubscriptionStatus.TERMINATED:
         raise ConflictError("The subscription is already terminated.", code="SUBSCRIPTION_TERMINATED")
     ends_at = min(at, as_of) if at is not None else as_of
     if at is not None and ends_at <= subscription.started_at:
-        raise _refused("terminatedAt", "The end must lie after the start of the subscription.")
+        raise refused("terminatedAt", "The end must lie after the start of the subscription.")
     if subscription.status == SubscriptionStatus.ACTIVE:
         assert subscription.period_start is not None
         if ends_at < subscription.period_start:
             start = format_instant(subscription.period_start)
-            raise _refused("terminatedAt", f"Periods before {start} are billed; end it there or later.")
+            raise refused("terminatedAt", f"Periods before {start} are billed; end it there or later.")
         _end_open_period(subscription, ends_at)
     else:
         _cancel_unpaid(subscription)
@@ -62,29 +62,37 @@ def set_end(*, subscription_id: int, ending_at: datetime, as_of: datetime) -> Su
         ConflictError: it is terminated.
         InvalidError: the end does not lie ahead.
     """
-    subscription = _locked(subscription_id)
+    subscription = locked(subscription_id)
     if subscription.status == SubscriptionStatus.TERMINATED:
         raise ConflictError("The subscription is already terminated.", code="SUBSCRIPTION_TERMINATED")
     if ending_at <= max(as_of, subscription.started_at):
-        raise _refused("endingAt", "The end must lie in the future.")
+        raise refused("endingAt", "The end must lie in the future.")
     subscription.ending_at = ending_at
     if subscription.status == SubscriptionStatus.ACTIVE:
-        assert subscription.period_start is not None
-        slot = grid_of(subscription).slot_at(cadence_of(subscription), subscription.period_start)
-        assert slot is not None
-        subscription.period_end = subscription.next_action_at = slot.service.end
-        invoice = Invoice.objects.select_for_update().get(subscription=subscription, status=InvoiceStatus.ACTIVE)
-        grace = invoice.grace_period_end - invoice.period_end
-        invoice.period_end = invoice.due_until = slot.service.end
-        invoice.grace_period_end = slot.service.end + grace
-        invoice.save()
-        subscription.save()
-        reconcile_prepaid(subscription=subscription, ends_at=ending_at, as_of=as_of)
+        fit_to_end(subscription=subscription, as_of=as_of)
     subscription.save()
     return subscription
 
 
-def _locked(subscription_id: int) -> Subscription:
+def fit_to_end(*, subscription: Subscription, as_of: datetime) -> None:
+    """Make the open period of an active, locked subscription reach as far as its known end lets it, and save it.
+
+    What was prepaid beyond, or too short, is settled on the open invoice.
+    """
+    assert subscription.period_start is not None
+    slot = grid_of(subscription).slot_at(cadence_of(subscription), subscription.period_start)
+    assert slot is not None
+    subscription.period_end = subscription.next_action_at = slot.service.end
+    invoice = Invoice.objects.select_for_update().get(subscription=subscription, status=InvoiceStatus.ACTIVE)
+    grace = invoice.grace_period_end - invoice.period_end
+    invoice.period_end = invoice.due_until = slot.service.end
+    invoice.grace_period_end = slot.service.end + grace
+    invoice.save()
+    subscription.save()
+    reconcile_prepaid(subscription=subscription, ends_at=known_end(subscription), as_of=as_of)
+
+
+def locked(subscription_id: int) -> Subscription:
     return (
         Subscription.objects.select_for_update(of=("self",))
         .select_related("organization", "customer", "plan")
@@ -118,5 +126,5 @@ def _cancel_unpaid(subscription: Subscription) -> None:
             session.save()
 
 
-def _refused(field: str, message: str) -> InvalidError:
+def refused(field: str, message: str) -> InvalidError:
     return InvalidError(message, errors=[FieldError(field, message, "invalid")])

@@ -25,6 +25,14 @@ class Subscription(Entity):
     customer = models.ForeignKey("customers.Customer", on_delete=models.PROTECT, related_name="+")
     plan = models.ForeignKey("catalog.Plan", on_delete=models.PROTECT, related_name="+")
     plan_version = models.ForeignKey("catalog.PlanVersion", on_delete=models.PROTECT, related_name="+")
+    next_version = models.ForeignKey(
+        "catalog.PlanVersion",
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="+",
+        help_text="What it moves to at the end of the open period.",
+    )
     product = models.ForeignKey("catalog.Product", on_delete=models.PROTECT, related_name="+")
     test_clock = models.ForeignKey(
         "subscriptions.TestClock",
@@ -52,6 +60,8 @@ class Subscription(Entity):
     )
     activated_at = models.DateTimeField(null=True, blank=True)
     ending_at = models.DateTimeField(null=True, blank=True, help_text="Fixed end of the term.")
+    cancels_at = models.DateTimeField(null=True, blank=True, help_text="End that was asked for and can be undone.")
+    paused_at = models.DateTimeField(null=True, blank=True, help_text="Since when it costs no fees.")
     terminated_at = models.DateTimeField(null=True, blank=True)
     terminated_by = models.CharField(max_length=255, blank=True)
     termination_reason = models.CharField(max_length=1000, blank=True)
@@ -101,6 +111,14 @@ class Subscription(Entity):
                 condition=Q(ending_at__isnull=True) | Q(ending_at__gt=F("started_at")),
             ),
             models.CheckConstraint(
+                name="subscription_cancels_after_start",
+                condition=Q(cancels_at__isnull=True) | Q(cancels_at__gt=F("started_at")),
+            ),
+            models.CheckConstraint(
+                name="subscription_changes_when_active",
+                condition=Q(status__in=["active", "terminated"]) | Q(cancels_at__isnull=True, paused_at__isnull=True),
+            ),
+            models.CheckConstraint(
                 name="subscription_terminated_has_instant",
                 condition=Q(status="terminated", terminated_at__isnull=False)
                 | (~Q(status="terminated") & Q(terminated_at__isnull=True)),
@@ -108,6 +126,11 @@ class Subscription(Entity):
             models.CheckConstraint(
                 name="subscription_active_has_period",
                 condition=~Q(status="active") | Q(period_number__gte=1, period_end__isnull=False),
+            ),
+            # A subscription that is moved to a version stays there; a floating one goes where its plan goes.
+            models.CheckConstraint(
+                name="subscription_migration_pins",
+                condition=Q(next_version__isnull=True) | Q(version_policy="pinned"),
             ),
             # One live subscription per customer and plan; another plan of the product is refused by the service.
             models.UniqueConstraint(

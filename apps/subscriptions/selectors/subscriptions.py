@@ -5,6 +5,7 @@ from django.db.models import QuerySet
 
 from apps.kernel.time import Cadence
 from apps.subscriptions.domain.grid import Grid
+from apps.subscriptions.domain.pauses import Pauses
 from apps.subscriptions.models import Subscription, SubscriptionStatus
 from apps.subscriptions.selectors.clocks import on_clock
 
@@ -13,9 +14,18 @@ def subscriptions_of(*, organization_id: int) -> QuerySet[Subscription]:
     """Give a merchant's subscriptions, newest first, with what their wire form needs."""
     return (
         Subscription.objects.filter(organization_id=organization_id)
-        .select_related("organization", "customer", "plan", "plan_version", "test_clock")
+        .select_related("organization", "customer", "plan", "plan_version", "next_version", "test_clock")
         .order_by("-id")
     )
+
+
+def upcoming_version_id(subscription: Subscription) -> int:
+    """Give the plan version (its key) that the period after the open one bills by, as things stand."""
+    if subscription.next_version_id is not None:
+        return subscription.next_version_id
+    if subscription.version_policy == "floating":
+        return subscription.plan.default_version_id or subscription.plan_version_id
+    return subscription.plan_version_id
 
 
 def live_product_ids(*, customer_id: int) -> list[int]:
@@ -24,9 +34,23 @@ def live_product_ids(*, customer_id: int) -> list[int]:
     return list(live.values_list("product_id", flat=True))
 
 
+def known_end(subscription: Subscription) -> datetime | None:
+    """Give the end that lies ahead: that of the term, or of a cancellation before it."""
+    ends = [end for end in (subscription.ending_at, subscription.cancels_at) if end is not None]
+    return min(ends, default=None)
+
+
+def pauses_of(subscription: Subscription) -> Pauses:
+    """Give when a subscription was paused, and is; without a query where its pauses were read along."""
+    spans = [(pause.span.lower, pause.span.upper) for pause in subscription.pauses.all()]
+    if subscription.paused_at is not None:
+        spans.append((subscription.paused_at, None))
+    return Pauses(tuple(spans))
+
+
 def grid_of(subscription: Subscription) -> Grid:
     """Give the calendar a subscription bills on, up to its known end."""
-    ends = [end for end in (subscription.ending_at, subscription.terminated_at) if end is not None]
+    ends = [end for end in (known_end(subscription), subscription.terminated_at) if end is not None]
     return Grid(
         anchor=subscription.billing_anchor,
         starts_at=subscription.started_at,
@@ -42,8 +66,8 @@ def endless_grid_of(subscription: Subscription) -> Grid:
 
 
 def open_grid_of(subscription: Subscription) -> Grid:
-    """Give the calendar up to the fixed end alone: what was promised before a termination came."""
-    return replace(grid_of(subscription), ends_at=subscription.ending_at)
+    """Give the calendar up to the end that was known ahead: what was promised before a termination came."""
+    return replace(grid_of(subscription), ends_at=known_end(subscription))
 
 
 def cadence_of(subscription: Subscription) -> Cadence:

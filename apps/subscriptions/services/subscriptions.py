@@ -17,7 +17,7 @@ from apps.subscriptions.events import (
     SubscriptionRenewed,
 )
 from apps.subscriptions.models import Subscription, SubscriptionStatus, TestClock
-from apps.subscriptions.selectors.subscriptions import cadence_of, grid_of
+from apps.subscriptions.selectors.subscriptions import cadence_of, grid_of, upcoming_version_id
 
 # A start up to this far in the past counts as "now": clocks differ, sign-ups are reported a little late.
 BACKDATED_AFTER = timedelta(hours=24)
@@ -178,27 +178,25 @@ def claim_boundary(*, subscription: Subscription) -> bool:
         values: dict[str, Any] = {
             "status": SubscriptionStatus.TERMINATED,
             "terminated_at": ended_at,
-            "terminated_by": "term",
-            "termination_reason": "The fixed term ended.",
             "next_action_at": None,
         }
+        if subscription.cancels_at != ended_at:
+            values |= {"terminated_by": "term", "termination_reason": "The fixed term ended."}
     else:
-        version_id = subscription.plan_version_id
-        if subscription.version_policy == "floating":
-            version_id = _default_version(subscription.plan)
         values = {
             "period_number": subscription.period_number + 1,
             "period_start": slot.service.start,
             "period_end": slot.service.end,
             "next_action_at": slot.service.end,
-            "plan_version_id": version_id,
+            "plan_version_id": upcoming_version_id(subscription),
+            "next_version_id": None,
         }
     if mine.update(**values) == 0:
         return False
     subscription.refresh_from_db()
     if slot is None:
         announce_cancelled(subscription)
-    else:
+    elif subscription.paused_at is None:
         publish(
             SubscriptionRenewed(
                 subscription_id=subscription.public_id,

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from tests.vectors.areas import boundaries, charges, dates, metering, pricing
+from tests.vectors.areas import boundaries, charges, dates, metering, pricing, schedules
 
 AREAS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "charge_standard": charges.standard,
@@ -20,4 +20,9 @@ AREAS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "pricing": pricing.pricing,
     "date_rules": dates.date_rules,
     "boundaries": boundaries.boundaries,
+    "billing_schedule": schedules.billing_schedule,
+    "subscription_proration": schedules.subscription_proration,
+    "billing_day": schedules.billing_day,
+    "proration_days": schedules.proration_days,
+    "proration_amount": schedules.proration_amount,
 }

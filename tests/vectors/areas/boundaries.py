@@ -22,15 +22,15 @@ def boundaries(case: dict[str, Any]) -> dict[str, Any]:
     in_advance, current = inputs["pay_in_advance"], inputs.get("current_usage_query", False)
     if ended is not None and in_advance and {"fee_from", "fee_to"} & set(expected):
         raise Skip("no fee in advance after a termination")
-    calendar = _Calendar(inputs, inputs["interval"], tz)
+    calendar = Calendar(inputs, inputs["interval"], tz)
     usage_interval = "monthly" if inputs.get("usage_charges_billed_monthly") else inputs["interval"]
-    usage_calendar = _Calendar(inputs, usage_interval, tz)
+    usage_calendar = Calendar(inputs, usage_interval, tz)
     now, before = calendar.at(run), calendar.before(run)
     stopped = ended is not None and ended <= run
     fee = now if in_advance or stopped or current else before
     usage = usage_calendar.at(run) if stopped or current else usage_calendar.before(run)
     answers: dict[str, Any] = {
-        "fee_from": max(fee.start, _midnight(started, tz)),
+        "fee_from": max(fee.start, midnight(started, tz)),
         "fee_to": _last(fee, ended, run),
         "usage_from": max(usage.start, started),
         "usage_to": _last(usage, ended, run),
@@ -49,7 +49,7 @@ def boundaries(case: dict[str, Any]) -> dict[str, Any]:
     return {k: format_instant(v) if isinstance(v, datetime) else v for k, v in answers.items()}
 
 
-class _Calendar:
+class Calendar:
     """The natural periods of a case, made by the product's anchored calendar."""
 
     def __init__(self, inputs: dict[str, Any], interval: str, tz: str) -> None:
@@ -61,7 +61,7 @@ class _Calendar:
             # 1 January 2001 was a Monday: months, quarters, halves, years and ISO weeks all begin there.
             self.anchor = datetime(2001, 1, 1, tzinfo=zone)
         else:
-            self.anchor = _midnight(parse_instant(inputs["subscription_at"]), tz)
+            self.anchor = midnight(parse_instant(inputs["subscription_at"]), tz)
 
     def at(self, instant: datetime) -> Period:
         return self._period(index_at(self.anchor, self.cadence, instant, self.tz))
@@ -75,7 +75,7 @@ class _Calendar:
         )
 
 
-def _midnight(instant: datetime, tz: str) -> datetime:
+def midnight(instant: datetime, tz: str) -> datetime:
     zone = ZoneInfo(tz)
     return datetime.combine(instant.astimezone(zone).date(), datetime.min.time(), tzinfo=zone)
 

@@ -1,0 +1,74 @@
+"""A termination that is announced ahead, and can be taken back before it comes."""
+
+from dataclasses import replace
+from datetime import datetime
+
+from django.db import transaction
+
+from apps.invoicing.services.terminating import fit_to_end, locked, refused
+from apps.kernel.errors import ConflictError
+from apps.kernel.time import format_instant
+from apps.outbox.services import publish
+from apps.subscriptions.events import SubscriptionUpdated
+from apps.subscriptions.models import Subscription
+from apps.subscriptions.selectors.subscriptions import cadence_of, grid_of
+from apps.subscriptions.services.pauses import require_active
+
+
+@transaction.atomic
+def schedule_cancellation(
+    *, subscription_id: int, as_of: datetime, reason: str, by: str, at: datetime | None = None
+) -> Subscription:
+    """Let a subscription end on a date, or with its open period; a second call moves the date.
+
+    Args:
+        at: when it ends, after the present; None: at the end of the open period.
+
+    Raises:
+        ConflictError: it is not active.
+        InvalidError: the date does not lie ahead, or not before the fixed end.
+    """
+    subscription = locked(subscription_id)
+    require_active(subscription)
+    assert subscription.period_start is not None
+    if at is None:
+        grid = replace(grid_of(subscription), ends_at=subscription.ending_at)
+        slot = grid.slot_at(cadence_of(subscription), subscription.period_start)
+        assert slot is not None
+        at = slot.service.end
+    elif at <= as_of or at < subscription.period_start:
+        raise refused("cancelsAt", "The end must lie in the future; to end it now, terminate it.")
+    if subscription.ending_at is not None and at > subscription.ending_at:
+        end = format_instant(subscription.ending_at)
+        raise refused("cancelsAt", f"The subscription ends on {end} anyway.")
+    subscription.cancels_at = at
+    subscription.termination_reason, subscription.terminated_by = reason, by
+    _changed(subscription, as_of)
+    return subscription
+
+
+@transaction.atomic
+def undo_cancellation(*, subscription_id: int, as_of: datetime) -> Subscription:
+    """Take a cancellation back before it comes: everything is as if it had not been asked for.
+
+    Raises:
+        ConflictError: none is ahead.
+    """
+    subscription = locked(subscription_id)
+    require_active(subscription)
+    if subscription.cancels_at is None or subscription.cancels_at <= as_of:
+        raise ConflictError("No cancellation lies ahead of this subscription.", code="NOT_CANCELLED")
+    subscription.cancels_at = None
+    subscription.termination_reason = subscription.terminated_by = ""
+    _changed(subscription, as_of)
+    return subscription
+
+
+def _changed(subscription: Subscription, as_of: datetime) -> None:
+    fit_to_end(subscription=subscription, as_of=as_of)
+    publish(
+        SubscriptionUpdated(subscription_id=subscription.public_id, status=subscription.status),
+        organization_id=subscription.organization_id,
+        object_id=subscription.public_id,
+        at=as_of,
+    )

@@ -1,0 +1,181 @@
+"""On which days is billed, and which part of a period a stub is: by the product's calendar."""
+
+from datetime import UTC, datetime, timedelta
+from fractions import Fraction
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from apps.kernel.money import round_to
+from apps.kernel.time import (
+    Cadence,
+    Period,
+    boundary,
+    index_at,
+    local_days,
+    parse_instant,
+    prorate,
+    ratio,
+)
+from apps.subscriptions.domain.grid import Grid, Slot
+from tests.vectors.areas.boundaries import Calendar, midnight
+from tests.vectors.areas.common import Skip, cents, number
+
+PERIODS = {"monthly": "P1M", "quarterly": "P3M", "biannual": "P6M", "annual": "P1Y"}
+MONTH = Cadence.parse("P1M")
+DAY = timedelta(days=1)
+
+
+def billing_schedule(case: dict[str, Any]) -> dict[str, Any]:
+    """Days that a period begins on."""
+    inputs = case["inputs"]
+    tz = inputs["timezone"]
+    intervals = [inputs["interval"], *(["monthly"] if inputs.get("usage_charges_billed_monthly") else [])]
+    calendars = [Calendar(inputs, interval, tz) for interval in intervals]
+
+    def is_billed(instant: datetime) -> bool:
+        start = midnight(instant, tz)
+        return any(calendar.at(start).start == start for calendar in calendars)
+
+    if "instants" in inputs:
+        return {"due": [is_billed(parse_instant(text)) for text in inputs["instants"]]}
+    zone = ZoneInfo(tz)
+    days = (datetime.fromisoformat(text).replace(tzinfo=zone) for text in inputs["dates"])
+    return {"is_billing_day": [is_billed(day) for day in days]}
+
+
+def subscription_proration(case: dict[str, Any]) -> dict[str, Any]:
+    inputs = case["inputs"]
+    if inputs["trial_days"]:
+        raise Skip("trials are not built yet")
+    tz = inputs["timezone"]
+    calendar = Calendar({**inputs, "subscription_at": inputs["subscription_anchor_date"]}, inputs["interval"], tz)
+    whole = calendar.at(parse_instant(inputs["date_inside_billed_period"]))
+    end = whole.end
+    if inputs["terminated_on"]:
+        last = parse_instant(inputs["terminated_on"])
+        end = last if inputs["terminated_by_upgrade"] else last + DAY
+    part = Period(max(whole.start, parse_instant(inputs["started_on"])), end)
+    fee = prorate(number(inputs["plan_amount_cents"]) / 100, part=part, whole=whole, basis="day", tz=tz)
+    return {
+        "fee_cents": cents(fee),
+        "billed_days": local_days(part, tz),
+        "period_days": local_days(whole, tz),
+        "period": [_day(whole.start), _day(whole.end - DAY)],
+    }
+
+
+def billing_day(case: dict[str, Any]) -> dict[str, Any]:
+    """Dates of a day of the month that short months clamp."""
+    inputs = case["inputs"]
+    match inputs["question"]:
+        case "first_billing_date":
+            return {"date": _day(_first(inputs))}
+        case "billed_through":
+            return {"date": _day(_slots(inputs)[-1].service.end)}
+        case "in_arrears_interval" if inputs["mode"] == "in_arrears":
+            first, cadence = _first(inputs), Cadence.parse(PERIODS[inputs["period"]])
+            anchor, target = _anchor(inputs), parse_instant(inputs["target"])
+            through = boundary(anchor, cadence, index_at(anchor, cadence, target))
+            is_billed = through >= first
+            after = boundary(anchor, cadence, index_at(anchor, cadence, target) + 1)
+            return {
+                "first_billing_date": _day(first),
+                "billed_through": _day(through) if is_billed else None,
+                "next_billing_date": _day(after if is_billed else first),
+            }
+        case "align_in_month":
+            proposed = parse_instant(inputs["proposed"])
+            anchor = datetime(proposed.year, 1, inputs["billing_day"], tzinfo=UTC)
+            return {"date": _day(boundary(anchor, MONTH, proposed.month - 1))}
+        case "align_to_next":
+            return {"date": _day(_first({**inputs, "start": inputs["proposed"], "period": "monthly"}))}
+        case other:
+            raise Skip(f"question {other}" + (f", {inputs['mode']}" if "mode" in inputs else ""))
+
+
+def proration_days(case: dict[str, Any]) -> dict[str, Any]:
+    inputs = case["inputs"]
+    if inputs["mode"] not in {"in_advance", "in_arrears"}:
+        raise Skip(f"mode {inputs['mode']}")
+    slots = _slots(inputs)
+    if _is_counted_back(slots[0] if slots else None, inputs["billing_day"]):
+        raise Skip("a stub before a clamped day: its whole begins at the anchor's day, not a month before the end")
+    items = [
+        {"from": _day(s.service.start), "to": _day(s.service.end), "fraction": _written(_share(s))} for s in slots
+    ]
+    cycles = sum((number(item["fraction"]) for item in items), number(0))
+    dates = [item["from"] for item in items[:1]] + [item["to"] for item in items]
+    return {"cycles": str(cycles), "items": items, "boundaries": dates}
+
+
+def proration_amount(case: dict[str, Any]) -> dict[str, Any]:
+    inputs = case["inputs"]
+    if "old_price" in inputs:
+        step = timedelta(**{inputs["unit"]: 1})
+        start = datetime(2026, 1, 1, tzinfo=UTC)
+        whole = Period(start, start + inputs["total"] * step)
+        rest = Period(whole.end - inputs["remaining"] * step, whole.end)
+        credit, debit = (
+            round_to(prorate(number(inputs[name]), part=rest, whole=whole), 2) for name in ("old_price", "new_price")
+        )
+        return {"credit": -credit, "debit": debit, "net": debit - credit}
+    days, full = inputs["service_days"], inputs["full_period_days"]
+    if not 0 < days <= full:
+        raise Skip("a part that is empty or larger than its whole is refused")
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    part, whole = Period(start, start + days * DAY), Period(start, start + full * DAY)
+    amount = prorate(number(inputs["amount"]), part=part, whole=whole, basis="day")
+    return {"amount": round_to(amount, inputs["minor_digits"])}
+
+
+def _first(inputs: dict[str, Any]) -> datetime:
+    """Give the first billing date, not before the start."""
+    start = parse_instant(inputs["start"])
+    if inputs["period"] not in PERIODS:
+        return start  # counted in days, so from the start itself
+    anchor, cadence = _anchor(inputs), Cadence.parse(PERIODS[inputs["period"]])
+    n = index_at(anchor, cadence, start)
+    here = boundary(anchor, cadence, n)
+    return here if here == start else boundary(anchor, cadence, n + 1)
+
+
+def _anchor(inputs: dict[str, Any]) -> datetime:
+    """Give the billing day in the month of the start, or that many periods before where the month lacks the day."""
+    start, day = parse_instant(inputs["start"]), inputs["billing_day"]
+    days = datetime(2000, 1, day, tzinfo=UTC)
+    month = (start.year - 2000) * 12 + start.month - 1
+    step = Cadence.parse(PERIODS[inputs["period"]]).months
+    earlier = (k for k in range(month, month - 48, -step) if boundary(days, MONTH, k).day == day)
+    return boundary(days, MONTH, next(earlier, month))
+
+
+def _slots(inputs: dict[str, Any]) -> list[Slot]:
+    """Give the periods that are billed up to the target: begun ones in advance, ended ones in arrears."""
+    if inputs["period"] not in PERIODS:
+        raise Skip(f"period {inputs['period']}")
+    end = parse_instant(inputs["end"]) if inputs.get("end") else None
+    start, target = parse_instant(inputs["start"]), parse_instant(inputs["target"])
+    cadence = Cadence.parse(PERIODS[inputs["period"]])
+    grid = Grid(anchor=_anchor(inputs), starts_at=start, ends_at=end, tz="UTC", is_own=False)
+    found = grid.slots(cadence, touching=Period(start, max(target, start) + DAY))
+    if inputs["mode"] == "in_advance":
+        return [slot for slot in found if slot.service.start <= target]
+    return [slot for slot in found if slot.service.end <= target]
+
+
+def _share(slot: Slot) -> Fraction:
+    return ratio(slot.service, slot.whole, basis="day")
+
+
+def _is_counted_back(first: Slot | None, billing_day: int) -> bool:
+    return first is not None and first.is_cut_at_start and first.whole.end.day < billing_day
+
+
+def _written(share: Fraction) -> str:
+    if share == 1:
+        return "1"
+    return str(round_to(number(share.numerator) / number(share.denominator), 9))
+
+
+def _day(instant: datetime) -> str:
+    return instant.date().isoformat()
