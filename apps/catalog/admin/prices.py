@@ -8,11 +8,12 @@ from django.utils.html import format_html, format_html_join
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminSelectWidget
 
-from apps.catalog.admin.base import CatalogAdmin, check_by_rules
+from apps.catalog.admin.base import CatalogAdmin
 from apps.catalog.models import Price, PriceRevision
 from apps.catalog.services.prices import check_price, create_price, update_price
 from apps.kernel.adminsite.base import ReadOnlyModelAdmin
 from apps.kernel.adminsite.display import link
+from apps.kernel.adminsite.forms import check_by_rules
 from apps.rating.grouped import NAMES as NAMES_OF_GROUPS
 from apps.rating.price_models import REGISTRY
 

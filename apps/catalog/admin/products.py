@@ -4,10 +4,11 @@ from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
 
-from apps.catalog.admin.base import CatalogAdmin, check_by_rules
+from apps.catalog.admin.base import CatalogAdmin
 from apps.catalog.domain.metrics import check_metric
 from apps.catalog.models import BillableMetric, Feature, Fee, Product
 from apps.catalog.services.products import require_dimensions
+from apps.kernel.adminsite.forms import check_by_rules
 
 
 @admin.register(Product)

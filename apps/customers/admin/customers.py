@@ -8,6 +8,7 @@ from import_export.fields import Field
 from unfold.admin import TabularInline
 from unfold.decorators import display
 
+from apps.customers.admin.adding import NEW_CUSTOMER_FIELDS, NewCustomerForm
 from apps.customers.models import Customer, ExternalIdLink
 from apps.customers.selectors.customers import tax_address_problem
 from apps.customers.services.customers import update_customer
@@ -79,8 +80,9 @@ class ExternalIdLinkInline(TabularInline):
 class CustomerAdmin(BillingModelAdmin):
     """Who is billed."""
 
-    empty_text = "Customers are made over the API: POST /v0/customers."
+    empty_text = "Add a customer here, or over the API: POST /v0/customers."
     change_right: ClassVar[str | None] = "edit_customer"
+    add_right: ClassVar[str | None] = "edit_customer"
     resource_classes = [CustomerResource]
     list_display = ["shown", "external_id", "country", "tax_address", "organization", "created_at"]
     list_filter = ["organization", "consumer__country", ("deleted_at", admin.EmptyFieldListFilter)]
@@ -95,7 +97,23 @@ class CustomerAdmin(BillingModelAdmin):
     form = CustomerForm
     inlines = [ExternalIdLinkInline]
 
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        if obj is None:
+            kwargs["form"] = NewCustomerForm
+        return super().get_form(request, obj, change, **kwargs)
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return super().get_fields(request, obj) if obj is not None else NEW_CUSTOMER_FIELDS
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return super().get_readonly_fields(request, obj) if obj is not None else ()
+
+    def get_inlines(self, request: HttpRequest, obj: Any) -> Any:
+        return super().get_inlines(request, obj) if obj is not None else ()
+
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: Any) -> None:
+        if not change:
+            return  # made by the form
         changes = {name: form.cleaned_data[name] for name in form.changed_data}
         update_customer(customer_id=obj.pk, changes=changes, as_of=wall_now())
 

@@ -1,4 +1,4 @@
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
@@ -16,6 +16,7 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
+from apps.invoicing.admin.subscribing import NEW_SUBSCRIPTION_FIELDS, NewSubscriptionForm
 from apps.invoicing.models import Invoice
 from apps.invoicing.services.cancelling import schedule_cancellation, undo_cancellation
 from apps.invoicing.services.closing import repair_subscription
@@ -158,7 +159,8 @@ class PauseInline(TabularInline):
 class SubscriptionAdmin(ReadOnlyModelAdmin):
     """Who has which plan."""
 
-    empty_text = "Subscriptions are made over the API: POST /v0/subscriptions."
+    empty_text = "Add a subscription here, or over the API: POST /v0/subscriptions."
+    add_right: ClassVar[str | None] = "manage_subscription"
     resource_classes = [SubscriptionResource]
     list_display = ["shown", "customer_page", "plan_page", "state", "period", "clock", "parked"]
     list_filter = ["organization", "status", "plan", ("parked_reason", admin.EmptyFieldListFilter)]
@@ -176,6 +178,7 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
         "resume_work",
     ]
     inlines = [PauseInline]
+    autocomplete_fields = ["customer", "plan"]
     readonly_fields = ["invoices", "customer_page", "plan_page"]
     fieldsets = [
         (None, {"fields": ["name", "public_id", "customer_page", "plan_page", "status", "invoices"]}),
@@ -188,6 +191,22 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
                               "tax_exempt", "auto_charge", "auto_approve", "elapsed_period_billing", "metadata"]}),
         ("Held back", {"fields": ["parked_reason"]}),
     ]  # fmt: skip
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        if obj is None:
+            kwargs["form"] = NewSubscriptionForm
+        return super().get_form(request, obj, change, **kwargs)
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        if obj is None:
+            return [(None, {"fields": NEW_SUBSCRIPTION_FIELDS})]
+        return super().get_fieldsets(request, obj)
+
+    def get_inlines(self, request: HttpRequest, obj: Any) -> Any:
+        return super().get_inlines(request, obj) if obj is not None else ()
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: Any) -> None:
+        """The form made it; what exists is changed by the buttons alone."""
 
     activate = service_action(
         title="Activate",
@@ -259,6 +278,8 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
     )
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        if obj is None:
+            return ()
         return [*self.readonly_fields, *(field.name for field in self.opts.fields)]
 
     @display(description="Subscription", header=True, ordering="name")
