@@ -17,12 +17,19 @@ from apps.subscriptions.services.pauses import require_active
 
 @transaction.atomic
 def schedule_cancellation(
-    *, subscription_id: int, as_of: datetime, reason: str, by: str, at: datetime | None = None
+    *,
+    subscription_id: int,
+    as_of: datetime,
+    reason: str,
+    by: str,
+    at: datetime | None = None,
+    field: str = "cancelsAt",
 ) -> Subscription:
     """Let a subscription end on a date, or with its open period; a second call moves the date.
 
     Args:
         at: when it ends, after the present; None: at the end of the open period.
+        field: what the caller's date is called, for refusals.
 
     Raises:
         ConflictError: it is not active.
@@ -37,11 +44,11 @@ def schedule_cancellation(
         assert slot is not None
         at = slot.service.end
     elif at <= as_of or at < subscription.period_start:
-        raise refused("cancelsAt", "The end must lie in the future; to end it now, terminate it.")
+        raise refused(field, "The end must lie in the future; to end it now, terminate it.")
     if subscription.ending_at is not None and at > subscription.ending_at:
         end = format_instant(subscription.ending_at)
-        raise refused("cancelsAt", f"The subscription ends on {end} anyway.")
-    subscription.cancels_at = at
+        raise refused(field, f"The subscription ends on {end} anyway.")
+    subscription.cancels_at, subscription.next_plan = at, None
     subscription.termination_reason, subscription.terminated_by = reason, by
     _changed(subscription, as_of)
     return subscription
@@ -58,7 +65,7 @@ def undo_cancellation(*, subscription_id: int, as_of: datetime) -> Subscription:
     require_active(subscription)
     if subscription.cancels_at is None or subscription.cancels_at <= as_of:
         raise ConflictError("No cancellation lies ahead of this subscription.", code="NOT_CANCELLED")
-    subscription.cancels_at = None
+    subscription.cancels_at = subscription.next_plan = None
     subscription.termination_reason = subscription.terminated_by = ""
     _changed(subscription, as_of)
     return subscription
