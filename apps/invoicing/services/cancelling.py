@@ -32,7 +32,7 @@ def schedule_cancellation(
         field: what the caller's date is called, for refusals.
 
     Raises:
-        ConflictError: it is not active.
+        ConflictError: it is not active, or its term is over.
         InvalidError: the date does not lie ahead, or not before the fixed end.
     """
     subscription = locked(subscription_id)
@@ -40,8 +40,10 @@ def schedule_cancellation(
     assert subscription.period_start is not None
     if at is None:
         grid = replace(grid_of(subscription), ends_at=subscription.ending_at)
-        slot = grid.slot_at(cadence_of(subscription), subscription.period_start)
-        assert slot is not None
+        # The period that holds the present, also where the work of boundaries is late.
+        slot = grid.slot_at(cadence_of(subscription), max(subscription.period_start, as_of))
+        if slot is None:
+            raise ConflictError("The term of the subscription is over.", code="TERM_OVER")
         at = slot.service.end
     elif at <= as_of or at < subscription.period_start:
         raise refused(field, "The end must lie in the future; to end it now, terminate it.")
