@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from apps.catalog.models import Plan
 from apps.invoicing.models import Invoice, InvoiceLine
-from apps.invoicing.services.pausing import pause_subscription
+from apps.invoicing.services.cancelling import schedule_cancellation
+from apps.invoicing.services.pausing import pause_subscription, resume_subscription
 from apps.kernel.errors import ConflictError
 from apps.kernel.money import round_money
 from apps.kernel.time import Cadence, format_instant
@@ -148,6 +149,23 @@ class TestPauses:
         world.advance(clock, "2026-02-02T00:00:00Z")
         assert totals(world, subscription) == ["31.00", "-21.00"]
 
+    def test_where_the_work_of_boundaries_is_late_the_bills_are_the_same(self, world: World, clock: str) -> None:
+        sums = []
+        for is_late in (False, True):
+            own = world.clock(JANUARY)
+            subscription = started(world, own)
+            key = Subscription.objects.get(public_id=subscription).pk
+            if not is_late:
+                world.advance(own, "2026-02-10T00:00:00Z")
+            pause_subscription(subscription_id=key, as_of=at("2026-02-10T00:00:00Z"))
+            resume_subscription(subscription_id=key, as_of=at("2026-02-24T00:00:00Z"))
+            world.advance(own, "2026-03-02T00:00:00Z")
+            bills = totals(world, subscription)
+            sums.append(sum(map(Decimal, bills)))
+            # January's fee, half of February's, March's; late, February's bill knows of the pause from the start.
+            assert bills == (["31.00", "15.50", "31.00"] if is_late else ["31.00", "31.00", "15.50"])
+        assert sums == [Decimal("77.50")] * 2
+
     def test_what_cannot_be_is_said(self, world: World, clock: str) -> None:
         subscription = started(world, clock)
         assert do_refused(world, subscription, "resume") == "SUBSCRIPTION_NOT_PAUSED"
@@ -257,6 +275,18 @@ class TestCancellations:
         assert (ended["status"], ended["terminatedAt"]) == ("terminated", "2026-02-01T00:00:00Z")
         assert (ended["terminationReason"], ended["terminatedBy"]) == ("moves on", world.owner.public_id)
         assert totals(world, subscription) == ["31.00", "0.00"]
+
+    def test_with_the_period_of_today_where_the_work_of_boundaries_is_late(self, world: World, clock: str) -> None:
+        row = Subscription.objects.get(public_id=started(world, clock))
+        late = at("2026-02-10T00:00:00Z")
+        cancelled = schedule_cancellation(subscription_id=row.pk, as_of=late, reason="x", by="y")
+        assert cancelled.cancels_at == at("2026-03-01T00:00:00Z")
+        world.advance(clock, "2026-03-02T00:00:00Z")
+        assert totals(world, row.public_id) == ["31.00", "31.00", "0.00"]
+        row = Subscription.objects.get(public_id=started(world, clock, plan={"billingAnchor": JANUARY}))
+        Subscription.objects.filter(pk=row.pk).update(ending_at=at("2026-03-05T00:00:00Z"))
+        with pytest.raises(ConflictError, match="term"):
+            schedule_cancellation(subscription_id=row.pk, as_of=at("2027-01-01T00:00:00Z"), reason="x", by="y")
 
     @pytest.mark.parametrize(("credits", "last"), [(False, "0.00"), (True, "-21.00")])
     def test_on_a_date_gives_back_where_the_plan_says_so(

@@ -1,3 +1,4 @@
+from datetime import datetime
 from typing import Any, ClassVar
 
 from django import forms
@@ -16,9 +17,11 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
+from apps.catalog.selectors.catalog import plans_of
 from apps.invoicing.admin.subscribing import NEW_SUBSCRIPTION_FIELDS, NewSubscriptionForm
 from apps.invoicing.models import Invoice
 from apps.invoicing.services.cancelling import schedule_cancellation, undo_cancellation
+from apps.invoicing.services.changing import NOW, PERIOD_END, change_plan, preview_change
 from apps.invoicing.services.closing import repair_subscription
 from apps.invoicing.services.migrating import IMMEDIATE, NEXT_PERIOD, migrate_version
 from apps.invoicing.services.pausing import pause_subscription, resume_subscription
@@ -27,7 +30,8 @@ from apps.invoicing.services.terminating import terminate_subscription
 from apps.kernel.adminsite.actions import Call, service_action
 from apps.kernel.adminsite.base import ReadOnlyModelAdmin
 from apps.kernel.adminsite.display import link, moment
-from apps.kernel.errors import ConflictError, InvalidError
+from apps.kernel.errors import ConflictError, InvalidError, NotFoundError
+from apps.kernel.money import format_money
 from apps.kernel.time import parse_instant
 from apps.subscriptions.models import Subscription, SubscriptionPause, SubscriptionStatus
 from apps.subscriptions.selectors.clocks import current_time
@@ -101,16 +105,19 @@ class CancelForm(ReasonForm):
     )
 
 
-def _cancel(call: Call) -> str:
-    text = call.data["cancels_at"].strip()
+def _instant(text: str) -> datetime | None:
+    """Read an instant from a dialog; nothing is none."""
     try:
-        at = parse_instant(text) if text else None
+        return parse_instant(text) if text.strip() else None
     except (ValueError, OverflowError):
         raise InvalidError("Give an instant such as 2026-03-01T00:00:00Z, or nothing.") from None
+
+
+def _cancel(call: Call) -> str:
     cancelled = schedule_cancellation(
         subscription_id=call.row.pk,
         as_of=current_time(call.row),
-        at=at,
+        at=_instant(call.data["cancels_at"]),
         reason=call.data["reason"],
         by=str(call.actor),
     )
@@ -130,6 +137,56 @@ def _pause(call: Call) -> str:
 def _resume(call: Call) -> str:
     resume_subscription(subscription_id=call.row.pk, as_of=current_time(call.row))
     return "It goes on; the rest of the running period stands on the open invoice."
+
+
+class ChangePlanForm(BaseDialogForm):
+    plan = forms.CharField(
+        label="Plan", help_text="Id of another plan of the product.", widget=UnfoldAdminTextInputWidget
+    )
+    timing = forms.ChoiceField(
+        label="When",
+        choices=[(NOW, "Now"), (PERIOD_END, "At the end of the open period")],
+        widget=UnfoldAdminSelectWidget,
+    )
+    effective_at = forms.CharField(
+        label="Or on a date",
+        required=False,
+        help_text="An instant such as 2026-03-01T00:00:00Z; goes before the choice above.",
+        widget=UnfoldAdminTextInputWidget,
+    )
+
+
+def _asked(call: Call) -> dict[str, Any]:
+    public_id = call.data["plan"].strip()
+    plan = plans_of(organization_id=call.row.organization_id).filter(public_id=public_id).first()
+    if plan is None:
+        raise NotFoundError(f"There is no plan {public_id}.")
+    return {
+        "subscription_id": call.row.pk,
+        "plan": plan,
+        "as_of": current_time(call.row),
+        "timing": call.data["timing"],
+        "at": _instant(call.data["effective_at"]),
+    }
+
+
+def _preview_change(call: Call) -> str:
+    preview = preview_change(**_asked(call))
+    closing, opening, credit = (
+        format_money(amount, preview.currency)
+        for amount in (preview.closing.total, preview.opening.total, preview.credit)
+    )
+    return (
+        f"From {moment(preview.effective_at)}: last bill {closing}, with {credit} given back; first bill of the other"
+        f" plan {opening}. Nothing is changed yet."
+    )
+
+
+def _change_plan(call: Call) -> str:
+    changed = change_plan(**_asked(call), by=str(call.actor))
+    if changed.pk == call.row.pk:
+        return f"The plan changes at {moment(changed.cancels_at)}; until then this can be undone."
+    return f"It goes on as {changed.public_id}; this one has ended, and its unused prepaid time is credited."
 
 
 def _repair(call: Call) -> str:
@@ -173,6 +230,8 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
         "resume",
         "cancel",
         "undo_cancellation",
+        "preview_plan_change",
+        "change_plan",
         "terminate",
         "migrate_version",
         "resume_work",
@@ -185,9 +244,9 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
         ("Period", {"fields": ["period_number", "period_start", "period_end", "billing_anchor", "billing_cadence",
                                "timezone", "next_action_at", "test_clock"]}),
         ("Dates", {"fields": ["placed_at", "started_at", "billing_starts_at", "activated_at", "paused_at",
-                              "ending_at", "cancels_at", "terminated_at", "terminated_by",
-                              "termination_reason"]}),
-        ("Terms", {"fields": ["plan_version", "next_version", "version_policy", "currency", "payment_term_days",
+                              "ending_at", "cancels_at", "terminated_at", "terminated_by", "termination_reason"]}),
+        ("Terms", {"fields": ["plan_version", "next_version", "version_policy", "next_plan", "replaces", "currency",
+                              "payment_term_days",
                               "tax_exempt", "auto_charge", "auto_approve", "elapsed_period_billing", "metadata"]}),
         ("Held back", {"fields": ["parked_reason"]}),
     ]  # fmt: skip
@@ -249,6 +308,24 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
         run=_undo_cancellation,
         icon="undo",
         fits=lambda row: row.status == SubscriptionStatus.ACTIVE and row.cancels_at is not None,
+    )
+    preview_plan_change = service_action(
+        title="Preview plan change",
+        permissions=["manage_subscription"],
+        description="Says what the change would bill and give back; nothing is changed.",
+        run=_preview_change,
+        form=ChangePlanForm,
+        icon="preview",
+        fits=lambda row: row.status == SubscriptionStatus.ACTIVE,
+    )
+    change_plan = service_action(
+        title="Change plan",
+        permissions=["manage_subscription"],
+        description="The subscription ends, its unused prepaid time is credited, and one to the other plan goes on.",
+        run=_change_plan,
+        form=ChangePlanForm,
+        icon="swap_horiz",
+        fits=lambda row: row.status == SubscriptionStatus.ACTIVE,
     )
     terminate = service_action(
         title="Terminate",

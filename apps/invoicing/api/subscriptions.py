@@ -154,6 +154,8 @@ class SubscriptionSerializer(serializers.Serializer[Any]):
     paymentTermDays = serializers.IntegerField()
     pausedAt = InstantField(required=False)
     cancelsAt = InstantField(required=False)
+    nextPlanId = serializers.CharField(required=False)
+    replacesSubscriptionId = serializers.CharField(required=False)
     payment = serializers.DictField(required=False)
     createdAt = InstantField()
     updatedAt = InstantField()

@@ -11,6 +11,8 @@ urlpatterns = [
     path("v0/subscriptions/<str:public_id>/pause", changes.SubscriptionPausing.as_view()),
     path("v0/subscriptions/<str:public_id>/resume", changes.SubscriptionResumption.as_view()),
     path("v0/subscriptions/<str:public_id>/cancellation", changes.SubscriptionCancellation.as_view()),
+    path("v0/subscriptions/<str:public_id>/planChange", changes.PlanChange.as_view()),
+    path("v0/subscriptions/<str:public_id>/planChange/preview", changes.PlanChangePreview.as_view()),
     path("v2/invoices", invoices.InvoiceList.as_view()),
     path("v2/invoices/lineItems", invoices.LineItemList.as_view()),
     path("v2/invoices/projected", invoices.ProjectedInvoiceList.as_view()),

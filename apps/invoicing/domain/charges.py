@@ -34,7 +34,6 @@ class Charge:
     service: Period
     whole: Period
     due_at: datetime
-    is_prorated: bool
 
     @property
     def reference(self) -> str:
@@ -68,7 +67,6 @@ def _charge(term: ChargeTerms, slot: Slot) -> Charge:
         service=slot.service,
         whole=slot.whole,
         due_at=slot.service.start if term.is_in_advance else slot.service.end,
-        is_prorated=slot.service != slot.whole and not term.is_obligation,
     )
 
 
@@ -83,5 +81,4 @@ def _one_time(term: ChargeTerms, grid: Grid, plan_cadence: Cadence) -> Charge | 
         service=first.service,
         whole=first.whole,
         due_at=first.service.start,
-        is_prorated=False,
     )

@@ -15,7 +15,7 @@ def with_neighbours(rows: QuerySet[Invoice]) -> QuerySet[Invoice]:
         "customer__consumer",
         "subscription__plan",
         "subscription__test_clock",
-    ).prefetch_related("subscription__pauses")
+    )
 
 
 def invoices_of(*, organization_id: int) -> QuerySet[Invoice]:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
+from django.db.models import prefetch_related_objects
+
 from apps.catalog.models import PriceRevision
 from apps.catalog.selectors.terms import current_revision_ids, revisions_by_id
 from apps.invoicing.domain.charges import Charge, charges_due
@@ -47,6 +49,7 @@ def projected_invoices(
     first = max(start or as_of, as_of)
     last = min(end or add(first, DEFAULT_SPAN), add(as_of, LONGEST_SPAN))
     grid, cadence = grid_of(subscription), cadence_of(subscription)
+    prefetch_related_objects([subscription], "pauses")
     # The end of the open period brings the next one's fees in advance, so what comes is the next terms' work.
     revision_ids = current_revision_ids(plan_version_id=upcoming_version_id(subscription))
     revisions = revisions_by_id(revision_ids)

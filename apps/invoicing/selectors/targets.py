@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+from django.db.models import prefetch_related_objects
+
 from apps.catalog.models import PriceRevision
 from apps.catalog.selectors.terms import current_revision_ids_of, revisions_by_id
 from apps.invoicing.domain.charges import Charge, ChargeTerms, charges_due
@@ -24,7 +26,13 @@ from apps.rating.usage import Usage
 from apps.subscriptions.domain.grid import Grid
 from apps.subscriptions.models import Subscription
 from apps.subscriptions.selectors.clocks import current_time
-from apps.subscriptions.selectors.subscriptions import cadence_of, grid_of, open_grid_of, upcoming_version_id
+from apps.subscriptions.selectors.subscriptions import (
+    cadence_of,
+    gives_back_unused,
+    grid_of,
+    open_grid_of,
+    upcoming_version_id,
+)
 
 OPEN = (InvoiceStatus.ACTIVE, InvoiceStatus.CLOSING, InvoiceStatus.CALCULATING, InvoiceStatus.FAILED)
 
@@ -53,6 +61,7 @@ def target_lines(invoices: Sequence[Invoice], *, as_of: datetime | None) -> dict
     Returns:
         Lines by invoice key, taxed, in document order.
     """
+    prefetch_related_objects([invoice.subscription for invoice in invoices], "pauses")
     next_ids = next_terms_of(invoices)
     revisions = revisions_by_id(
         {i for invoice in invoices for i in (*invoice.price_revision_ids, *next_ids[invoice.pk])}
@@ -144,7 +153,7 @@ def grid_for(subscription: Subscription, terms: ChargeTerms) -> Grid:
 
     What fell due in advance before a termination is owed whole, unless the plan gives the unused part back.
     """
-    if terms.is_in_advance and not subscription.plan.credit_unused_at_end:
+    if terms.is_in_advance and not gives_back_unused(subscription):
         return open_grid_of(subscription)
     return grid_of(subscription)
 

@@ -17,15 +17,22 @@ from apps.subscriptions.services.pauses import require_active
 
 @transaction.atomic
 def schedule_cancellation(
-    *, subscription_id: int, as_of: datetime, reason: str, by: str, at: datetime | None = None
+    *,
+    subscription_id: int,
+    as_of: datetime,
+    reason: str,
+    by: str,
+    at: datetime | None = None,
+    field: str = "cancelsAt",
 ) -> Subscription:
     """Let a subscription end on a date, or with its open period; a second call moves the date.
 
     Args:
         at: when it ends, after the present; None: at the end of the open period.
+        field: what the caller's date is called, for refusals.
 
     Raises:
-        ConflictError: it is not active.
+        ConflictError: it is not active, or its term is over.
         InvalidError: the date does not lie ahead, or not before the fixed end.
     """
     subscription = locked(subscription_id)
@@ -33,15 +40,17 @@ def schedule_cancellation(
     assert subscription.period_start is not None
     if at is None:
         grid = replace(grid_of(subscription), ends_at=subscription.ending_at)
-        slot = grid.slot_at(cadence_of(subscription), subscription.period_start)
-        assert slot is not None
+        # The period that holds the present, also where the work of boundaries is late.
+        slot = grid.slot_at(cadence_of(subscription), max(subscription.period_start, as_of))
+        if slot is None:
+            raise ConflictError("The term of the subscription is over.", code="TERM_OVER")
         at = slot.service.end
     elif at <= as_of or at < subscription.period_start:
-        raise refused("cancelsAt", "The end must lie in the future; to end it now, terminate it.")
+        raise refused(field, "The end must lie in the future; to end it now, terminate it.")
     if subscription.ending_at is not None and at > subscription.ending_at:
         end = format_instant(subscription.ending_at)
-        raise refused("cancelsAt", f"The subscription ends on {end} anyway.")
-    subscription.cancels_at = at
+        raise refused(field, f"The subscription ends on {end} anyway.")
+    subscription.cancels_at, subscription.next_plan = at, None
     subscription.termination_reason, subscription.terminated_by = reason, by
     _changed(subscription, as_of)
     return subscription
@@ -58,7 +67,7 @@ def undo_cancellation(*, subscription_id: int, as_of: datetime) -> Subscription:
     require_active(subscription)
     if subscription.cancels_at is None or subscription.cancels_at <= as_of:
         raise ConflictError("No cancellation lies ahead of this subscription.", code="NOT_CANCELLED")
-    subscription.cancels_at = None
+    subscription.cancels_at = subscription.next_plan = None
     subscription.termination_reason = subscription.terminated_by = ""
     _changed(subscription, as_of)
     return subscription

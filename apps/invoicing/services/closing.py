@@ -3,8 +3,8 @@ from datetime import datetime
 from django.db import transaction
 
 from apps.invoicing.models import Invoice, InvoiceStatus
+from apps.invoicing.services.changing import pass_boundary
 from apps.invoicing.services.issuing import calculate_invoices
-from apps.invoicing.services.periods import cross_boundary
 from apps.kernel.errors import ConflictError
 from apps.metering.services.merge import drain
 from apps.subscriptions.models import Subscription
@@ -18,7 +18,7 @@ def close_period_now(*, invoice_id: int, as_of: datetime) -> Invoice:
     """
     invoice = Invoice.objects.select_related("subscription").get(pk=invoice_id)
     if invoice.status == InvoiceStatus.ACTIVE and invoice.period_end <= as_of:
-        cross_boundary(subscription_id=invoice.subscription_id, as_of=as_of)
+        pass_boundary(subscription_id=invoice.subscription_id, as_of=as_of)
         invoice.refresh_from_db()
     if invoice.status == InvoiceStatus.ACTIVE:
         raise ConflictError(

@@ -8,8 +8,8 @@ from django.db import transaction
 from django.db.models import Min
 
 from apps.invoicing.models import Invoice, InvoiceStatus, PaymentSession, SessionStatus
+from apps.invoicing.services.changing import pass_boundary
 from apps.invoicing.services.issuing import calculate_or_set_aside
-from apps.invoicing.services.periods import cross_boundary
 from apps.invoicing.services.sessions import expire_sessions
 from apps.invoicing.services.subscribing import start_billing
 from apps.metering.services.merge import drain
@@ -49,7 +49,7 @@ def run_boundaries(clock_id: int | None, as_of: datetime) -> int:
         clock_id,
         SubscriptionStatus.ACTIVE,
         as_of,
-        lambda pk: cross_boundary(subscription_id=pk, as_of=as_of),
+        lambda pk: pass_boundary(subscription_id=pk, as_of=as_of),
     )
 
 

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from django.db import transaction
 
-from apps.invoicing.services.periods import cross_boundary
+from apps.invoicing.services.changing import pass_boundary
 from apps.invoicing.services.prepaid import reconcile_prepaid
 from apps.kernel.errors import ConflictError
 from apps.kernel.time import format_instant
@@ -49,7 +49,7 @@ def _present(subscription_id: int, as_of: datetime) -> Subscription:
         .select_related("organization", "customer", "plan")
         .get(pk=subscription_id)
     )
-    while cross_boundary(subscription_id=subscription_id, as_of=as_of):
+    while pass_boundary(subscription_id=subscription_id, as_of=as_of):
         subscription.refresh_from_db()
     is_ahead = subscription.period_start is not None and as_of < subscription.period_start
     if is_ahead and subscription.status == SubscriptionStatus.ACTIVE:

@@ -82,7 +82,9 @@ def close_invoice(*, subscription: Subscription, at: datetime, next_revision_ids
     """End the live invoice's period; it is calculated when its grace is over (caller's transaction)."""
     invoice = Invoice.objects.select_for_update().get(subscription=subscription, status=InvoiceStatus.ACTIVE)
     invoice.status = InvoiceStatus.CLOSING
-    invoice.period_end = invoice.due_until = at
+    invoice.period_end = at
+    # Also where the period ends as it begins, the window is an interval; nothing falls due in it then.
+    invoice.due_until = max(at, invoice.due_after + timedelta(microseconds=1))
     invoice.grace_period_end = at + grace_of(subscription)
     invoice.next_action_at = invoice.grace_period_end
     invoice.next_revision_ids = list(next_revision_ids)

@@ -26,7 +26,7 @@ from apps.rating.grouped import parse_price
 from apps.rating.lines import rate_fee
 from apps.subscriptions.domain.grid import Slot
 from apps.subscriptions.models import Subscription
-from apps.subscriptions.selectors.subscriptions import endless_grid_of, pauses_of
+from apps.subscriptions.selectors.subscriptions import endless_grid_of, gives_back_unused, pauses_of
 
 CREDIT, EXTENSION = "unused:", "extended:"
 OURS = Q(reference__startswith=CREDIT) | Q(reference__startswith=EXTENSION)
@@ -132,7 +132,7 @@ def _settle(invoice: Invoice, prepaid: _Prepaid, ends_at: datetime | None, as_of
     """Put the difference between what a prepaid period should cost and what was billed on the open invoice."""
     subscription, revision, slot = invoice.subscription, prepaid.revision, prepaid.slot
     until = slot.whole.end if ends_at is None else min(slot.whole.end, ends_at)
-    if not subscription.plan.credit_unused_at_end:
+    if not gives_back_unused(subscription):
         until = max(until, prepaid.until)
     share = Fraction(0)
     if until > slot.service.start:

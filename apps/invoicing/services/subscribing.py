@@ -49,8 +49,13 @@ def subscribe(
 
 
 @transaction.atomic
-def start_billing(*, subscription_id: int, as_of: datetime) -> bool:
+def start_billing(*, subscription_id: int, as_of: datetime, waits_for_payment: bool = True) -> bool:
     """Bill the upfront charges of a subscription whose start has come; without any it is active at once.
+
+    Args:
+        subscription_id: its key.
+        as_of: the present.
+        waits_for_payment: False lets it be active while Invoice 0 is unpaid, as one that follows another is.
 
     Returns:
         False when another worker did it.
@@ -68,8 +73,11 @@ def start_billing(*, subscription_id: int, as_of: datetime) -> bool:
     if invoice is None or invoice.status == InvoiceStatus.PAID:
         activate_and_open(subscription=subscription, as_of=as_of)
         return True
-    subscription.status = SubscriptionStatus.PENDING_PAYMENT
-    subscription.save()
+    if waits_for_payment:
+        subscription.status = SubscriptionStatus.PENDING_PAYMENT
+        subscription.save()
+    else:
+        activate_and_open(subscription=subscription, as_of=as_of)
     if invoice.status == InvoiceStatus.ISSUED:
         open_activation_session(invoice=invoice, as_of=as_of)
     return True

@@ -4,6 +4,7 @@ from datetime import datetime
 
 from django.db import transaction
 
+from apps.catalog.models import Plan
 from apps.invoicing.domain import states
 from apps.invoicing.models import Invoice, InvoiceStatus, PaymentSession, SessionStatus
 from apps.invoicing.services.periods import close_invoice
@@ -24,6 +25,7 @@ def terminate_subscription(
     by: str,
     change_reason: str = "",
     at: datetime | None = None,
+    next_plan: Plan | None = None,
 ) -> Subscription:
     """End a subscription: the open period closes there, its usage and arrears are billed.
 
@@ -31,6 +33,7 @@ def terminate_subscription(
 
     Args:
         at: when it ends; not after the present, which is also the default.
+        next_plan: what follows it in the same moment; then all unused prepaid time is credited.
 
     Raises:
         ConflictError: it is already terminated.
@@ -40,6 +43,10 @@ def terminate_subscription(
     if subscription.status == SubscriptionStatus.TERMINATED:
         raise ConflictError("The subscription is already terminated.", code="SUBSCRIPTION_TERMINATED")
     ends_at = min(at, as_of) if at is not None else as_of
+    if subscription.next_plan != next_plan:
+        # Another plan that was to follow later does not follow an end that came before.
+        subscription.next_plan = next_plan
+        subscription.save(update_fields=["next_plan", "updated_at"])
     if at is not None and ends_at <= subscription.started_at:
         raise refused("terminatedAt", "The end must lie after the start of the subscription.")
     if subscription.status == SubscriptionStatus.ACTIVE:
@@ -68,6 +75,10 @@ def set_end(*, subscription_id: int, ending_at: datetime, as_of: datetime) -> Su
     if ending_at <= max(as_of, subscription.started_at):
         raise refused("endingAt", "The end must lie in the future.")
     subscription.ending_at = ending_at
+    if subscription.cancels_at is not None and ending_at <= subscription.cancels_at:
+        # The term is over first; what was to happen later does not.
+        subscription.cancels_at = subscription.next_plan = None
+        subscription.termination_reason = subscription.terminated_by = ""
     if subscription.status == SubscriptionStatus.ACTIVE:
         fit_to_end(subscription=subscription, as_of=as_of)
     subscription.save()
@@ -95,7 +106,7 @@ def fit_to_end(*, subscription: Subscription, as_of: datetime) -> None:
 def locked(subscription_id: int) -> Subscription:
     return (
         Subscription.objects.select_for_update(of=("self",))
-        .select_related("organization", "customer", "plan")
+        .select_related("organization", "customer", "plan", "next_plan")
         .get(pk=subscription_id)
     )
 
@@ -103,8 +114,13 @@ def locked(subscription_id: int) -> Subscription:
 def _end_open_period(subscription: Subscription, ends_at: datetime) -> None:
     assert subscription.period_start is not None
     if ends_at == subscription.period_start:
-        # Nothing of the period was served: its invoice never becomes a document.
+        reconcile_prepaid(subscription=subscription, ends_at=ends_at, as_of=ends_at)
         invoice = Invoice.objects.select_for_update().get(subscription=subscription, status=InvoiceStatus.ACTIVE)
+        if invoice.lines.exists():
+            # What was prepaid is given back, on a bill of no time.
+            close_invoice(subscription=subscription, at=ends_at, next_revision_ids=[])
+            return
+        # Nothing of the period was served: its invoice never becomes a document.
         states.require(invoice.status, InvoiceStatus.CANCELLED)
         invoice.status, invoice.next_action_at = InvoiceStatus.CANCELLED, None
         invoice.save()

@@ -33,6 +33,22 @@ class Subscription(Entity):
         related_name="+",
         help_text="What it moves to at the end of the open period.",
     )
+    next_plan = models.ForeignKey(
+        "catalog.Plan",
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="+",
+        help_text="What the customer takes instead when this one ends.",
+    )
+    replaces = models.OneToOneField(
+        "self",
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="+",
+        help_text="The subscription that a change of plan ended for this one.",
+    )
     product = models.ForeignKey("catalog.Product", on_delete=models.PROTECT, related_name="+")
     test_clock = models.ForeignKey(
         "subscriptions.TestClock",
@@ -131,6 +147,10 @@ class Subscription(Entity):
             models.CheckConstraint(
                 name="subscription_migration_pins",
                 condition=Q(next_version__isnull=True) | Q(version_policy="pinned"),
+            ),
+            models.CheckConstraint(
+                name="subscription_changes_to_another_plan",
+                condition=Q(next_plan__isnull=True) | ~Q(next_plan=F("plan")),
             ),
             # One live subscription per customer and plan; another plan of the product is refused by the service.
             models.UniqueConstraint(

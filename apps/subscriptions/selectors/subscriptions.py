@@ -14,7 +14,9 @@ def subscriptions_of(*, organization_id: int) -> QuerySet[Subscription]:
     """Give a merchant's subscriptions, newest first, with what their wire form needs."""
     return (
         Subscription.objects.filter(organization_id=organization_id)
-        .select_related("organization", "customer", "plan", "plan_version", "next_version", "test_clock")
+        .select_related(
+            "organization", "customer", "plan", "plan_version", "next_version", "next_plan", "replaces", "test_clock"
+        )
         .order_by("-id")
     )
 
@@ -38,6 +40,11 @@ def known_end(subscription: Subscription) -> datetime | None:
     """Give the end that lies ahead: that of the term, or of a cancellation before it."""
     ends = [end for end in (subscription.ending_at, subscription.cancels_at) if end is not None]
     return min(ends, default=None)
+
+
+def gives_back_unused(subscription: Subscription) -> bool:
+    """Whether prepaid time after the end is credited: where the plan says so, and when another plan follows."""
+    return subscription.plan.credit_unused_at_end or subscription.next_plan_id is not None
 
 
 def pauses_of(subscription: Subscription) -> Pauses:

@@ -37,6 +37,8 @@ class SubscriptionOptions:
     payment_term_days: int = 0
     session_expiry_minutes: int = 240
     version_policy: str = "floating"
+    billing_anchor: datetime | None = None
+    replaces: Subscription | None = None
     redirect_on_success: str = ""
     redirect_on_failure: str = ""
     renewal_reminder_enabled: bool | None = None
@@ -87,6 +89,7 @@ def place_subscription(
         )
     _check_dates(started_at, as_of, options)
     is_backdated = as_of - started_at > BACKDATED_AFTER
+    anchor = plan.billing_anchor or options.billing_anchor
     bills_from_now = is_backdated and options.elapsed_period_billing == "none"
     subscription = Subscription.objects.create(
         organization_id=customer.organization_id,
@@ -102,9 +105,10 @@ def place_subscription(
         placed_at=as_of,
         started_at=started_at,
         billing_starts_at=as_of if bills_from_now else started_at,
-        billing_anchor=plan.billing_anchor or own_anchor(started_at),
+        replaces=options.replaces,
+        billing_anchor=anchor or own_anchor(started_at),
         billing_cadence=plan.billing_cadence,
-        has_own_anchor=plan.billing_anchor is None,
+        has_own_anchor=anchor is None,
         timezone=customer.timezone or customer.organization.timezone,
         elapsed_period_billing=options.elapsed_period_billing,
         ending_at=options.ending_at,

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from tests.vectors.areas import boundaries, charges, dates, metering, pricing, schedules
+from tests.vectors.areas import boundaries, changes, charges, dates, metering, pricing, schedules
 
 AREAS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "charge_standard": charges.standard,
@@ -22,6 +22,7 @@ AREAS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "boundaries": boundaries.boundaries,
     "billing_schedule": schedules.billing_schedule,
     "subscription_proration": schedules.subscription_proration,
+    "subscription_change": changes.subscription_change,
     "billing_day": schedules.billing_day,
     "proration_days": schedules.proration_days,
     "proration_amount": schedules.proration_amount,

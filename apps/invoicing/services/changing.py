@@ -1,0 +1,194 @@
+"""Another plan: the subscription ends, its unused prepaid time is credited, and one to the other plan goes on."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from django.db import transaction
+
+from apps.catalog.models import Plan
+from apps.invoicing.domain.targets import TargetLine
+from apps.invoicing.models import Invoice, InvoiceLine
+from apps.invoicing.selectors.invoices import stored_lines, with_neighbours
+from apps.invoicing.selectors.targets import OPEN, target_lines
+from apps.invoicing.services.cancelling import schedule_cancellation
+from apps.invoicing.services.periods import cross_boundary
+from apps.invoicing.services.prepaid import CREDIT
+from apps.invoicing.services.subscribing import start_billing
+from apps.invoicing.services.terminating import fit_to_end, locked, refused, terminate_subscription
+from apps.kernel.errors import ConflictError
+from apps.subscriptions.models import Subscription, SubscriptionStatus
+from apps.subscriptions.services.pauses import require_active
+from apps.subscriptions.services.subscriptions import SubscriptionOptions, place_subscription
+
+NOW, PERIOD_END = "now", "period_end"
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """The lines an invoice has, and what they come to with tax, in major units."""
+
+    lines: tuple[TargetLine | InvoiceLine, ...]
+
+    @property
+    def total(self) -> Decimal:
+        return sum((line.total for line in self.lines), Decimal(0))
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a change of plan would bring.
+
+    Attributes:
+        effective_at: when the other plan begins.
+        closing: the last bill of the present plan, with the usage that is counted by now.
+        opening: the first bill of the other plan.
+        credit: what the closing bill gives back of prepaid fees, without tax; 0 or less.
+    """
+
+    effective_at: datetime
+    currency: str
+    closing: Bill
+    opening: Bill
+    credit: Decimal
+
+
+@transaction.atomic
+def change_plan(
+    *, subscription_id: int, plan: Plan, as_of: datetime, by: str, timing: str = NOW, at: datetime | None = None
+) -> Subscription:
+    """Let a customer take another plan of the product: now, with the open period's end, or on a date.
+
+    Until a later change comes it can be undone as a cancellation. With the same cadence the calendar stays, so that
+    the first period of the other plan is the rest of the running one; with another it begins anew.
+
+    Args:
+        plan: another plan of the same product, in the same currency.
+        by: who asked for it.
+        timing: `now` or `period_end`; `at` goes before.
+        at: a date ahead.
+
+    Returns:
+        The subscription to the other plan when it begins now, else the present one.
+
+    Raises:
+        ConflictError: the subscription is not active, or it is paused.
+        InvalidError: the plan or the date does not fit.
+    """
+    subscription = locked(subscription_id)
+    require_active(subscription)
+    if subscription.paused_at is not None:
+        raise ConflictError("The subscription is paused; resume it first.", code="SUBSCRIPTION_PAUSED")
+    _check_plan(subscription, plan)
+    reason = f"Changed to {plan.name}."
+    if at is None and timing == NOW:
+        ended = terminate_subscription(
+            subscription_id=subscription_id, as_of=as_of, reason=reason, by=by, next_plan=plan
+        )
+        return _hand_over(ended)
+    schedule_cancellation(
+        subscription_id=subscription_id, as_of=as_of, reason=reason, by=by, at=at, field="effectiveAt"
+    )
+    subscription = locked(subscription_id)
+    if subscription.ending_at is not None and subscription.cancels_at == subscription.ending_at:
+        raise refused("effectiveAt", "The term of the subscription is over by then; no other plan follows.")
+    subscription.next_plan = plan
+    # Anew, because what is prepaid beyond is now given back.
+    fit_to_end(subscription=subscription, as_of=as_of)
+    return subscription
+
+
+def preview_change(
+    *, subscription_id: int, plan: Plan, as_of: datetime, timing: str = NOW, at: datetime | None = None
+) -> Preview:
+    """Say what a change of plan would bill and give back: it is made, looked at, and undone.
+
+    Raises:
+        ConflictError: as the change itself.
+        InvalidError: as the change itself.
+    """
+    with transaction.atomic():
+        changed = change_plan(subscription_id=subscription_id, plan=plan, as_of=as_of, by="", timing=timing, at=at)
+        if changed.pk == subscription_id:
+            ends_at = changed.cancels_at
+            assert ends_at is not None
+            while pass_boundary(subscription_id=subscription_id, as_of=ends_at):
+                pass
+            changed = Subscription.objects.get(replaces_id=subscription_id)
+        closing = _bill(subscription_id, last=True)
+        preview = Preview(
+            effective_at=changed.started_at,
+            currency=changed.currency,
+            closing=closing,
+            opening=_bill(changed.pk, last=False),
+            credit=sum((line.subtotal for line in closing.lines if line.reference.startswith(CREDIT)), Decimal(0)),
+        )
+        transaction.set_rollback(True)
+    return preview
+
+
+@transaction.atomic
+def pass_boundary(*, subscription_id: int, as_of: datetime) -> bool:
+    """Close the period of a subscription that is over, and open the next: its own, or that of the plan that follows.
+
+    Returns:
+        False when nothing is due at `as_of`.
+    """
+    if not cross_boundary(subscription_id=subscription_id, as_of=as_of):
+        return False
+    subscription = Subscription.objects.select_related("next_plan").get(pk=subscription_id)
+    if subscription.status == SubscriptionStatus.TERMINATED and subscription.next_plan_id is not None:
+        _hand_over(subscription)
+    return True
+
+
+def _hand_over(ended: Subscription) -> Subscription:
+    """Begin the subscription to the plan that follows one that has just ended (caller's transaction)."""
+    plan, at = ended.next_plan, ended.terminated_at
+    assert plan is not None
+    assert at is not None
+    has_term = ended.ending_at is not None and ended.ending_at > at
+    options = SubscriptionOptions(
+        ending_at=ended.ending_at if has_term else None,
+        test_clock=ended.test_clock,
+        auto_charge=ended.auto_charge,
+        tax_exempt=ended.tax_exempt,
+        auto_approve=ended.auto_approve,
+        payment_term_days=ended.payment_term_days,
+        session_expiry_minutes=ended.session_expiry_minutes,
+        version_policy=ended.version_policy,
+        billing_anchor=ended.billing_anchor if ended.billing_cadence == plan.billing_cadence else None,
+        replaces=ended,
+        redirect_on_success=ended.redirect_on_success,
+        redirect_on_failure=ended.redirect_on_failure,
+        renewal_reminder_enabled=ended.renewal_reminder_enabled,
+        renewal_reminder_days=ended.renewal_reminder_days,
+        minimum_account_balance=ended.minimum_account_balance,
+        metadata=ended.metadata,
+    )
+    # In the moment of the change, however late the work is done: nothing of it is backdated.
+    made, _ = place_subscription(
+        customer=ended.customer, plan=plan, name=ended.name, started_at=at, as_of=at, options=options
+    )
+    start_billing(subscription_id=made.pk, as_of=at, waits_for_payment=False)
+    made.refresh_from_db()
+    return made
+
+
+def _check_plan(subscription: Subscription, plan: Plan) -> None:
+    if plan.pk == subscription.plan_id:
+        raise refused("planId", "The customer has this plan already.")
+    if plan.product_id != subscription.product_id:
+        raise refused("planId", "The plan is of another product; subscribe to it instead.")
+    if plan.currency != subscription.currency:
+        raise refused("planId", f"The plan is in {plan.currency}, the subscription in {subscription.currency}.")
+
+
+def _bill(subscription_id: int, *, last: bool) -> Bill:
+    rows = with_neighbours(Invoice.objects.filter(subscription_id=subscription_id))
+    invoice = rows.order_by("-sequence_number" if last else "sequence_number").first()
+    if invoice is None or (not last and invoice.sequence_number > 0):
+        return Bill(())
+    if invoice.status in OPEN:
+        return Bill(tuple(target_lines([invoice], as_of=None)[invoice.pk]))
+    return Bill(tuple(stored_lines(invoice)))
