@@ -1,6 +1,6 @@
 from collections.abc import Sequence
 
-from django.db.models import QuerySet, prefetch_related_objects
+from django.db.models import QuerySet
 
 from apps.invoicing.domain.targets import TargetLine, Totals, totals_of
 from apps.invoicing.models import Invoice, InvoiceLine, PaymentSession
@@ -25,10 +25,7 @@ def invoices_of(*, organization_id: int) -> QuerySet[Invoice]:
 
 def live_lines(invoices: Sequence[Invoice]) -> dict[int, list[TargetLine]]:
     """Give the lines that open invoices have at this moment, computed from usage; stored ones are left out."""
-    opened = [invoice for invoice in invoices if invoice.status in OPEN]
-    # Read together, however the invoices came to be read.
-    prefetch_related_objects(opened, "subscription__pauses")
-    return target_lines(opened, as_of=None)
+    return target_lines([invoice for invoice in invoices if invoice.status in OPEN], as_of=None)
 
 
 def totals(invoice: Invoice, lines: Sequence[TargetLine] | None) -> tuple[Totals, int]:
