@@ -21,7 +21,7 @@ from apps.invoicing.selectors.targets import rate_of, sources_of
 from apps.kernel.ids import new_id
 from apps.kernel.money import EXACT
 from apps.kernel.time import Cadence, Period, format_instant
-from apps.rating.adjustments import less_billed
+from apps.rating.differences import less_billed
 from apps.rating.grouped import parse_price
 from apps.rating.lines import rate_fee
 from apps.subscriptions.domain.grid import Slot

@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 from apps.kernel.time import Period, parse_instant, ratio
-from apps.rating.adjustments import less_billed
+from apps.rating.differences import less_billed
 from apps.rating.lines import RatedLine, rate_fee
 from apps.rating.price_models.standard import StandardPrice
 from apps.rating.tax import tax_lines
