@@ -22,7 +22,10 @@ SERVED = {
     "prices": {"create", "get", "update", "list", "delete"},
     "plans": {"create", "get", "update", "list", "list_available", "list_plan_versions"},
     "customers": {"create", "get", "update", "list", "delete"},
-    "subscriptions": {"create", "get", "update_subscription", "list", "terminate"},
+    "subscriptions": {
+        "create", "get", "update_subscription", "list", "terminate", "list_subscription_adjustments",
+        "create_subscription_adjustment", "delete_subscription_adjustment",
+    },
     "events": {"ingest"},
     "test_clocks": {"create", "get", "advance", "list", "delete"},
     "invoices_v2": {
@@ -153,6 +156,33 @@ def test_every_operation(call: Caller, stack: dict[str, Any]) -> None:
     assert changed.auto_charge is True
     listed = call("subscriptions", "list", request={"customer_id": customer, "status": ["active"]})
     assert [row.id for row in listed.data] == [subscription.id]
+
+    targets = {"target_price_ids": [usage.id], "effective_from": NOW}
+    bodies = [
+        {
+            "type": "percentageDiscount",
+            "percentage_discount": "0.35",
+            "effective_from": NOW,
+            "idempotency_key": "deal",
+        },
+        {"type": "usageDiscount", "usage_discount": "300", **targets},
+        {"type": "minimumQuantity", "minimum_quantity": "4", **targets},
+        {"type": "maximumQuantity", "maximum_quantity": "9.5", "effective_to": NOW + timedelta(days=90), **targets},
+    ]
+    agreed = [
+        call(
+            "subscriptions", "create_subscription_adjustment", id=subscription.id,
+            create_subscription_adjustment_request=body,
+        )
+        for body in [*bodies, bodies[0]]
+    ]  # fmt: skip
+    assert agreed[0] == agreed.pop()
+    assert [row.percentage_discount for row in agreed] == ["0.35", None, None, None]
+    assert (agreed[3].maximum_quantity, agreed[3].target_price_ids) == ("9.5", [usage.id])
+    found = call("subscriptions", "list_subscription_adjustments", id=subscription.id)
+    assert (found.data, found.pagination.total) == (agreed, 4)
+    for row in agreed:
+        call("subscriptions", "delete_subscription_adjustment", id=subscription.id, adjustment_id=row.id)
 
     sent = call("events", "ingest", request=event(counted, customer, 4))
     again = call("events", "ingest", request=event(counted, customer, 4) | {"idempotency_key": word()})

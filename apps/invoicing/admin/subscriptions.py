@@ -10,6 +10,7 @@ from unfold.decorators import display
 from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminTextareaWidget
 
+from apps.invoicing.admin.adjustments import AdjustmentForm, agree
 from apps.invoicing.models import Invoice
 from apps.invoicing.services.closing import repair_subscription
 from apps.invoicing.services.settlement import settle_out_of_band
@@ -75,7 +76,7 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
     search_fields = ["public_id", "name", "customer__consumer__name", "customer__external_id"]
     list_select_related = ["customer__consumer", "plan", "test_clock", "organization"]
     date_hierarchy = "started_at"
-    actions_detail = ["activate", "terminate", "resume_work"]
+    actions_detail = ["activate", "terminate", "resume_work", "adjust"]
     readonly_fields = ["invoices", "customer_page", "plan_page"]
     fieldsets = [
         (None, {"fields": ["name", "public_id", "customer_page", "plan_page", "status", "invoices"]}),
@@ -113,6 +114,16 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
         run=_repair,
         icon="restart_alt",
         fits=lambda row: bool(row.parked_reason),
+    )
+
+    adjust = service_action(
+        title="Adjust",
+        permissions=["manage_subscription"],
+        description="A percentage off, units waived, or a bound; it reaches what falls due from now on.",
+        run=agree,
+        form=AdjustmentForm,
+        icon="percent",
+        fits=lambda row: row.status != SubscriptionStatus.TERMINATED,
     )
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:

@@ -1,12 +1,14 @@
 from django.urls import path
 
-from apps.invoicing.api import invoices, subscriptions
+from apps.invoicing.api import adjustments, invoices, subscriptions
 from apps.invoicing.api.checkout import checkout
 
 urlpatterns = [
     path("v0/subscriptions", subscriptions.SubscriptionList.as_view()),
     path("v0/subscriptions/<str:public_id>", subscriptions.SubscriptionDetail.as_view()),
     path("v0/subscriptions/<str:public_id>/termination", subscriptions.SubscriptionTermination.as_view()),
+    path("v0/subscriptions/<str:public_id>/adjustments", adjustments.AdjustmentList.as_view()),
+    path("v0/subscriptions/<str:public_id>/adjustments/<str:adjustment_id>", adjustments.AdjustmentDetail.as_view()),
     path("v2/invoices", invoices.InvoiceList.as_view()),
     path("v2/invoices/lineItems", invoices.LineItemList.as_view()),
     path("v2/invoices/projected", invoices.ProjectedInvoiceList.as_view()),

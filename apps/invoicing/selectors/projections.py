@@ -1,6 +1,7 @@
 """Invoices that the coming periods will bring, without usage."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -8,9 +9,11 @@ from fractions import Fraction
 
 from apps.catalog.models import PriceRevision
 from apps.catalog.selectors.terms import current_revision_ids, revisions_by_id
-from apps.invoicing.domain.charges import charges_due
+from apps.invoicing.domain.adjustments import AdjustmentTerms, discounts_of, quantity_terms, with_discounts
+from apps.invoicing.domain.charges import Charge, charges_due
 from apps.invoicing.domain.targets import TargetLine, Totals, totals_of, with_tax
 from apps.invoicing.domain.taxes import tax_rate_for
+from apps.invoicing.selectors.adjustments import adjustment_terms
 from apps.invoicing.selectors.targets import charge_terms
 from apps.kernel.time import Cadence, Period, add, ratio
 from apps.rating.grouped import parse_price
@@ -54,16 +57,24 @@ def projected_invoices(
         for key in revision_ids
         if revisions[key].metric_id is None
     ]
+    agreed = adjustment_terms([subscription.pk]).get(subscription.pk, [])
     found: list[ProjectedInvoice] = []
     number, at = subscription.period_number, subscription.period_start
     while (slot := grid.slot_at(cadence, at)) is not None and slot.service.end <= last:
         if slot.service.end > first:
             charges = charges_due(terms, grid, after=slot.service.start, until=slot.service.end, plan_cadence=cadence)
+            plain = [_line(subscription, revisions[c.revision_id], c, agreed, as_of) for c in charges]
+            off = {
+                line.reference: discounts_of(
+                    agreed,
+                    Period(line.period_start, line.period_end),
+                    is_in_advance=line.payment_term == "in_advance",
+                    tz=subscription.timezone,
+                )
+                for line in plain
+            }
             lines = with_tax(
-                [
-                    _line(subscription, revisions[c.revision_id], c.service, c.whole, c.is_prorated, as_of)
-                    for c in charges
-                ],
+                with_discounts(plain, off, currency=subscription.currency),
                 currency=subscription.currency,
                 is_inclusive=subscription.plan.tax_behavior == "inclusive",
             )
@@ -83,14 +94,13 @@ def projected_invoices(
 def _line(
     subscription: Subscription,
     revision: PriceRevision,
-    service: Period,
-    whole: Period,
-    is_prorated: bool,
+    charge: Charge,
+    agreed: Sequence[AdjustmentTerms],
     as_of: datetime,
 ) -> TargetLine:
-    plan = subscription.plan
+    plan, service, whole = subscription.plan, charge.service, charge.whole
     share = Fraction(1)
-    if is_prorated:
+    if charge.is_prorated:
         share = ratio(service, whole, basis=plan.proration, tz=subscription.timezone)
     rated = rate_fee(
         price=parse_price(revision.model, revision.properties),
@@ -102,10 +112,13 @@ def _line(
         share=share,
         whole=whole,
         basis=plan.proration,
+        terms=quantity_terms(
+            agreed, service, is_in_advance=revision.payment_term == "in_advance", price_id=revision.price_id
+        ),
     )
     return TargetLine(
         kind="fee",
-        reference="",
+        reference=charge.reference,
         display_name=revision.invoice_display_name,
         payment_term=revision.payment_term,
         period_start=service.start,

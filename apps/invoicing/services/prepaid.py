@@ -6,7 +6,9 @@ from fractions import Fraction
 
 from django.db.models import Q, QuerySet
 
+from apps.invoicing.domain.adjustments import charge_of, quantity_terms
 from apps.invoicing.models import Invoice, InvoiceLine, InvoiceStatus, LineKind
+from apps.invoicing.selectors.adjustments import adjustment_terms
 from apps.invoicing.selectors.invoices import with_neighbours
 from apps.invoicing.selectors.targets import rate_of, sources_of
 from apps.kernel.ids import new_id
@@ -89,6 +91,7 @@ def _add_extension(
 ) -> None:
     revision = line.price_revision
     assert revision is not None
+    agreed = adjustment_terms([invoice.subscription_id]).get(invoice.subscription_id, ())
     rated = rate_fee(
         price=parse_price(revision.model, revision.properties),
         quantity=Decimal(revision.quantity),
@@ -99,6 +102,7 @@ def _add_extension(
         share=share,
         whole=whole,
         basis=invoice.subscription.plan.proration,
+        terms=quantity_terms(agreed, service, is_in_advance=True, price_id=revision.price_id),
     )
     if not rated.subtotal:
         return
@@ -125,7 +129,10 @@ def _add_extension(
 
 
 def _credit_unused(invoice: Invoice, ends_at: datetime) -> None:
-    """Put the unused part of prepaid fees on the open invoice as credits, never more than was billed."""
+    """Put the unused part of prepaid fees on the open invoice as credits, never more than was billed.
+
+    What was billed is what percentages left of it.
+    """
     subscription = invoice.subscription
     if subscription.plan.proration == "none":
         return
@@ -133,7 +140,8 @@ def _credit_unused(invoice: Invoice, ends_at: datetime) -> None:
         whole = Period(line.period_start, line.period_end)
         unused = Period(max(ends_at, line.period_start), line.period_end)
         share = ratio(unused, whole, basis=subscription.plan.proration, tz=subscription.timezone)
-        exact = EXACT.divide(EXACT.multiply(line.gross, Decimal(share.numerator)), Decimal(share.denominator))
+        billed = _net_of(line)
+        exact = EXACT.divide(EXACT.multiply(billed, Decimal(share.numerator)), Decimal(share.denominator))
         credit = -round_money(exact, invoice.currency)
         if not credit:
             continue
@@ -154,30 +162,39 @@ def _credit_unused(invoice: Invoice, ends_at: datetime) -> None:
             subtotal=credit,
             total=credit,
             tax_rate=rate_of(invoice, line.price_revision),
-            provenance=_credit_provenance(line, share, credit, invoice.currency),
+            provenance=_credit_provenance(line, billed, share, credit, invoice.currency),
         )
 
 
-def _credit_provenance(line: InvoiceLine, share: Fraction, credit: Decimal, currency: str) -> dict[str, object]:
+def _net_of(line: InvoiceLine) -> Decimal:
+    """Give what a line was billed with the discounts off it."""
+    lines = InvoiceLine.objects.filter(invoice_id=line.invoice_id, kind=LineKind.DISCOUNT)
+    off = [found.gross for found in lines if charge_of(found.reference) == line.reference]
+    return sum(off, line.gross)
+
+
+def _credit_provenance(
+    line: InvoiceLine, billed: Decimal, share: Fraction, credit: Decimal, currency: str
+) -> dict[str, object]:
     return {
         "status": "available",
         "version": 1,
         "currency": currency,
-        "inputs": {"kind": "credit", "amount": {"value": format_decimal(line.gross), "source": "billedLine"}},
+        "inputs": {"kind": "credit", "amount": {"value": format_decimal(billed), "source": "billedLine"}},
         "sources": {"billedLine": {"type": "lineItem", "ref": {"lineItemId": line.public_id}}},
         "steps": [
             {
                 "op": "replace",
                 "on": "amount",
                 "in": "0",
-                "out": format_decimal(-line.gross),
-                "params": {"amount": format_decimal(-line.gross)},
+                "out": format_decimal(-billed),
+                "params": {"amount": format_decimal(-billed)},
                 "source": "billedLine",
             },
             {
                 "op": "prorate",
                 "on": "amount",
-                "in": format_decimal(-line.gross),
+                "in": format_decimal(-billed),
                 "out": format_decimal(credit),
                 "params": {"numerator": str(share.numerator), "denominator": str(share.denominator)},
                 "source": "billedLine",
