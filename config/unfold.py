@@ -69,6 +69,7 @@ UNFOLD: dict[str, Any] = {
                 "items": [
                     _entry("Customers", "groups", "customers_customer"),
                     _entry("Subscriptions", "autorenew", "subscriptions_subscription"),
+                    _entry("Adjustments", "percent", "invoicing_subscriptionadjustment"),
                 ],
             },
             {

@@ -41,6 +41,27 @@ class InvoiceFailed:
     reason: str
 
 
+@outbox_event("subscription_adjustment.created.v0")
+@dataclass(frozen=True, slots=True)
+class AdjustmentCreated:
+    adjustment_id: str
+    subscription_id: str
+    type: str
+    value: Decimal
+    effective_from: datetime
+    effective_to: datetime | None
+
+
+@outbox_event("subscription_adjustment.withdrawn.v0")
+@dataclass(frozen=True, slots=True)
+class AdjustmentWithdrawn:
+    """It is deleted, or ends at the end of the last period that was billed with it."""
+
+    adjustment_id: str
+    subscription_id: str
+    effective_to: datetime | None
+
+
 @outbox_event("payment_session.completed.v0")
 @dataclass(frozen=True, slots=True)
 class PaymentSessionCompleted:

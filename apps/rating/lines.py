@@ -1,7 +1,8 @@
 """From a quantity and a price to a line: one fixed order of steps, each written down.
 
-The order is: proration of the quantity's price → price model → proration of the amount → what was billed before →
-rounding. Every step goes into the line's provenance, from which `recompute` gets the same amount again.
+The order is: units waived → bounds of the quantity → price model → proration of the amount → percentages off → what
+was billed before → rounding. Every step goes into the line's provenance, from which `recompute` gets the same amount
+again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,8 +14,10 @@ from typing import Any
 
 from apps.kernel.money import EXACT, format_decimal, minor_digits, round_money, round_to
 from apps.kernel.time import Period, format_instant
+from apps.rating.adjustments import Discount, QuantityTerms, agreed, less, part_of, quantity_steps, scaling
 from apps.rating.grouped import AnyPrice, price_of, priced
 from apps.rating.price_models import Component
+from apps.rating.steps import step_of
 from apps.rating.usage import Usage
 
 SIGNIFICANT_DIGITS = 38
@@ -46,9 +49,16 @@ class RatedLine:
 
 @dataclass(frozen=True, slots=True)
 class Billed:
-    """What earlier lines billed for a period: its usage then, and the exact amount it came to, major units."""
+    """What earlier lines billed for a period.
+
+    Attributes:
+        usage: its usage then.
+        quantity: what of it was priced.
+        amount: what that came to before percentages off, exact, major units.
+    """
 
     usage: Usage
+    quantity: Decimal
     amount: Decimal
 
 
@@ -60,7 +70,9 @@ def rate_usage(
     period: Period,
     sources: Mapping[str, Any],
     calculated_at: datetime,
+    terms: QuantityTerms | None = None,
     already_billed: Billed | None = None,
+    discounts: Sequence[Discount] = (),
     carried: Decimal = Decimal(0),
 ) -> RatedLine:
     """Price the usage of a period, or what late usage adds to one that was billed.
@@ -72,37 +84,42 @@ def rate_usage(
         period: what is billed.
         sources: where the quantity and the price come from, for provenance.
         calculated_at: for provenance.
+        terms: what changes the quantity before it is priced; a price that looks deeper than the quantity ignores it.
         already_billed: what earlier invoices billed for the same period; the line is then the difference
             `amount(now) − amount(billed)`.
+        discounts: percentages off such a difference, which other lines have as lines of their own.
         carried: what earlier corrections of the period could not give back, because their invoices would have
             fallen below zero; 0 or less.
     """
-    quantity = usage.quantity
-    parts = priced(price, usage)
+    steps, quantity = quantity_steps(usage.quantity, None if usage.counted else terms)
+    parts = priced(price, Usage(quantity, usage.counted))
     amount = _sum(parts)
     params: dict[str, Any] = {"quantity": format_decimal(quantity)}
     if usage.counted:
         params["counted"] = dict(usage.counted)
-    steps = [_step("evaluate", "price", price.describe(), amount, params, "price")]
+    steps.append(step_of("evaluate", "price", price.describe(), amount, params, "price"))
     billed_quantity = quantity
     if already_billed is not None:
-        before = already_billed.amount
+        before = less(already_billed.amount, discounts)
+        if discounts and amount > 0:
+            whole, amount = amount, less(amount, discounts)
+            steps.append(step_of("scale", "amount", format_decimal(whole), amount, scaling(discounts), "adjustments"))
         after, amount = amount, EXACT.subtract(amount, before)
-        billed_quantity = EXACT.subtract(quantity, already_billed.usage.quantity)
+        billed_quantity = EXACT.subtract(quantity, already_billed.quantity)
         steps.append(
-            _step(
+            step_of(
                 "subtract",
                 "amount",
                 format_decimal(after),
                 amount,
-                {"amount": format_decimal(before), "quantity": format_decimal(already_billed.usage.quantity)},
+                {"amount": format_decimal(before), "quantity": format_decimal(already_billed.quantity)},
                 "earlierInvoice",
             )
         )
     if carried:
         before, amount = amount, EXACT.add(amount, carried)
         params = {"amount": format_decimal(-carried), "kind": CARRIED}
-        steps.append(_step("subtract", "amount", format_decimal(before), amount, params, "earlierInvoice"))
+        steps.append(step_of("subtract", "amount", format_decimal(before), amount, params, "earlierInvoice"))
     subtotal = _rounded(steps, amount, currency)
     unit_price = _unit_price(parts, amount, billed_quantity)
     return RatedLine(
@@ -113,7 +130,7 @@ def rate_usage(
         subtotal=subtotal,
         provenance=_provenance(
             kind="metered",
-            quantity=quantity,
+            quantity=usage.quantity,
             price=price,
             currency=currency,
             period=period,
@@ -123,6 +140,7 @@ def rate_usage(
             billed_quantity=billed_quantity,
             unit_price=unit_price,
             calculated_at=calculated_at,
+            terms=terms,
         ),
     )
 
@@ -138,23 +156,27 @@ def rate_fee(
     share: Fraction = Fraction(1),
     whole: Period | None = None,
     basis: str = "second",
+    terms: QuantityTerms | None = None,
 ) -> RatedLine:
     """Price a fixed charge, or the part of it that a short period is worth.
 
     Args:
+        terms: bounds of the quantity, of the whole period.
         share: which part of the full period is billed; 1 bills it whole.
         whole: the full period, for provenance.
         basis: how the share was measured.
     """
-    parts = price.components(quantity)
+    steps, billed_quantity = quantity_steps(quantity, terms)
+    parts = price.components(billed_quantity)
     amount = _sum(parts)
-    steps = [_step("evaluate", "price", price.describe(), amount, {"quantity": format_decimal(quantity)}, "price")]
+    params = {"quantity": format_decimal(billed_quantity)}
+    steps.append(step_of("evaluate", "price", price.describe(), amount, params, "price"))
     if share != 1:
         full = amount
         amount = EXACT.divide(EXACT.multiply(full, Decimal(share.numerator)), Decimal(share.denominator))
         window = whole or period
         steps.append(
-            _step(
+            step_of(
                 "prorate",
                 "amount",
                 format_decimal(full),
@@ -170,9 +192,9 @@ def rate_fee(
             )
         )
     subtotal = _rounded(steps, amount, currency)
-    unit_price = _unit_price(parts, _sum(parts), quantity)
+    unit_price = _unit_price(parts, _sum(parts), billed_quantity)
     return RatedLine(
-        quantity=quantity,
+        quantity=billed_quantity,
         unit_price=unit_price,
         components=tuple(parts),
         exact=amount,
@@ -186,9 +208,10 @@ def rate_fee(
             sources=sources,
             steps=steps,
             subtotal=subtotal,
-            billed_quantity=quantity,
+            billed_quantity=billed_quantity,
             unit_price=unit_price,
             calculated_at=calculated_at,
+            terms=terms,
         ),
     )
 
@@ -202,6 +225,9 @@ def recompute(provenance: Mapping[str, Any]) -> Decimal:
     amount = Decimal(0)
     for step in provenance["steps"]:
         params = step["params"]
+        if step.get("on") == "quantity":
+            # What it came to is the quantity that is priced.
+            continue
         match step["op"]:
             case "evaluate":
                 usage = Usage(Decimal(params["quantity"]), params.get("counted", {}))
@@ -209,6 +235,8 @@ def recompute(provenance: Mapping[str, Any]) -> Decimal:
             case "prorate":
                 share = Decimal(params["numerator"])
                 amount = EXACT.divide(EXACT.multiply(amount, share), Decimal(params["denominator"]))
+            case "scale":
+                amount = part_of(amount, Fraction(int(params["numerator"]), int(params["denominator"])))
             case "subtract":
                 amount = EXACT.subtract(amount, Decimal(params["amount"]))
             case "replace":
@@ -225,7 +253,7 @@ def recompute(provenance: Mapping[str, Any]) -> Decimal:
 def bound_to_zero(provenance: dict[str, Any], bound: Decimal) -> dict[str, Any]:
     """Give the provenance of a rebate that was cut so that its invoice does not fall below zero."""
     before = provenance["result"]["amount"]
-    step = _step("setToBound", "amount", before, bound, {"bound": format_decimal(bound)}, "invoiceTotal")
+    step = step_of("setToBound", "amount", before, bound, {"bound": format_decimal(bound)}, "invoiceTotal")
     return {
         **provenance,
         "steps": [*provenance["steps"], step],
@@ -240,7 +268,8 @@ def evaluated(provenance: Mapping[str, Any]) -> Billed:
     """
     step = next(step for step in reversed(provenance["steps"]) if step["op"] == "evaluate")
     params = step["params"]
-    return Billed(Usage(Decimal(params["quantity"]), params.get("counted", {})), Decimal(step["out"]))
+    usage = Usage(Decimal(provenance["inputs"]["quantity"]["value"]), params.get("counted", {}))
+    return Billed(usage, Decimal(params["quantity"]), Decimal(step["out"]))
 
 
 def left_over(provenance: Mapping[str, Any]) -> Decimal:
@@ -273,7 +302,7 @@ def _sum(parts: Sequence[Component]) -> Decimal:
 def _rounded(steps: list[dict[str, Any]], amount: Decimal, currency: str) -> Decimal:
     subtotal = round_money(amount, currency)
     params = {"digits": minor_digits(currency), "mode": ROUNDING}
-    steps.append(_step("round", "amount", format_decimal(amount), subtotal, params, "currency"))
+    steps.append(step_of("round", "amount", format_decimal(amount), subtotal, params, "currency"))
     return subtotal
 
 
@@ -284,17 +313,6 @@ def _unit_price(parts: Sequence[Component], amount: Decimal, quantity: Decimal) 
     if quantity == 0:
         return parts[0].unit_price if len(parts) == 1 else Decimal(0)
     return round_to(EXACT.divide(amount, quantity), 15)
-
-
-def _step(op: str, on: str, given: Any, out: Decimal, params: Mapping[str, Any], source: str) -> dict[str, Any]:
-    return {
-        "op": op,
-        "on": on,
-        "in": given,
-        "out": format_decimal(out),
-        "params": dict(params),
-        "source": source,
-    }
 
 
 def _window(period: Period) -> dict[str, str]:
@@ -314,7 +332,9 @@ def _provenance(
     billed_quantity: Decimal,
     unit_price: Decimal,
     calculated_at: datetime,
+    terms: QuantityTerms | None,
 ) -> dict[str, Any]:
+    adjustments, not_applied = agreed(steps, terms)
     quantity_source = "usage" if kind == "metered" else "price"
     return {
         "status": "available",
@@ -328,9 +348,9 @@ def _provenance(
             "quantity": {"value": format_decimal(quantity), "source": quantity_source},
             "price": {"fn": price.describe(), "source": "price"},
         },
-        "sources": dict(sources),
+        "sources": {**sources, **adjustments},
         "steps": steps,
-        "notApplied": [],
+        "notApplied": not_applied,
         "result": {
             "amount": format_decimal(subtotal),
             "quantity": format_decimal(billed_quantity),

@@ -23,7 +23,10 @@ SERVED = {
     "plans": {"create", "get", "update", "list", "list_available", "list_plan_versions", "mint_plan_version",
               "get_plan_version", "transition_plan_version"},
     "customers": {"create", "get", "update", "list", "delete"},
-    "subscriptions": {"create", "get", "update_subscription", "list", "terminate", "migrate_subscription_version"},
+    "subscriptions": {
+        "create", "get", "update_subscription", "list", "terminate", "migrate_subscription_version",
+        "list_subscription_adjustments", "create_subscription_adjustment", "delete_subscription_adjustment",
+    },
     "events": {"ingest"},
     "test_clocks": {"create", "get", "advance", "list", "delete"},
     "invoices_v2": {
@@ -173,6 +176,32 @@ def test_every_operation(call: Caller, stack: dict[str, Any]) -> None:
     assert (moved.migration.changed, moved.migration.to_version_number) == (True, 2)
     assert moved.subscription.version_policy == "pinned"
     call.refused(404, "subscriptions", "migrate_subscription_version", id=subscription.id, target_version_number=3)
+    targets = {"target_price_ids": [usage.id], "effective_from": NOW}
+    bodies = [
+        {
+            "type": "percentageDiscount",
+            "percentage_discount": "0.35",
+            "effective_from": NOW,
+            "idempotency_key": "deal",
+        },
+        {"type": "usageDiscount", "usage_discount": "300", **targets},
+        {"type": "minimumQuantity", "minimum_quantity": "4", **targets},
+        {"type": "maximumQuantity", "maximum_quantity": "9.5", "effective_to": NOW + timedelta(days=90), **targets},
+    ]
+    agreed = [
+        call(
+            "subscriptions", "create_subscription_adjustment", id=subscription.id,
+            create_subscription_adjustment_request=body,
+        )
+        for body in [*bodies, bodies[0]]
+    ]  # fmt: skip
+    assert agreed[0] == agreed.pop()
+    assert [row.percentage_discount for row in agreed] == ["0.35", None, None, None]
+    assert (agreed[3].maximum_quantity, agreed[3].target_price_ids) == ("9.5", [usage.id])
+    found = call("subscriptions", "list_subscription_adjustments", id=subscription.id)
+    assert (found.data, found.pagination.total) == (agreed, 4)
+    for row in agreed:
+        call("subscriptions", "delete_subscription_adjustment", id=subscription.id, adjustment_id=row.id)
 
     sent = call("events", "ingest", request=event(counted, customer, 4))
     again = call("events", "ingest", request=event(counted, customer, 4) | {"idempotency_key": word()})

@@ -128,7 +128,8 @@ def describe(properties: dict[str, Any]) -> str:
         own = {name: value for name, value in properties.items() if name not in NAMES_OF_GROUPS}
         groups = [(values_of(row["match"]), describe(row["properties"])) for row in properties.get("groups") or ()]
         if properties.get("groupTiers") == "own":
-            groups.append((f"each of {', '.join(properties.get('groupBy') or ['its values'])}", "by itself"))
+            named = {name for row in properties.get("groups") or () for name in row["match"]}
+            groups.append((f"each of {', '.join(properties.get('groupBy') or sorted(named))}", "by itself"))
         return format_html("{}{}", describe(own), format_html_join("", "<br>{}: {}", groups))
     tiers = properties.get("tiers")
     if tiers is None:
@@ -137,7 +138,8 @@ def describe(properties: dict[str, Any]) -> str:
         (
             f"up to {tier['upTo']}" if tier.get("upTo") else "beyond",
             tier["unitPrice"] if "unitPrice" in tier else tier["percentage"],
+            f" and {tier['flatFee']}" if tier.get("flatFee") else "",
         )
         for tier in tiers
     ]
-    return format_html("{}", format_html_join(format_html("<br>"), "{}: {}", rows))
+    return format_html_join("", "{}: {}{}<br>", rows)

@@ -1,4 +1,12 @@
+from apps.invoicing.admin.adjustments import SubscriptionAdjustmentAdmin
 from apps.invoicing.admin.invoices import InvoiceAdmin, InvoiceLineAdmin, NumberSeriesAdmin, PaymentSessionAdmin
 from apps.invoicing.admin.subscriptions import SubscriptionAdmin
 
-__all__ = ["InvoiceAdmin", "InvoiceLineAdmin", "NumberSeriesAdmin", "PaymentSessionAdmin", "SubscriptionAdmin"]
+__all__ = [
+    "InvoiceAdmin",
+    "InvoiceLineAdmin",
+    "NumberSeriesAdmin",
+    "PaymentSessionAdmin",
+    "SubscriptionAdjustmentAdmin",
+    "SubscriptionAdmin",
+]

@@ -9,12 +9,14 @@ from apps.kernel.money import EXACT, format_decimal, format_money, format_unit_p
 from apps.rating.grouped import price_of, priced
 from apps.rating.usage import Usage
 
+OF_QUANTITY = {"subtract": "take off waived units", "clamp": "hold the quantity to what is agreed"}
 WORDS = {
     "evaluate": "price the quantity",
     "prorate": "take the part of the period",
     "subtract": "take off what was billed before",
     "replace": "start from the billed amount",
     "setToBound": "cut so that the invoice is not below zero",
+    "scale": "take off what is agreed",
     "round": "round half-up to the minor unit",
 }
 
@@ -72,13 +74,17 @@ def _step(step: dict[str, Any]) -> str:
     params = step["params"]
     given = step["in"]
     detail = ""
+    if step["on"] == "quantity":
+        bounds = {"units": params.get("units"), "at least": params.get("min"), "at most": params.get("max")}
+        said = ", ".join(f"{name} {value}" for name, value in bounds.items() if value is not None)
+        return f"{OF_QUANTITY[step['op']]}: {said} → {step['out']}"
     if step["op"] == "evaluate":
         detail = f"{params['quantity']} at {_price(given)}"
         if "groups" in given:
             detail = f"{params['quantity']} by {', '.join(given['groupBy'])}: {_groups(given, params['counted'])}"
         elif "counted" in params:
             detail = f"{detail}; {_counted(params['counted'])}"
-    elif step["op"] == "prorate":
+    elif step["op"] in ("prorate", "scale"):
         detail = f"× {params['numerator']} / {params['denominator']}"
     elif "amount" in params:
         detail = f"{params['amount']}"

@@ -18,6 +18,7 @@ from unfold.widgets import (
 )
 
 from apps.catalog.selectors.catalog import plans_of
+from apps.invoicing.admin.adjustments import AdjustmentForm, agree
 from apps.invoicing.admin.subscribing import NEW_SUBSCRIPTION_FIELDS, NewSubscriptionForm
 from apps.invoicing.models import Invoice
 from apps.invoicing.services.cancelling import schedule_cancellation, undo_cancellation
@@ -235,6 +236,7 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
         "terminate",
         "migrate_version",
         "resume_work",
+        "adjust",
     ]
     inlines = [PauseInline]
     autocomplete_fields = ["customer", "plan"]
@@ -352,6 +354,16 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
         run=_repair,
         icon="restart_alt",
         fits=lambda row: bool(row.parked_reason),
+    )
+
+    adjust = service_action(
+        title="Adjust",
+        permissions=["manage_subscription"],
+        description="A percentage off, units waived, or a bound; it reaches what falls due from now on.",
+        run=agree,
+        form=AdjustmentForm,
+        icon="percent",
+        fits=lambda row: row.status != SubscriptionStatus.TERMINATED,
     )
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:

@@ -164,12 +164,12 @@ def render_line_item(
         "itemId": None,
         "calculatedAt": _instant(invoice.calculated_at),
         "quantity": None if is_estimate else quantity,
-        "meteredQuantity": quantity if line.kind == "metered" and not is_pending else None,
-        "usageDiscountIds": [],
+        "meteredQuantity": _metered_quantity(line) if line.kind == "metered" and not is_pending else None,
+        "usageDiscountIds": _waived_by(line),
         "paymentTerm": line.payment_term or None,
     }
     if is_estimate:
-        body["estimatedMeteredQuantity"] = quantity
+        body["estimatedMeteredQuantity"] = _metered_quantity(line)
         body["estimatedSubtotal"] = format_amount(line.subtotal, currency)
     else:
         body["subtotal"] = format_amount(line.subtotal, currency)
@@ -178,6 +178,22 @@ def render_line_item(
     if with_provenance:
         body["provenance"] = line.provenance or {"status": "unavailable"}
     return body
+
+
+def _metered_quantity(line: TargetLine | InvoiceLine) -> str:
+    """Give what was measured; a correction is of the difference that it bills."""
+    measured = line.provenance.get("inputs", {}).get("quantity", {}).get("value")
+    return format_decimal(line.quantity) if line.is_late or measured is None else str(measured)
+
+
+def _waived_by(line: TargetLine | InvoiceLine) -> list[str]:
+    """Give the usage discounts that reduced a line's quantity."""
+    return [
+        adjustment
+        for step in line.provenance.get("steps", [])
+        if step["op"] == "subtract" and step["on"] == "quantity"
+        for adjustment in step["params"]["adjustmentIds"]
+    ]
 
 
 def public_id_of(invoice: Invoice, line: TargetLine | InvoiceLine) -> str:

@@ -30,6 +30,7 @@ SCOPES = {
     "GET": "subscriptions:read",
     "POST": "subscriptions:write",
     "PATCH": "subscriptions:write",
+    "DELETE": "subscriptions:write",
 }
 
 

@@ -1,9 +1,11 @@
+from apps.invoicing.models.adjustment import AdjustmentType, SubscriptionAdjustment
 from apps.invoicing.models.invoice import Invoice, InvoiceStatus
 from apps.invoicing.models.line import InvoiceLine, LineKind
 from apps.invoicing.models.series import NumberSeries
 from apps.invoicing.models.session import PaymentSession, SessionStatus
 
 __all__ = [
+    "AdjustmentType",
     "Invoice",
     "InvoiceLine",
     "InvoiceStatus",
@@ -11,4 +13,5 @@ __all__ = [
     "NumberSeries",
     "PaymentSession",
     "SessionStatus",
+    "SubscriptionAdjustment",
 ]

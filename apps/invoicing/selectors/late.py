@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from apps.catalog.models import PriceRevision
+from apps.invoicing.domain.adjustments import AdjustmentTerms, discounts_of, quantity_terms
 from apps.invoicing.domain.targets import TargetLine
 from apps.invoicing.domain.taxes import tax_rate_for
 from apps.invoicing.models import Invoice, InvoiceLine, LineKind
@@ -36,7 +37,11 @@ class _Entry:
 
 
 def find_late_usage(
-    invoices: Sequence[Invoice], subjects: Mapping[int, Sequence[SubjectSpan]], *, as_of: datetime | None
+    invoices: Sequence[Invoice],
+    subjects: Mapping[int, Sequence[SubjectSpan]],
+    adjustments: Mapping[int, Sequence[AdjustmentTerms]],
+    *,
+    as_of: datetime | None,
 ) -> dict[int, list[TargetLine]]:
     """Give, per invoice, a line for each earlier charge whose usage has changed since it was billed.
 
@@ -74,7 +79,8 @@ def find_late_usage(
     for invoice, entry, _ in requests:
         # What did not change is not read again: its raw events may be gone by now.
         usage = usages.get(id(entry), entry.billed.usage)
-        line = _late_line(invoice, entry, usage, as_of or current_time(invoice.subscription))
+        agreed = adjustments.get(invoice.subscription_id, ())
+        line = _late_line(invoice, entry, usage, agreed, as_of or current_time(invoice.subscription))
         if line is not None:
             found[invoice.pk].append(line)
     return found
@@ -113,7 +119,9 @@ def _billed(by_subscription: Mapping[int, Invoice]) -> dict[int, list[_Entry]]:
     return grouped
 
 
-def _late_line(invoice: Invoice, entry: _Entry, usage: Usage, as_of: datetime) -> TargetLine | None:
+def _late_line(
+    invoice: Invoice, entry: _Entry, usage: Usage, agreed: Sequence[AdjustmentTerms], as_of: datetime
+) -> TargetLine | None:
     """Give the line of an entry; None when its usage comes to what was billed."""
     if usage == entry.billed.usage and not entry.carried:
         return None
@@ -133,7 +141,9 @@ def _late_line(invoice: Invoice, entry: _Entry, usage: Usage, as_of: datetime) -
             "earlierInvoice": {"type": "invoice", "ref": {"subscriptionId": invoice.subscription.public_id}},
         },
         calculated_at=as_of,
+        terms=quantity_terms(agreed, entry.period, is_in_advance=False, price_id=revision.price_id),
         already_billed=entry.billed,
+        discounts=discounts_of(agreed, entry.period, is_in_advance=False, tz=invoice.subscription.timezone),
         carried=entry.carried,
     )
     if not (rated.quantity or rated.exact or entry.carried):

@@ -1,6 +1,7 @@
 """Invoices that the coming periods will bring, without usage."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -9,9 +10,11 @@ from django.db.models import prefetch_related_objects
 
 from apps.catalog.models import PriceRevision
 from apps.catalog.selectors.terms import current_revision_ids, revisions_by_id
+from apps.invoicing.domain.adjustments import AdjustmentTerms, discounts_of, quantity_terms, with_discounts
 from apps.invoicing.domain.charges import Charge, charges_due
 from apps.invoicing.domain.targets import TargetLine, Totals, totals_of, with_tax
 from apps.invoicing.domain.taxes import tax_rate_for
+from apps.invoicing.selectors.adjustments import adjustment_terms
 from apps.invoicing.selectors.shares import is_asleep, share_of
 from apps.invoicing.selectors.targets import charge_terms
 from apps.kernel.time import Cadence, Period, add
@@ -58,17 +61,28 @@ def projected_invoices(
         for key in revision_ids
         if revisions[key].metric_id is None
     ]
+    agreed = adjustment_terms([subscription.pk]).get(subscription.pk, [])
     found: list[ProjectedInvoice] = []
     number, at = subscription.period_number, subscription.period_start
     while (slot := grid.slot_at(cadence, at)) is not None and slot.service.end <= last:
         if slot.service.end > first:
             charges = charges_due(terms, grid, after=slot.service.start, until=slot.service.end, plan_cadence=cadence)
+            plain = [
+                _line(subscription, revisions[c.revision_id], c, agreed, as_of)
+                for c in charges
+                if not is_asleep(subscription, c, revisions[c.revision_id])
+            ]
+            off = {
+                line.reference: discounts_of(
+                    agreed,
+                    Period(line.period_start, line.period_end),
+                    is_in_advance=line.payment_term == "in_advance",
+                    tz=subscription.timezone,
+                )
+                for line in plain
+            }
             lines = with_tax(
-                [
-                    _line(subscription, revisions[c.revision_id], c, as_of)
-                    for c in charges
-                    if not is_asleep(subscription, c, revisions[c.revision_id])
-                ],
+                with_discounts(plain, off, currency=subscription.currency),
                 currency=subscription.currency,
                 is_inclusive=subscription.plan.tax_behavior == "inclusive",
             )
@@ -89,6 +103,7 @@ def _line(
     subscription: Subscription,
     revision: PriceRevision,
     charge: Charge,
+    agreed: Sequence[AdjustmentTerms],
     as_of: datetime,
 ) -> TargetLine:
     plan = subscription.plan
@@ -102,10 +117,13 @@ def _line(
         share=share_of(subscription, charge, revision),
         whole=charge.whole,
         basis=plan.proration,
+        terms=quantity_terms(
+            agreed, charge.service, is_in_advance=revision.payment_term == "in_advance", price_id=revision.price_id
+        ),
     )
     return TargetLine(
         kind="fee",
-        reference="",
+        reference=charge.reference,
         display_name=revision.invoice_display_name,
         payment_term=revision.payment_term,
         period_start=charge.service.start,

@@ -10,14 +10,16 @@ from django.db.models import prefetch_related_objects
 
 from apps.catalog.models import PriceRevision
 from apps.catalog.selectors.terms import current_revision_ids_of, revisions_by_id
+from apps.invoicing.domain.adjustments import AdjustmentTerms, discounts_of, quantity_terms, with_discounts
 from apps.invoicing.domain.charges import Charge, ChargeTerms, charges_due
 from apps.invoicing.domain.targets import TargetLine, limit_rebates, with_tax
 from apps.invoicing.domain.taxes import tax_rate_for
 from apps.invoicing.models import Invoice, InvoiceLine, InvoiceStatus, LineKind
+from apps.invoicing.selectors.adjustments import adjustment_terms
 from apps.invoicing.selectors.late import find_late_usage
 from apps.invoicing.selectors.metered import MeteredRequest, metered_usage
 from apps.invoicing.selectors.shares import is_asleep, share_of
-from apps.kernel.time import Cadence, format_instant
+from apps.kernel.time import Cadence, Period, format_instant
 from apps.metering.selectors.links import subjects_of
 from apps.metering.selectors.usage import UsageRequest
 from apps.rating.grouped import parse_price
@@ -89,15 +91,20 @@ def target_lines(invoices: Sequence[Invoice], *, as_of: datetime | None) -> dict
         ]
     )
     usage = {item.key: answer for (item, _), answer in zip(asked, answers, strict=True)}
+    adjustments = adjustment_terms(invoice.subscription_id for invoice in invoices)
     lines: dict[int, list[TargetLine]] = defaultdict(list)
     for item in items:
         moment = as_of or current_time(item.invoice.subscription)
-        lines[item.invoice.pk].append(_line(item, usage.get(item.key), moment))
-    for invoice_id, late in find_late_usage(invoices, subjects, as_of=as_of).items():
+        agreed = adjustments.get(item.invoice.subscription_id, ())
+        lines[item.invoice.pk].append(_line(item, usage.get(item.key), agreed, moment))
+    for invoice_id, late in find_late_usage(invoices, subjects, adjustments, as_of=as_of).items():
         lines[invoice_id].extend(late)
     for stored in _stored_lines(invoices):
         lines[stored.invoice_id].append(_of_stored(stored))
-    return {invoice.pk: _finish(invoice, lines[invoice.pk]) for invoice in invoices}
+    return {
+        invoice.pk: _finish(invoice, lines[invoice.pk], adjustments.get(invoice.subscription_id, ()))
+        for invoice in invoices
+    }
 
 
 def next_terms_of(invoices: Sequence[Invoice]) -> dict[int, Sequence[int]]:
@@ -163,8 +170,14 @@ def is_owed(subscription: Subscription, charge: Charge) -> bool:
     return subscription.terminated_at is None or charge.service.start < subscription.terminated_at
 
 
-def _line(item: _Item, usage: Usage | None, as_of: datetime) -> TargetLine:
+def _line(item: _Item, usage: Usage | None, agreed: Sequence[AdjustmentTerms], as_of: datetime) -> TargetLine:
     revision, charge, invoice = item.revision, item.charge, item.invoice
+    terms = quantity_terms(
+        agreed,
+        charge.service,
+        is_in_advance=revision.payment_term == "in_advance",
+        price_id=revision.price_id,
+    )
     price = parse_price(revision.model, revision.properties)
     sources = sources_of(revision, invoice)
     if usage is not None:
@@ -175,6 +188,7 @@ def _line(item: _Item, usage: Usage | None, as_of: datetime) -> TargetLine:
             period=charge.service,
             sources=sources,
             calculated_at=as_of,
+            terms=terms,
         )
     else:
         rated = rate_fee(
@@ -187,6 +201,7 @@ def _line(item: _Item, usage: Usage | None, as_of: datetime) -> TargetLine:
             share=share_of(invoice.subscription, charge, revision),
             whole=charge.whole,
             basis=invoice.subscription.plan.proration,
+            terms=terms,
         )
     return TargetLine(
         kind=LineKind.METERED if revision.metric_id else LineKind.FEE,
@@ -270,14 +285,24 @@ def _of_stored(line: InvoiceLine) -> TargetLine:
         unit_price=line.unit_price,
         gross=line.gross,
         tax_rate=line.tax_rate,
+        price_revision_id=line.price_revision_id,
         provenance=line.provenance,
         stored_id=line.pk,
         public_id=line.public_id,
     )
 
 
-def _finish(invoice: Invoice, lines: Sequence[TargetLine]) -> list[TargetLine]:
-    plan = invoice.subscription.plan
+def _finish(invoice: Invoice, lines: Sequence[TargetLine], agreed: Sequence[AdjustmentTerms]) -> list[TargetLine]:
+    plan, tz = invoice.subscription.plan, invoice.subscription.timezone
+    off = {
+        line.reference: discounts_of(
+            agreed, Period(line.period_start, line.period_end), is_in_advance=line.payment_term == "in_advance", tz=tz
+        )
+        for line in lines
+        # Late usage has them in its own calculation; manual lines and credits are what they are.
+        if line.price_revision_id is not None and not line.is_late
+    }
+    lines = with_discounts(lines, off, currency=invoice.currency)
     return with_tax(limit_rebates(lines), currency=invoice.currency, is_inclusive=plan.tax_behavior == "inclusive")
 
 

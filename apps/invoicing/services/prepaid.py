@@ -5,7 +5,8 @@ each prepaid period cost by now, and what did earlier lines bill for it? The dif
 going back and forth leaves nothing behind, and a credit never exceeds what was billed.
 """
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -15,13 +16,15 @@ from django.db.models import Q, QuerySet
 
 from apps.catalog.models import PriceRevision
 from apps.catalog.selectors.terms import revisions_by_id
+from apps.invoicing.domain.adjustments import charge_of, quantity_terms
 from apps.invoicing.models import Invoice, InvoiceLine, InvoiceStatus, LineKind
+from apps.invoicing.selectors.adjustments import adjustment_terms
 from apps.invoicing.selectors.invoices import with_neighbours
 from apps.invoicing.selectors.targets import rate_of, sources_of
 from apps.kernel.ids import new_id
 from apps.kernel.money import EXACT
 from apps.kernel.time import Cadence, Period, format_instant
-from apps.rating.differences import less_billed
+from apps.rating.differences import BilledSoFar, less_billed
 from apps.rating.grouped import parse_price
 from apps.rating.lines import rate_fee
 from apps.subscriptions.domain.grid import Slot
@@ -35,7 +38,7 @@ UNCALCULATED = (InvoiceStatus.CLOSING, InvoiceStatus.CALCULATING, InvoiceStatus.
 
 @dataclass(slots=True)
 class _Prepaid:
-    """A period of a fee in advance, and what lines of other invoices bill for it in sum.
+    """A period of a fee in advance, and what lines of other invoices bill for it.
 
     Attributes:
         until: the end of what they bill.
@@ -45,7 +48,7 @@ class _Prepaid:
     revision: PriceRevision
     slot: Slot
     until: datetime
-    billed: Decimal = Decimal(0)
+    billed: BilledSoFar = field(default_factory=BilledSoFar)
     line_ids: list[str] = field(default_factory=list)
 
 
@@ -87,6 +90,7 @@ def _billed(invoice: Invoice) -> QuerySet[InvoiceLine]:
 def _prepaid_periods(invoice: Invoice) -> Iterable[_Prepaid]:
     subscription = invoice.subscription
     grid = endless_grid_of(subscription)
+    off = _discounts(invoice)
     found: dict[tuple[int, datetime], _Prepaid] = {}
     for line in _billed(invoice):
         revision = line.price_revision
@@ -97,13 +101,26 @@ def _prepaid_periods(invoice: Invoice) -> Iterable[_Prepaid]:
         entry = found.setdefault(
             (revision.price_id, slot.whole.start), _Prepaid(revision, slot, until=slot.service.start)
         )
-        entry.billed = EXACT.add(entry.billed, line.gross)
         entry.line_ids.append(line.public_id)
         if line.gross >= 0:
+            entry.billed.charged = EXACT.add(entry.billed.charged, line.gross)
+            entry.billed.off = EXACT.add(entry.billed.off, off[line.invoice_id, line.reference])
             entry.until = max(entry.until, line.period_end)
+        else:
+            entry.billed.credited = EXACT.add(entry.billed.credited, line.gross)
     for entry in _slept_through(invoice):
         found.setdefault((entry.revision.price_id, entry.slot.whole.start), entry)
     return found.values()
+
+
+def _discounts(invoice: Invoice) -> Mapping[tuple[int, str], Decimal]:
+    """Give what percentages took off the lines of the other invoices: by the invoice and the line's reference."""
+    found: dict[tuple[int, str], Decimal] = defaultdict(Decimal)
+    rows = InvoiceLine.objects.filter(kind=LineKind.DISCOUNT, invoice__subscription_id=invoice.subscription_id)
+    for line in rows.exclude(invoice__status=InvoiceStatus.CANCELLED).exclude(invoice=invoice):
+        key = line.invoice_id, charge_of(line.reference)
+        found[key] = EXACT.add(found[key], line.gross)
+    return found
 
 
 def _slept_through(invoice: Invoice) -> Iterable[_Prepaid]:
@@ -131,6 +148,7 @@ def _slept_through(invoice: Invoice) -> Iterable[_Prepaid]:
 def _settle(invoice: Invoice, prepaid: _Prepaid, ends_at: datetime | None, as_of: datetime) -> None:
     """Put the difference between what a prepaid period should cost and what was billed on the open invoice."""
     subscription, revision, slot = invoice.subscription, prepaid.revision, prepaid.slot
+    agreed = adjustment_terms([subscription.pk]).get(subscription.pk, ())
     until = slot.whole.end if ends_at is None else min(slot.whole.end, ends_at)
     if not gives_back_unused(subscription):
         until = max(until, prepaid.until)
@@ -155,13 +173,14 @@ def _settle(invoice: Invoice, prepaid: _Prepaid, ends_at: datetime | None, as_of
         share=share,
         whole=slot.whole,
         basis=subscription.plan.proration,
+        terms=quantity_terms(agreed, slot.service, is_in_advance=True, price_id=revision.price_id),
     )
-    amount, provenance = less_billed(rated, prepaid.billed)
+    amount, provenance = less_billed(rated, prepaid.billed, currency=invoice.currency)
     if not amount:
         return
     name, start = revision.invoice_display_name, format_instant(slot.whole.start)
     is_credit = amount < 0
-    reason = "longer term" if until > prepaid.until else "resumed"
+    reason = "longer term" if prepaid.line_ids and until > prepaid.until else "resumed"
     InvoiceLine.objects.create(
         public_id=new_id("li"),
         organization_id=invoice.organization_id,

@@ -20,10 +20,8 @@ def pricing(case: dict[str, Any]) -> dict[str, Any]:
             rate_part(model(up_to_tiers(row["tiers"])), number(row["quantity"])) for row in inputs["units"].values()
         ]
         return {"total": sum(parts, Decimal(0))}
-    if "price" not in inputs:
-        raise Skip("usage discounts are not built yet")
-    if inputs.get("usage_discount"):
-        raise Skip("usage discounts are not built yet")
+    if "price" not in inputs or inputs.get("usage_discount"):
+        raise Skip("usage of a period is one line, so units waived are not shared out")
     price = inputs["price"]
     position = inputs.get("line_position", "single")
     if price["type"] == "flat":
