@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 from apps.kernel.time import Period, parse_instant, ratio
-from apps.rating.differences import less_billed
+from apps.rating.differences import BilledSoFar, less_billed
 from apps.rating.lines import RatedLine, rate_fee
 from apps.rating.price_models.standard import StandardPrice
 from apps.rating.tax import tax_lines
@@ -91,7 +91,7 @@ def _fee(amount_cents: int, part: Period | None, whole: Period, tz: str) -> Rate
 
 def _credit(amount_cents: int, served: Period | None, whole: Period, tz: str, billed: Decimal) -> Decimal:
     """Give back what was billed beyond what is served, as a positive amount."""
-    amount, _ = less_billed(_fee(amount_cents, served, whole, tz), billed)
+    amount, _ = less_billed(_fee(amount_cents, served, whole, tz), BilledSoFar(charged=billed), currency="USD")
     return -amount
 
 
