@@ -1,7 +1,5 @@
-from datetime import datetime
 from typing import Any, ClassVar
 
-from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
 from django.utils.html import format_html_join
@@ -9,37 +7,20 @@ from import_export import resources
 from import_export.fields import Field
 from unfold.admin import TabularInline
 from unfold.decorators import display
-from unfold.forms import BaseDialogForm
-from unfold.widgets import (
-    UnfoldAdminIntegerFieldWidget,
-    UnfoldAdminSelectWidget,
-    UnfoldAdminTextareaWidget,
-    UnfoldAdminTextInputWidget,
-)
 
-from apps.catalog.selectors.catalog import plans_of
+from apps.invoicing.admin import dialogs
 from apps.invoicing.admin.adjustments import AdjustmentForm, agree
 from apps.invoicing.admin.subscribing import NEW_SUBSCRIPTION_FIELDS, NewSubscriptionForm
 from apps.invoicing.models import Invoice
-from apps.invoicing.services.cancelling import schedule_cancellation, undo_cancellation
-from apps.invoicing.services.changing import NOW, PERIOD_END, change_plan, preview_change
 from apps.invoicing.services.closing import repair_subscription
-from apps.invoicing.services.migrating import IMMEDIATE, NEXT_PERIOD, migrate_version
-from apps.invoicing.services.pausing import pause_subscription, resume_subscription
 from apps.invoicing.services.settlement import settle_out_of_band
 from apps.invoicing.services.terminating import terminate_subscription
 from apps.kernel.adminsite.actions import Call, service_action
 from apps.kernel.adminsite.base import ReadOnlyModelAdmin
 from apps.kernel.adminsite.display import link, moment
-from apps.kernel.errors import ConflictError, InvalidError, NotFoundError
-from apps.kernel.money import format_money
-from apps.kernel.time import parse_instant
+from apps.kernel.errors import ConflictError
 from apps.subscriptions.models import Subscription, SubscriptionPause, SubscriptionStatus
 from apps.subscriptions.selectors.clocks import current_time
-
-
-class ReasonForm(BaseDialogForm):
-    reason = forms.CharField(label="Reason", max_length=1000, widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}))
 
 
 class SubscriptionResource(resources.ModelResource):
@@ -72,122 +53,6 @@ def _terminate(call: Call) -> str:
         reason=call.data["reason"],
     )
     return f"Ended at {moment(ended.terminated_at)}; its last usage is billed after the grace period."
-
-
-class MigrateForm(BaseDialogForm):
-    version = forms.IntegerField(
-        label="Version", min_value=1, max_value=2**31 - 1, widget=UnfoldAdminIntegerFieldWidget
-    )
-    timing = forms.ChoiceField(
-        label="When",
-        choices=[(NEXT_PERIOD, "At the end of the open period"), (IMMEDIATE, "At once: usage of the whole period")],
-        widget=UnfoldAdminSelectWidget,
-    )
-
-
-def _migrate(call: Call) -> str:
-    done = migrate_version(
-        subscription_id=call.row.pk,
-        target_number=call.data["version"],
-        timing=call.data["timing"],
-        as_of=current_time(call.row),
-    )
-    if not done.is_change:
-        return f"It is on version {done.to_number} already."
-    return f"From version {done.from_number} to {done.to_number}; fees in advance from {moment(done.effective_at)}."
-
-
-class CancelForm(ReasonForm):
-    cancels_at = forms.CharField(
-        label="Ends at",
-        required=False,
-        help_text="An instant such as 2026-03-01T00:00:00Z; empty: with the open period.",
-        widget=UnfoldAdminTextInputWidget,
-    )
-
-
-def _instant(text: str) -> datetime | None:
-    """Read an instant from a dialog; nothing is none."""
-    try:
-        return parse_instant(text) if text.strip() else None
-    except (ValueError, OverflowError):
-        raise InvalidError("Give an instant such as 2026-03-01T00:00:00Z, or nothing.") from None
-
-
-def _cancel(call: Call) -> str:
-    cancelled = schedule_cancellation(
-        subscription_id=call.row.pk,
-        as_of=current_time(call.row),
-        at=_instant(call.data["cancels_at"]),
-        reason=call.data["reason"],
-        by=str(call.actor),
-    )
-    return f"It ends at {moment(cancelled.cancels_at)}; until then this can be undone."
-
-
-def _undo_cancellation(call: Call) -> str:
-    undo_cancellation(subscription_id=call.row.pk, as_of=current_time(call.row))
-    return "It goes on as if it had not been cancelled."
-
-
-def _pause(call: Call) -> str:
-    paused = pause_subscription(subscription_id=call.row.pk, as_of=current_time(call.row))
-    return f"Paused since {moment(paused.paused_at)}; what was prepaid is credited on the open invoice."
-
-
-def _resume(call: Call) -> str:
-    resume_subscription(subscription_id=call.row.pk, as_of=current_time(call.row))
-    return "It goes on; the rest of the running period stands on the open invoice."
-
-
-class ChangePlanForm(BaseDialogForm):
-    plan = forms.CharField(
-        label="Plan", help_text="Id of another plan of the product.", widget=UnfoldAdminTextInputWidget
-    )
-    timing = forms.ChoiceField(
-        label="When",
-        choices=[(NOW, "Now"), (PERIOD_END, "At the end of the open period")],
-        widget=UnfoldAdminSelectWidget,
-    )
-    effective_at = forms.CharField(
-        label="Or on a date",
-        required=False,
-        help_text="An instant such as 2026-03-01T00:00:00Z; goes before the choice above.",
-        widget=UnfoldAdminTextInputWidget,
-    )
-
-
-def _asked(call: Call) -> dict[str, Any]:
-    public_id = call.data["plan"].strip()
-    plan = plans_of(organization_id=call.row.organization_id).filter(public_id=public_id).first()
-    if plan is None:
-        raise NotFoundError(f"There is no plan {public_id}.")
-    return {
-        "subscription_id": call.row.pk,
-        "plan": plan,
-        "as_of": current_time(call.row),
-        "timing": call.data["timing"],
-        "at": _instant(call.data["effective_at"]),
-    }
-
-
-def _preview_change(call: Call) -> str:
-    preview = preview_change(**_asked(call))
-    closing, opening, credit = (
-        format_money(amount, preview.currency)
-        for amount in (preview.closing.total, preview.opening.total, preview.credit)
-    )
-    return (
-        f"From {moment(preview.effective_at)}: last bill {closing}, with {credit} given back; first bill of the other"
-        f" plan {opening}. Nothing is changed yet."
-    )
-
-
-def _change_plan(call: Call) -> str:
-    changed = change_plan(**_asked(call), by=str(call.actor))
-    if changed.pk == call.row.pk:
-        return f"The plan changes at {moment(changed.cancels_at)}; until then this can be undone."
-    return f"It goes on as {changed.public_id}; this one has ended, and its unused prepaid time is credited."
 
 
 def _repair(call: Call) -> str:
@@ -274,7 +139,7 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
         permissions=["bill"],
         description="Invoice 0 is recorded as paid outside of the system, and the subscription becomes active.",
         run=_activate,
-        form=ReasonForm,
+        form=dialogs.ReasonForm,
         icon="play_arrow",
         fits=lambda row: row.status == SubscriptionStatus.PENDING_PAYMENT,
     )
@@ -282,7 +147,7 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
         title="Pause",
         permissions=["manage_subscription"],
         description="No fees from now on; the rest of what was prepaid is credited. Usage is still billed.",
-        run=_pause,
+        run=dialogs.pause,
         icon="pause_circle",
         fits=lambda row: row.status == SubscriptionStatus.ACTIVE and row.paused_at is None,
     )
@@ -290,7 +155,7 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
         title="Resume",
         permissions=["manage_subscription"],
         description="Fees count again from now on; the rest of the running period is billed on the open invoice.",
-        run=_resume,
+        run=dialogs.resume,
         icon="play_circle",
         fits=lambda row: row.status == SubscriptionStatus.ACTIVE and row.paused_at is not None,
     )
@@ -298,8 +163,8 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
         title="Cancel",
         permissions=["manage_subscription"],
         description="The subscription ends on the date, or with its open period; until then it can be undone.",
-        run=_cancel,
-        form=CancelForm,
+        run=dialogs.cancel,
+        form=dialogs.CancelForm,
         icon="event_busy",
         fits=lambda row: row.status == SubscriptionStatus.ACTIVE,
     )
@@ -307,7 +172,7 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
         title="Undo cancellation",
         permissions=["manage_subscription"],
         description="The subscription goes on, and its bills are as if it had not been cancelled.",
-        run=_undo_cancellation,
+        run=dialogs.undo,
         icon="undo",
         fits=lambda row: row.status == SubscriptionStatus.ACTIVE and row.cancels_at is not None,
     )
@@ -315,8 +180,8 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
         title="Preview plan change",
         permissions=["manage_subscription"],
         description="Says what the change would bill and give back; nothing is changed.",
-        run=_preview_change,
-        form=ChangePlanForm,
+        run=dialogs.preview,
+        form=dialogs.ChangePlanForm,
         icon="preview",
         fits=lambda row: row.status == SubscriptionStatus.ACTIVE,
     )
@@ -324,8 +189,8 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
         title="Change plan",
         permissions=["manage_subscription"],
         description="The subscription ends, its unused prepaid time is credited, and one to the other plan goes on.",
-        run=_change_plan,
-        form=ChangePlanForm,
+        run=dialogs.change,
+        form=dialogs.ChangePlanForm,
         icon="swap_horiz",
         fits=lambda row: row.status == SubscriptionStatus.ACTIVE,
     )
@@ -334,7 +199,7 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
         permissions=["manage_subscription"],
         description="The open period closes now: usage up to this moment is billed, later fees are not.",
         run=_terminate,
-        form=ReasonForm,
+        form=dialogs.ReasonForm,
         icon="stop_circle",
         fits=lambda row: row.status != SubscriptionStatus.TERMINATED,
     )
@@ -342,8 +207,8 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
         title="Migrate version",
         permissions=["manage_subscription"],
         description="The subscription is pinned to a version of its plan; nothing is prorated.",
-        run=_migrate,
-        form=MigrateForm,
+        run=dialogs.migrate,
+        form=dialogs.MigrateForm,
         icon="move_up",
         fits=lambda row: row.status == SubscriptionStatus.ACTIVE,
     )
