@@ -71,7 +71,7 @@ def _merge_all(address: str, rows: int) -> float:
                 if found is None or not found[2]:
                     return
                 last = found[1] if found[2] <= BATCH else found[0] + BATCH - 1
-                values = {"buckets": buckets, "last": last, "latest": [], "now": "2026-03-02T00:00:00Z"}
+                values = {"buckets": buckets, "last": last, "latest": [], "levels": [], "now": "2026-03-02T00:00:00Z"}
                 found = connection.execute(MERGE, values).fetchone()
                 assert found is not None
                 taken.append(found[0])

@@ -136,6 +136,7 @@ def _fill(database: psycopg.Connection[Any], values: dict[str, Any], stored: int
 
 def _check(database: psycopg.Connection[Any], asked: Asked, size: int) -> None:
     """The windows hold what the events say."""
+    from apps.metering.selectors.links import SubjectSpan
     from apps.metering.selectors.usage import UsageRequest, period_usage
 
     found = database.execute(
@@ -143,7 +144,7 @@ def _check(database: psycopg.Connection[Any], asked: Asked, size: int) -> None:
         " WHERE e.organization_id = %s AND e.subject_id = %s AND x.m = %s",
         [asked.organization, asked.subject, asked.metric],
     ).fetchone()
-    counted = period_usage(requests=[UsageRequest(asked.organization, asked.metric, [asked.subject], START, END)])
+    counted = period_usage(requests=[UsageRequest(asked.organization, asked.metric, [SubjectSpan(asked.subject)], START, END)])
     expected = sum(100 + number % 900 for number in range(0, size, SHARE))
     if (found and found[0], counted[0]) != (Decimal(expected), Decimal(expected)):
         raise RuntimeError(f"events {found}, windows {counted}, expected {expected}")
@@ -173,7 +174,7 @@ def _ask_meter(asked: Asked, question: str, calls: int) -> dict[str, float]:
     metric = BillableMetric.objects.get(pk=asked.metric)
     start, end = parse_instant(said["from"]), parse_instant(said["to"])
     groups = tuple(said["groupBy"].split(",")) if "groupBy" in said else ()
-    put = MeterQuestion(metric, start, end, [asked.subject], said.get("windowSize"), groups)
+    put = MeterQuestion(metric, start, end, [SubjectSpan(asked.subject)], said.get("windowSize"), groups)
     return _time(lambda: meter_rows(put), calls)
 
 
@@ -185,14 +186,15 @@ def _ask_level(asked: Asked, calls: int) -> dict[str, float]:
     metric = BillableMetric.objects.get(pk=asked.metric)
     metric.aggregation = "WEIGHTED_SUM"
     middle = START + (END - START) / 2
-    put = MeterQuestion(metric, middle, middle + (END - START), [asked.subject])
+    put = MeterQuestion(metric, middle, middle + (END - START), [SubjectSpan(asked.subject)])
     return _time(lambda: meter_rows(put), calls)
 
 
 def _ask_selector(asked: Asked, calls: int) -> dict[str, float]:
+    from apps.metering.selectors.links import SubjectSpan
     from apps.metering.selectors.usage import UsageRequest, period_usage
 
-    request = UsageRequest(asked.organization, asked.metric, [asked.subject], START, END)
+    request = UsageRequest(asked.organization, asked.metric, [SubjectSpan(asked.subject)], START, END)
     return _time(lambda: period_usage(requests=[request]), calls)
 
 
