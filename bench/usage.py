@@ -144,7 +144,8 @@ def _check(database: psycopg.Connection[Any], asked: Asked, size: int) -> None:
         " WHERE e.organization_id = %s AND e.subject_id = %s AND x.m = %s",
         [asked.organization, asked.subject, asked.metric],
     ).fetchone()
-    counted = period_usage(requests=[UsageRequest(asked.organization, asked.metric, [SubjectSpan(asked.subject)], START, END)])
+    span = SubjectSpan(asked.subject)
+    counted = period_usage(requests=[UsageRequest(asked.organization, asked.metric, [span], START, END)])
     expected = sum(100 + number % 900 for number in range(0, size, SHARE))
     if (found and found[0], counted[0]) != (Decimal(expected), Decimal(expected)):
         raise RuntimeError(f"events {found}, windows {counted}, expected {expected}")
@@ -168,6 +169,7 @@ def _ask_meter(asked: Asked, question: str, calls: int) -> dict[str, float]:
 
     from apps.catalog.models import BillableMetric
     from apps.kernel.time import parse_instant
+    from apps.metering.selectors.links import SubjectSpan
     from apps.metering.selectors.meter import MeterQuestion, meter_rows
 
     said = {name: values[0] for name, values in parse_qs(question).items()}
@@ -181,6 +183,7 @@ def _ask_meter(asked: Asked, question: str, calls: int) -> dict[str, float]:
 def _ask_level(asked: Asked, calls: int) -> dict[str, float]:
     """The same windows, read as changes of a level: a month in the second half of what is stored."""
     from apps.catalog.models import BillableMetric
+    from apps.metering.selectors.links import SubjectSpan
     from apps.metering.selectors.meter import MeterQuestion, meter_rows
 
     metric = BillableMetric.objects.get(pk=asked.metric)
