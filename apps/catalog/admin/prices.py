@@ -51,6 +51,8 @@ class PriceForm(forms.ModelForm):
         super().__init__(*args, **kwargs)
         if "properties" in self.fields:
             self.fields["properties"].help_text = examples()
+            if self.instance.pk is None:
+                self.initial.setdefault("properties", {})
 
     def _post_clean(self) -> None:
         super()._post_clean()  # type: ignore[misc]

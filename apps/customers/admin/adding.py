@@ -48,6 +48,9 @@ class NewCustomerForm(forms.ModelForm):
         field: Any = self.fields["organization"]
         field.label = "Merchant"
         field.queryset = field.queryset.filter(is_merchant=True)
+        # Most people work for one merchant.
+        known = list(field.queryset[:2])
+        field.initial = known[0] if len(known) == 1 else None
 
     def clean_external_id(self) -> str | None:
         return self.cleaned_data["external_id"] or None

@@ -30,6 +30,7 @@ class NewSubscriptionForm(forms.ModelForm):
         for name in ("customer", "plan", "test_clock"):
             field: Any = self.fields[name]
             field.queryset = field.queryset.filter(deleted_at__isnull=True)
+        self.fields["started_at"].initial = wall_now
         self.fields["name"].required = False
         self.fields["name"].help_text = "Empty: that of the plan."
         self.fields["test_clock"].help_text = "For a try in simulated time; its present is the subscription's."
