@@ -1,20 +1,16 @@
 """Voids, verdicts, conflicts, backfills, dead letters tried again, windows checked: over HTTP and by commands."""
 
 from decimal import Decimal
-from io import StringIO
 from typing import Any
 
 import pytest
-from django.core.management import call_command
 from django.db import connection
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from apps.catalog.models import BillableMetric
 from apps.kernel.clock import wall_now
-from apps.metering.domain.keys import accepted_within, key_hash, stamp
 from apps.metering.domain.wire import decode_object
-from apps.metering.models import BackfillJob, DeadLetter, EventVoid, MeterEvent, UsageWindow, VoidJob
+from apps.metering.models import BackfillJob, DeadLetter, EventVoid, UsageWindow, VoidJob
 from apps.metering.selectors.registry import MetricShape
 from apps.metering.services.backfilling import SETTLE
 from apps.metering.services.counting import Counter
@@ -27,7 +23,6 @@ from apps.metering.services.jobs import (
     stop_job,
 )  # fmt: skip
 from apps.metering.services.merge import drain
-from apps.organizations.models import Membership, User
 from tests.test_admin import browser
 from tests.world import World, at, make_world
 
@@ -35,11 +30,6 @@ MONTH = "from=2026-01-01T00:00:00Z&to=2026-02-01T00:00:00Z"
 DAY = "2026-01-05T10:00:00Z"
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("january")]
-
-
-@pytest.fixture
-def metric(world: World) -> str:
-    return world.metric(world.product())
 
 
 def total(world: World, metric: str, span: str = MONTH) -> Any:
@@ -346,161 +336,3 @@ def test_an_event_that_could_not_be_merged_is_merged_after_its_cause_is_gone(wor
     assert total(world, metric) == int(huge)
     after = status(world, key)[0]
     assert (after["status"], after["eventId"]) == ("counted", letter.payload["id"])
-
-
-# Checking windows
-
-
-def test_verify_windows_names_every_difference_and_repairs_it(world: World, metric: str) -> None:
-    unique = world.metric(world.product(), path="$.user", aggregation="UNIQUE_COUNT")
-    latest = world.metric(world.product(), path="$.tokens", aggregation="LATEST")
-    for n in range(6):
-        world.send(f"cus_{n % 2}", f"2026-01-05T1{n}:20:00Z", tokens=n + 1, user=f"u{n}")
-    drain()
-    other = make_world()
-    other.metric(other.product())
-    other.send("cus_1", DAY, tokens=1)
-    drain()
-
-    def verify(**options: Any) -> tuple[int, str]:
-        out = StringIO()
-        try:
-            call_command("verify_windows", stdout=out, **options)
-        except SystemExit as end:
-            return int(end.code or 0), out.getvalue()
-        return 0, out.getvalue()
-
-    assert verify() == (0, "Every window is what its events say.\n")
-    keys = {public_id: BillableMetric.objects.get(public_id=public_id).pk for public_id in (metric, unique, latest)}
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE metering_window SET sum = sum + 1 WHERE metric_id = %s AND hour = '2026-01-05T10:00Z'",
-            [keys[metric]],
-        )
-        cursor.execute(
-            "DELETE FROM metering_window WHERE metric_id = %s AND hour = '2026-01-05T11:00Z'", [keys[metric]]
-        )
-        cursor.execute(
-            "INSERT INTO metering_window (organization_id, metric_id, subject_id, hour, sum, count, changed_at)"
-            " SELECT organization_id, metric_id, subject_id, '2026-01-09T00:00Z', 5, 1, now() FROM metering_window"
-            " WHERE metric_id = %s LIMIT 1",
-            [keys[metric]],
-        )
-        cursor.execute(
-            "DELETE FROM metering_windowvalue WHERE metric_id = %s AND hour = '2026-01-05T12:00Z'", [keys[unique]]
-        )
-        cursor.execute(
-            "UPDATE metering_window SET latest = 0 WHERE metric_id = %s AND hour = '2026-01-05T13:00Z'",
-            [keys[latest]],
-        )
-        # A window of the other merchant, whose check is not asked for below.
-        cursor.execute("UPDATE metering_window SET count = 2 WHERE organization_id = %s", [other.merchant.pk])
-    code, said = verify(organization=world.id)
-    assert code == 1
-    lines = said.splitlines()
-    assert len(lines) == 5 + 2
-    assert sum(metric in line for line in lines) == 3
-    assert any("events say nothing" in line for line in lines)
-    assert any("stored nothing" in line for line in lines)
-    assert verify(metric=unique)[1].count("differ") == 1
-    assert verify(metric=metric, start="2026-01-05T10:30:00Z", end="2026-01-05T10:31:00Z")[0] == 1
-    assert verify(metric=metric, start="2026-01-05T12:00:00Z", end="2026-01-06T00:00:00Z")[0] == 0
-    assert verify(organization=world.id, repair=True)[0] == 0
-    assert verify(organization=world.id)[0] == 0
-    assert total(world, metric) == 21
-    assert total(world, unique) == 6
-    assert total(world, latest) == 6
-    assert verify()[0] == 1
-    assert verify(repair=True)[0] == 0
-    # A month without events keeps its windows: they were dropped, and the windows are all there is.
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO metering_window (organization_id, metric_id, subject_id, hour, sum, count, changed_at)"
-            " SELECT organization_id, metric_id, subject_id, '2025-12-09T00:00Z', 5, 1, now() FROM metering_window"
-            " WHERE metric_id = %s LIMIT 1",
-            [keys[metric]],
-        )
-    code, said = verify(repair=True)
-    assert code == 1
-    assert "0 repaired" in said
-    assert total(world, metric, "from=2025-12-01T00:00:00Z&to=2026-01-01T00:00:00Z") == 5
-    old = UsageWindow.objects.get(hour=at("2025-12-09T00:00:00Z"))
-    browser(world.owner).post(f"/admin/metering/usagewindow/{old.pk}/recompute/", {"_form_submitted": "1"})
-    assert UsageWindow.objects.filter(pk=old.pk).exists()
-
-
-# Ids and the admin
-
-
-def test_an_id_tells_when_its_event_was_accepted() -> None:
-    moment = at("2026-01-05T10:00:00.123456Z")
-    low, high = accepted_within(f"evt_{stamp(moment)}0001") or (None, None)
-    assert low == at("2026-01-05T10:00:00.123Z")
-    assert low <= moment < high  # type: ignore[operator]
-    assert accepted_within("evt_short") is None
-    assert accepted_within("auto_" + "f" * 27) is None
-    assert key_hash(1, "a") != key_hash(11, "a")
-
-
-def member(world: World, role: str) -> User:
-    user = User.objects.create_user(f"{role}-{world.id}@merchant.test", "correct horse battery", is_staff=True)
-    Membership.objects.create(organization=world.merchant, user=user, role=role)
-    return user
-
-
-def test_an_engineer_voids_in_the_admin_and_a_viewer_cannot(world: World, metric: str) -> None:
-    world.send("cus_1", DAY, key="a", tokens=10)
-    drain()
-    event = MeterEvent.objects.get()
-    url = f"/admin/metering/meterevent/{event.pk}/void-event/"
-    assert browser(member(world, "viewer")).post(url, {"reason": "x", "_form_submitted": "1"}).status_code == 403
-    assert not EventVoid.objects.exists()
-    engineer = member(world, "engineer")
-    client = browser(engineer)
-    assert b"cannot be undone" in client.get(url).content
-    assert not EventVoid.objects.exists()
-    assert client.post(url, {"reason": "test data", "_form_submitted": "1"}).status_code == 302
-    assert EventVoid.objects.get().voided_by == engineer
-    assert total(world, metric) == 0
-    page = client.get(f"/admin/metering/meterevent/{event.pk}/change/").content
-    assert b"test data" in page
-    assert b"void-event" not in page
-    for term in (event.public_id, "a"):
-        assert event.public_id in client.get(f"/admin/metering/meterevent/?q={term}").content.decode()
-    assert event.public_id not in client.get("/admin/metering/meterevent/?q=nobody").content.decode()
-
-
-def test_jobs_are_started_in_the_admin(world: World, metric: str) -> None:
-    world.send("cus_1", DAY, key="a", tokens=10)
-    engineer = member(world, "engineer")
-    client = browser(engineer)
-    form = {"organization": world.merchant.pk, "reason": "wrong", "event_type": "ai.inference"}
-    assert client.post("/admin/metering/voidjob/add/", form).status_code == 302
-    job = VoidJob.objects.get()
-    assert (job.status, job.event_type, job.reason) == ("queued", "ai.inference", "wrong")
-    # A filter that names nothing is refused with a message, and nothing is made.
-    answer = client.post("/admin/metering/voidjob/add/", {**form, "event_type": ""}, follow=True)
-    assert b"Name at least one" in answer.content
-    assert client.post(f"/admin/metering/voidjob/{job.pk}/stop/", {"_form_submitted": "1"}).status_code == 302
-    job.refresh_from_db()
-    assert job.status == "stopped"
-    pk = BillableMetric.objects.get(public_id=metric).pk
-    assert client.post("/admin/metering/backfilljob/add/", {"metric": pk}).status_code == 302
-    assert BackfillJob.objects.get().metric_id == pk
-    # Rights of one merchant do not reach another's events.
-    other = make_world()
-    Membership.objects.create(organization=other.merchant, user=engineer, role="viewer")
-    answer = client.post("/admin/metering/voidjob/add/", {**form, "organization": other.merchant.pk}, follow=True)
-    assert b"may not correct" in answer.content
-    assert VoidJob.objects.count() == 1
-
-
-def test_a_window_is_recomputed_in_the_admin(world: World, metric: str) -> None:
-    world.send("cus_1", DAY, key="a", tokens=10)
-    drain()
-    with connection.cursor() as cursor:
-        cursor.execute("UPDATE metering_window SET sum = 99")
-    window = UsageWindow.objects.get()
-    url = f"/admin/metering/usagewindow/{window.pk}/recompute/"
-    assert browser(world.owner).post(url, {"_form_submitted": "1"}).status_code == 302
-    assert total(world, metric) == 10

@@ -16,11 +16,6 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("january")]
 MONTH = "from=2026-01-01T00:00:00Z&to=2026-02-01T00:00:00Z"
 
 
-@pytest.fixture
-def metric(world: World) -> str:
-    return world.metric(world.product())
-
-
 def event(key: str | None = None, **changes: Any) -> dict[str, Any]:
     body: dict[str, Any] = {
         "type": "ai.inference",

@@ -2,29 +2,25 @@
 
 import gzip
 import json
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import OperationalError, connection
+from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
 from apps.invoicing.models import Invoice
 from apps.kernel.errors import ConflictError
-from apps.kernel.time import format_instant
 from apps.metering.domain.months import bounds, month_of, month_of_partition, next_month, partition_name
-from apps.metering.models import EventExport, MeterEvent, ParkedEvent, Retention, UsageWindow
+from apps.metering.models import EventExport, MeterEvent, Retention, UsageWindow
 from apps.metering.selectors.gone import RawEventsGoneError
 from apps.metering.selectors.links import SubjectSpan
-from apps.metering.selectors.timing import forget_timing
 from apps.metering.selectors.usage import UsageRequest, period_usage
 from apps.metering.services.dropping import drop_month, drop_old_events
 from apps.metering.services.exporting import export_month, stored_contents, verify_export
-from apps.metering.services.forgetting import forget_keys
 from apps.metering.services.interning import intern_subjects
 from apps.metering.services.merge import drain
 from apps.metering.services.partitions import (
@@ -34,8 +30,7 @@ from apps.metering.services.partitions import (
     stored_months,
 )
 from apps.metering.services.staging import Verdicts, accept_events
-from tests.concurrency import at_once
-from tests.world import World, make_world
+from tests.world import World
 
 pytestmark = pytest.mark.django_db
 
@@ -82,11 +77,6 @@ def refusal(month: date, **extra: Any) -> str:
     with pytest.raises(ConflictError) as caught:
         drop(month, **extra)
     return caught.value.code
-
-
-@pytest.fixture
-def metric(world: World) -> str:
-    return world.metric(world.product())
 
 
 def test_months_have_names_and_bounds() -> None:
@@ -353,128 +343,3 @@ def test_the_commands_say_what_they_did(
     client.force_login(world.owner)
     listed = client.get(reverse("admin:metering_eventexport_changelist"))
     assert b"2024-02" in listed.content
-
-
-def test_keys_are_forgotten_by_age_and_never_before_their_events(world: World, metric: str) -> None:
-    for day in (1, 20):
-        moment = datetime(2024, 1, day, tzinfo=UTC)
-        accept(world, format_instant(moment), as_of=moment, is_import=False)
-    assert forget_keys(as_of=NOW, key_days=0) == 0
-    # Both events are stored, so their keys stay however old they are.
-    assert forget_keys(as_of=NOW, key_days=RAW_DAYS) == 0
-    accept(world, "2024-03-01T00:00:00Z", as_of=datetime(2024, 3, 1, tzinfo=UTC), is_import=False)
-    make_partitions(as_of=NOW)
-    drop(JANUARY, without_export=True)
-    assert forget_keys(as_of=datetime(2024, 3, 12, tzinfo=UTC), key_days=RAW_DAYS) == 1
-    assert keys() == 2
-    assert forget_keys(as_of=NOW, key_days=RAW_DAYS) == 1
-    assert Retention.objects.get().keys_gone_until == datetime(2024, 3, 1, tzinfo=UTC)
-    # What waits in staging was accepted before and is still looked up.
-    assert forget_keys(as_of=NOW, key_days=RAW_DAYS) == 0
-
-
-def test_no_event_ever_counts_twice_however_late_it_is_sent_again(world: World, metric: str) -> None:
-    """Sent when it happens and again on every day of a year, while jobs drop and forget as fast as they may."""
-    happened = datetime(2024, 1, 10, 12, tzinfo=UTC)
-    type(world.merchant).objects.filter(pk=world.merchant.pk).update(event_days_back=61)
-    parked = 0
-    for day in range(0, 400, 7):
-        now = happened + timedelta(days=day)
-        if day > 200:
-            # The merchant looks further back than keys are kept by now.
-            type(world.merchant).objects.filter(pk=world.merchant.pk).update(event_days_back=390)
-        forget_timing()
-        verdicts = accept(world, format_instant(happened), as_of=now, is_import=False)
-        parked += len(verdicts.parked)
-        make_partitions(as_of=now)
-        for month in stored_months():
-            try:
-                drop_month(month=month, as_of=now, raw_days=RAW_DAYS, without_export=True)
-            except ConflictError:
-                break
-        forget_keys(as_of=now, key_days=RAW_DAYS)
-    assert keys() == 0
-    assert MeterEvent.objects.count() == 0
-    assert parked > 0
-    assert ParkedEvent.objects.count() == 1
-    assert [window.count for window in UsageWindow.objects.all()] == [1]
-    (row,) = world.api.get("/v0/events/parked")["data"]
-    body = {"ids": [row["id"]], "reason": "Let it count."}
-    assert world.api.post("/v0/events/parked/release", body, expect=200)["released"] == 0
-    drain()
-    assert [window.count for window in UsageWindow.objects.all()] == [1]
-
-
-@pytest.fixture
-def shared_tables() -> Iterator[World]:
-    """A merchant whose rows and partitions are really committed, and taken away afterwards."""
-    world = make_world()
-    world.metric(world.product())
-    yield world
-    with connection.cursor() as cursor:
-        for month in stored_months():
-            cursor.execute(f"DROP TABLE {partition_name(month)}")
-        cursor.execute(
-            "TRUNCATE metering_stagedevent, metering_key, metering_event, metering_window, metering_windowvalue"
-        )
-
-
-@pytest.mark.django_db(transaction=True)
-def test_partitions_are_made_while_others_merge_and_read(shared_tables: World) -> None:
-    world = shared_tables
-    moments = [f"2024-01-{day:02d}T{hour:02d}:30:00Z" for day in range(1, 29) for hour in range(0, 24, 6)]
-    accept(world, *moments[::2])
-    metric = world.api.get(f"/v0/billableMetrics?merchantId={world.id}")["data"][0]["id"]
-    url = f"/v0/billableMetrics/{metric}/meter?from=2024-01-01T00:15:00Z&to=2024-02-01T00:00:00Z&windowSize=MINUTE"
-
-    def read() -> list[int]:
-        return [len(world.api.get(url)["windowedValues"]) for _ in range(10)]
-
-    def merge() -> None:
-        for start in range(1, len(moments), 8):
-            accept(world, *moments[start : start + 8 : 2])
-
-    makers = [lambda: make_partitions(as_of=NOW)] * 3
-    *made, counts, _ = at_once([*makers, read, merge])
-    assert sorted(month for months in made for month in months) == [JANUARY, *months_ahead(NOW)]
-    assert counts == sorted(counts)
-    assert counts[0] >= len(moments[::2])
-    make_partitions(as_of=NOW)
-    assert months_without_partition() == []
-    assert MeterEvent.objects.count() == len(moments)
-    assert sum(window.count for window in UsageWindow.objects.all()) == len(moments)
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_month_is_dropped_once_and_readers_get_all_or_the_refusal(shared_tables: World) -> None:
-    world = shared_tables
-    accept(world, *[f"2024-01-05T10:{minute:02d}:00Z" for minute in range(60)])
-    make_partitions(as_of=NOW)
-    metric = world.api.get(f"/v0/billableMetrics?merchantId={world.id}")["data"][0]["id"]
-    url = f"/v0/billableMetrics/{metric}/meter?from=2024-01-05T10:30:00Z&to=2024-01-05T12:00:00Z"
-    whole = world.api.get(url)["totalValue"]
-    assert whole == sum(10 + n for n in range(30, 60))
-
-    def read() -> set[Any]:
-        found = set()
-        for _ in range(40):
-            answer = world.api.call("get", url)
-            found.add(json.loads(answer.content).get("totalValue", answer.status_code))
-        return found
-
-    def attempt() -> int:
-        for _ in range(20):
-            try:
-                return drop(JANUARY, without_export=True)
-            except ConflictError as error:
-                if error.code == "NO_SUCH_MONTH":
-                    return 0
-                raise
-            except OperationalError:
-                continue  # the readers had it; nothing changed
-        raise AssertionError("never got the locks")
-
-    first, second, seen, other = at_once([attempt, attempt, read, read])
-    assert sorted([first, second]) == [0, 60]
-    assert seen | other <= {whole, 409}
-    assert world.api.get(url, expect=409)["code"] == "RAW_EVENTS_GONE"
