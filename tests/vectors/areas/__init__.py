@@ -15,6 +15,7 @@ AREAS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "charge_dynamic": charges.dynamic,
     "metric_rounding": charges.rounding,
     "agg_basic": metering.basic,
+    "agg_sum_prorated": metering.prorated_sum,
     "agg_weighted_sum": metering.weighted,
     "metering": metering.metering,
     "pricing": pricing.pricing,
