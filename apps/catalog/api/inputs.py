@@ -5,7 +5,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from apps.catalog.domain.cadences import NAMED, find_cadence_problem
-from apps.catalog.models import Aggregation, FeatureType
+from apps.catalog.models import Aggregation, FeatureType, RoundingFunction
 from apps.kernel.http.fields import DecimalStringField, InstantField, StrictCharField, StringMapField
 from apps.rating.price_models import REGISTRY
 
@@ -26,6 +26,13 @@ class UpdateProductSerializer(serializers.Serializer[Any]):
     description = StrictCharField(allow_blank=True, max_length=10_000, required=False)
 
 
+class RoundingSerializer(serializers.Serializer[Any]):
+    """How the quantity of a period is rounded before it is priced; it never changes."""
+
+    function = serializers.ChoiceField(choices=RoundingFunction.values)
+    precision = serializers.IntegerField(min_value=-12, max_value=12, default=0)
+
+
 class CreateMetricSerializer(serializers.Serializer[Any]):
     aggregation = serializers.ChoiceField(choices=Aggregation.values)
     description = StrictCharField(allow_blank=True, max_length=10_000)
@@ -37,6 +44,7 @@ class CreateMetricSerializer(serializers.Serializer[Any]):
     valueProperty = StrictCharField(max_length=255, required=False, allow_null=True)
     groupBy = StringMapField(required=False, allow_null=True)
     eventFrom = InstantField(required=False, allow_null=True)
+    rounding = RoundingSerializer(required=False, allow_null=True)
 
 
 class UpdateMetricSerializer(serializers.Serializer[Any]):

@@ -59,6 +59,12 @@ class MetricSerializer(EntitySerializer):
     valueProperty = serializers.SerializerMethodField()
     groupBy = serializers.SerializerMethodField()
     eventFrom = InstantField(source="event_from", allow_null=True)
+    rounding = serializers.SerializerMethodField()
+
+    def get_rounding(self, metric: Any) -> dict[str, Any] | None:
+        if not metric.rounding_function:
+            return None
+        return {"function": metric.rounding_function, "precision": metric.rounding_precision}
 
     def get_valueProperty(self, metric: Any) -> str | None:
         return metric.value_property or None

@@ -1,6 +1,14 @@
 from apps.catalog.models.plans import Plan, PlanVersion, PlanVersionPrice, PlanVersionStatus
 from apps.catalog.models.prices import PaymentTerm, Price, PriceRevision, SupplyScope
-from apps.catalog.models.products import Aggregation, BillableMetric, Feature, FeatureType, Fee, Product
+from apps.catalog.models.products import (
+    Aggregation,
+    BillableMetric,
+    Feature,
+    FeatureType,
+    Fee,
+    Product,
+    RoundingFunction,
+)
 
 __all__ = [
     "Aggregation",
@@ -16,5 +24,6 @@ __all__ = [
     "Price",
     "PriceRevision",
     "Product",
+    "RoundingFunction",
     "SupplyScope",
 ]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from apps.catalog.models import PriceRevision
+from apps.catalog.models import BillableMetric, PriceRevision
 from apps.invoicing.domain.adjustments import AdjustmentTerms, discounts_of, quantity_terms
 from apps.invoicing.domain.targets import TargetLine
 from apps.invoicing.domain.taxes import tax_rate_for
@@ -29,7 +29,7 @@ class _Entry:
     """What earlier invoices of a subscription billed for one price and service period."""
 
     revision: PriceRevision
-    metric_id: int
+    metric: BillableMetric
     period: Period
     billed: Billed
     counted_at: datetime
@@ -57,7 +57,7 @@ def find_late_usage(
         for entry in entries:
             request = UsageRequest(
                 organization_id=invoice.organization_id,
-                metric_id=entry.metric_id,
+                metric_id=entry.metric.pk,
                 subjects=subjects.get(invoice.customer_id, ()),
                 start=entry.period.start,
                 end=entry.period.end,
@@ -70,7 +70,7 @@ def find_late_usage(
     touched = [row for row, is_changed in zip(requests, changed, strict=True) if is_changed]
     answers = metered_usage(
         [
-            MeteredRequest(request, parse_price(entry.revision.model, entry.revision.properties))
+            MeteredRequest(request, parse_price(entry.revision.model, entry.revision.properties), entry.metric)
             for _, entry, request in touched
         ]
     )
@@ -101,13 +101,13 @@ def _billed(by_subscription: Mapping[int, Invoice]) -> dict[int, list[_Entry]]:
     entries: dict[tuple[int, int, datetime, datetime], _Entry] = {}
     for line in lines:
         revision, counted_at = line.price_revision, line.invoice.usage_counted_at
-        if revision is None or revision.metric_id is None or counted_at is None:
+        if revision is None or revision.metric is None or counted_at is None:
             continue
         key = (line.invoice.subscription_id, revision.pk, line.period_start, line.period_end)
         known = entries.get(key)
         if known is None:
             period = Period(line.period_start, line.period_end)
-            entries[key] = _Entry(revision, revision.metric_id, period, evaluated(line.provenance), counted_at)
+            entries[key] = _Entry(revision, revision.metric, period, evaluated(line.provenance), counted_at)
         else:
             known.billed = evaluated(line.provenance)
             known.counted_at = max(known.counted_at, counted_at)
@@ -125,8 +125,7 @@ def _late_line(
     """Give the line of an entry; None when its usage comes to what was billed."""
     if usage == entry.billed.usage and not entry.carried:
         return None
-    revision = entry.revision
-    metric = revision.metric
+    revision, metric = entry.revision, entry.metric
     rated = rate_usage(
         price=parse_price(revision.model, revision.properties),
         usage=usage,
@@ -137,7 +136,7 @@ def _late_line(
                 "type": "price",
                 "ref": {"priceId": revision.price.public_id, "revision": revision.number},
             },
-            "usage": {"type": "meter", "ref": {"billableMetricId": metric.public_id if metric else ""}},
+            "usage": {"type": "meter", "ref": {"billableMetricId": metric.public_id}},
             "earlierInvoice": {"type": "invoice", "ref": {"subscriptionId": invoice.subscription.public_id}},
         },
         calculated_at=as_of,
@@ -163,12 +162,12 @@ def _late_line(
             is_exempt=invoice.subscription.tax_exempt,
             is_in_scope=revision.supply_scope == "IN_SCOPE",
             customer_rates=invoice.customer.tax_rates,
-            metric_public_id=metric.public_id if metric is not None else None,
+            metric_public_id=metric.public_id,
             plan_public_id=invoice.subscription.plan.public_id,
             plan_rate=invoice.subscription.plan.default_tax_rate,
         ),
         price_revision_id=revision.pk,
-        metric_id=revision.metric_id,
+        metric_id=metric.pk,
         is_late=True,
         provenance=rated.provenance,
     )

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from django.db.models import prefetch_related_objects
 
-from apps.catalog.models import PriceRevision
+from apps.catalog.models import BillableMetric, PriceRevision
 from apps.catalog.selectors.terms import current_revision_ids_of, revisions_by_id
 from apps.invoicing.domain.adjustments import AdjustmentTerms, discounts_of, quantity_terms, with_discounts
 from apps.invoicing.domain.charges import Charge, ChargeTerms, charges_due
@@ -74,20 +74,21 @@ def target_lines(invoices: Sequence[Invoice], *, as_of: datetime | None) -> dict
         for charge in charges_of(invoice, revisions, next_ids[invoice.pk])
     ]
     subjects = subjects_of(customer_ids=sorted({invoice.customer_id for invoice in invoices}))
-    asked = [(item, item.revision.metric_id) for item in items if item.revision.metric_id is not None]
+    asked = [(item, item.revision.metric) for item in items if item.revision.metric is not None]
     answers = metered_usage(
         [
             MeteredRequest(
                 UsageRequest(
                     organization_id=item.invoice.organization_id,
-                    metric_id=metric_id,
+                    metric_id=metric.pk,
                     subjects=subjects.get(item.invoice.customer_id, ()),
                     start=item.charge.service.start,
                     end=item.charge.service.end,
                 ),
                 parse_price(item.revision.model, item.revision.properties),
+                metric,
             )
-            for item, metric_id in asked
+            for item, metric in asked
         ]
     )
     usage = {item.key: answer for (item, _), answer in zip(asked, answers, strict=True)}
@@ -259,9 +260,16 @@ def sources_of(revision: PriceRevision, invoice: Invoice) -> dict[str, object]:
                 "aggregation": revision.metric.aggregation,
                 "eventType": revision.metric.event_type,
                 "valueProperty": revision.metric.value_property,
+                **_rounding(revision.metric),
             },
         }
     return sources
+
+
+def _rounding(metric: BillableMetric) -> dict[str, object]:
+    if not metric.rounding_function:
+        return {}
+    return {"rounding": {"function": metric.rounding_function, "precision": metric.rounding_precision}}
 
 
 def _stored_lines(invoices: Sequence[Invoice]) -> Iterable[InvoiceLine]:
