@@ -1,5 +1,6 @@
 """Another plan: the subscription ends, its unused prepaid time is credited, and one to the other plan goes on."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -12,7 +13,7 @@ from apps.invoicing.models import Invoice, InvoiceLine
 from apps.invoicing.selectors.invoices import stored_lines, with_neighbours
 from apps.invoicing.selectors.targets import OPEN, target_lines
 from apps.invoicing.services.cancelling import schedule_cancellation
-from apps.invoicing.services.periods import cross_boundary
+from apps.invoicing.services.periods import cross_boundaries
 from apps.invoicing.services.prepaid import CREDIT
 from apps.invoicing.services.subscribing import start_billing
 from apps.invoicing.services.terminating import fit_to_end, locked, refused, terminate_subscription
@@ -127,19 +128,23 @@ def preview_change(
     return preview
 
 
-@transaction.atomic
 def pass_boundary(*, subscription_id: int, as_of: datetime) -> bool:
     """Close the period of a subscription that is over, and open the next: its own, or that of the plan that follows.
 
     Returns:
         False when nothing is due at `as_of`.
     """
-    if not cross_boundary(subscription_id=subscription_id, as_of=as_of):
-        return False
-    subscription = Subscription.objects.select_related("next_plan").get(pk=subscription_id)
-    if subscription.status == SubscriptionStatus.TERMINATED and subscription.next_plan_id is not None:
-        _hand_over(subscription)
-    return True
+    return bool(pass_boundaries(subscription_ids=[subscription_id], as_of=as_of))
+
+
+@transaction.atomic
+def pass_boundaries(*, subscription_ids: Sequence[int], as_of: datetime) -> int:
+    """Do the same for many, all or none; give how many moved on."""
+    moved = cross_boundaries(subscription_ids=subscription_ids, as_of=as_of)
+    for subscription in moved:
+        if subscription.status == SubscriptionStatus.TERMINATED and subscription.next_plan_id is not None:
+            _hand_over(Subscription.objects.select_related("next_plan").get(pk=subscription.pk))
+    return len(moved)
 
 
 def _hand_over(ended: Subscription) -> Subscription:

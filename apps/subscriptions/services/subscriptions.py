@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -8,7 +9,7 @@ from apps.catalog.models import Plan
 from apps.customers.models import Customer
 from apps.kernel.errors import ConflictError, FieldError, InvalidError
 from apps.kernel.time import Cadence, add
-from apps.outbox.services import publish
+from apps.outbox.services import Announcement, publish, publish_all
 from apps.subscriptions.domain.grid import own_anchor
 from apps.subscriptions.events import (
     SubscriptionActivated,
@@ -169,50 +170,55 @@ def _opening_instant(subscription: Subscription) -> datetime:
     return subscription.started_at
 
 
-def claim_boundary(*, subscription: Subscription) -> bool:
-    """Move an active subscription into its next period; False when another worker did (caller's transaction).
+BOUNDARY_COLUMNS = (
+    "status",
+    "terminated_at",
+    "terminated_by",
+    "termination_reason",
+    "period_number",
+    "period_start",
+    "period_end",
+    "next_action_at",
+    "plan_version",
+    "next_version",
+)
 
-    At the end of its term there is no next period: the subscription is terminated instead.
+
+def move_on(*, subscriptions: Sequence[Subscription]) -> None:
+    """Move locked, active subscriptions whose period is over into the next one.
+
+    The caller's transaction saves them. At the end of its term there is no next period: the subscription is
+    terminated instead.
     """
-    assert subscription.period_end is not None
-    ended_at = subscription.period_end
-    slot = grid_of(subscription).slot_at(cadence_of(subscription), ended_at)
-    mine = Subscription.objects.filter(pk=subscription.pk, status=SubscriptionStatus.ACTIVE, period_end=ended_at)
-    if slot is None:
-        values: dict[str, Any] = {
-            "status": SubscriptionStatus.TERMINATED,
-            "terminated_at": ended_at,
-            "next_action_at": None,
-        }
-        if subscription.cancels_at != ended_at:
-            values |= {"terminated_by": "term", "termination_reason": "The fixed term ended."}
-    else:
-        values = {
-            "period_number": subscription.period_number + 1,
-            "period_start": slot.service.start,
-            "period_end": slot.service.end,
-            "next_action_at": slot.service.end,
-            "plan_version_id": upcoming_version_id(subscription),
-            "next_version_id": None,
-        }
-    if mine.update(**values) == 0:
-        return False
-    subscription.refresh_from_db()
-    if slot is None:
-        announce_cancelled(subscription)
-    elif subscription.paused_at is None:
-        publish(
-            SubscriptionRenewed(
+    announcements = []
+    for subscription in subscriptions:
+        ended_at = subscription.period_end
+        assert ended_at is not None
+        slot = grid_of(subscription).slot_at(cadence_of(subscription), ended_at)
+        if slot is None:
+            subscription.status = SubscriptionStatus.TERMINATED
+            subscription.terminated_at = ended_at
+            subscription.next_action_at = None
+            if subscription.cancels_at != ended_at:
+                subscription.terminated_by = "term"
+                subscription.termination_reason = "The fixed term ended."
+            announcements.append(_cancelled(subscription))
+            continue
+        subscription.period_number += 1
+        subscription.period_start, subscription.period_end = slot.service.start, slot.service.end
+        subscription.next_action_at = slot.service.end
+        subscription.plan_version_id, subscription.next_version_id = upcoming_version_id(subscription), None
+        if subscription.paused_at is None:
+            renewed = SubscriptionRenewed(
                 subscription_id=subscription.public_id,
                 period_number=subscription.period_number,
                 period_start=slot.service.start,
                 period_end=slot.service.end,
-            ),
-            organization_id=subscription.organization_id,
-            object_id=subscription.public_id,
-            at=ended_at,
-        )
-    return True
+            )
+            announcements.append(
+                Announcement(renewed, subscription.organization_id, subscription.public_id, ended_at)
+            )
+    publish_all(announcements)
 
 
 def mark_terminated(*, subscription: Subscription, at: datetime, by: str, reason: str, change_reason: str) -> None:
@@ -228,17 +234,17 @@ def mark_terminated(*, subscription: Subscription, at: datetime, by: str, reason
 
 
 def announce_cancelled(subscription: Subscription) -> None:
+    publish_all([_cancelled(subscription)])
+
+
+def _cancelled(subscription: Subscription) -> Announcement:
     assert subscription.terminated_at is not None
-    publish(
-        SubscriptionCancelled(
-            subscription_id=subscription.public_id,
-            terminated_at=subscription.terminated_at,
-            reason=subscription.termination_reason,
-        ),
-        organization_id=subscription.organization_id,
-        object_id=subscription.public_id,
-        at=subscription.terminated_at,
+    cancelled = SubscriptionCancelled(
+        subscription_id=subscription.public_id,
+        terminated_at=subscription.terminated_at,
+        reason=subscription.termination_reason,
     )
+    return Announcement(cancelled, subscription.organization_id, subscription.public_id, subscription.terminated_at)
 
 
 def _default_version(plan: Plan) -> int:
