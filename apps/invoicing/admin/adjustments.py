@@ -4,21 +4,23 @@ from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
 from unfold.decorators import display
-from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
+from apps.invoicing.admin.previews import PreviewForm
 from apps.invoicing.models import AdjustmentType, SubscriptionAdjustment
 from apps.invoicing.services.adjustments import Agreement, create_adjustment, withdraw_adjustment
+from apps.invoicing.services.previewing import Preview, preview_adjustment
 from apps.kernel.adminsite.actions import Call, service_action
 from apps.kernel.adminsite.base import ReadOnlyModelAdmin
 from apps.kernel.adminsite.display import link, moment
 from apps.kernel.errors import InvalidError
 from apps.kernel.money import format_decimal
 from apps.kernel.time import parse_instant
+from apps.subscriptions.models import Subscription
 from apps.subscriptions.selectors.clocks import current_time
 
 
-class AdjustmentForm(BaseDialogForm):
+class AdjustmentForm(PreviewForm):
     """What is agreed with a subscriber."""
 
     type = forms.ChoiceField(choices=AdjustmentType.choices, widget=UnfoldAdminSelectWidget)
@@ -56,22 +58,26 @@ class AdjustmentForm(BaseDialogForm):
             self.add_error("value", "Must be above 0.")
         return data
 
+    def previewed(self, row: Subscription, data: dict[str, Any]) -> Preview:
+        return preview_adjustment(subscription_id=row.pk, agreement=_agreement(data), as_of=current_time(row))
+
+
+def _agreement(data: dict[str, Any]) -> Agreement:
+    return Agreement(
+        type=data["type"],
+        value=data["value"],
+        effective_from=data["effective_from"],
+        effective_to=data["effective_to"] or None,
+        price_public_id=data["price"] or None,
+        description=data["description"],
+    )
+
 
 def agree(call: Call) -> str:
     """Attach an adjustment to the subscription of a page."""
-    data = call.data
     try:
         row, _ = create_adjustment(
-            subscription_id=call.row.pk,
-            agreement=Agreement(
-                type=data["type"],
-                value=data["value"],
-                effective_from=data["effective_from"],
-                effective_to=data["effective_to"] or None,
-                price_public_id=data["price"] or None,
-                description=data["description"],
-            ),
-            as_of=current_time(call.row),
+            subscription_id=call.row.pk, agreement=_agreement(call.data), as_of=current_time(call.row)
         )
     except InvalidError as error:
         raise InvalidError(" ".join(problem.message for problem in error.errors) or error.message) from error

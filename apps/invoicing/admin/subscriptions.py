@@ -148,6 +148,7 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
         permissions=["manage_subscription"],
         description="No fees from now on; the rest of what was prepaid is credited. Usage is still billed.",
         run=dialogs.pause,
+        form=dialogs.PauseForm,
         icon="pause_circle",
         fits=lambda row: row.status == SubscriptionStatus.ACTIVE and row.paused_at is None,
     )
@@ -156,6 +157,7 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
         permissions=["manage_subscription"],
         description="Fees count again from now on; the rest of the running period is billed on the open invoice.",
         run=dialogs.resume,
+        form=dialogs.ResumeForm,
         icon="play_circle",
         fits=lambda row: row.status == SubscriptionStatus.ACTIVE and row.paused_at is not None,
     )
@@ -199,7 +201,7 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
         permissions=["manage_subscription"],
         description="The open period closes now: usage up to this moment is billed, later fees are not.",
         run=_terminate,
-        form=dialogs.ReasonForm,
+        form=dialogs.TerminateForm,
         icon="stop_circle",
         fits=lambda row: row.status != SubscriptionStatus.TERMINATED,
     )

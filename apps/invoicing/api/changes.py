@@ -10,13 +10,11 @@ from apps.catalog.selectors.catalog import plans_of
 from apps.invoicing.api.outputs import render_subscription
 from apps.invoicing.api.subscriptions import SCOPES, SubscriptionSerializer, SubscriptionView
 from apps.invoicing.services.cancelling import schedule_cancellation, undo_cancellation
-from apps.invoicing.services.changing import NOW, PERIOD_END, Bill, change_plan, preview_change
+from apps.invoicing.services.changing import NOW, PERIOD_END, change_plan
 from apps.invoicing.services.migrating import IMMEDIATE, NEXT_PERIOD, migrate_version
 from apps.invoicing.services.pausing import pause_subscription, resume_subscription
 from apps.kernel.http.fields import InstantField, StrictCharField
 from apps.kernel.http.views import Request
-from apps.kernel.money import format_amount, format_decimal
-from apps.kernel.time import format_instant
 from apps.subscriptions.selectors.clocks import current_time
 
 
@@ -136,24 +134,6 @@ class ChangePlanSerializer(serializers.Serializer[Any]):
     effectiveAt = InstantField(required=False)
 
 
-class BillSerializer(serializers.Serializer[Any]):
-    """A bill that a change would make."""
-
-    lines = serializers.ListField(child=serializers.DictField())
-    total = serializers.CharField()
-
-
-class PreviewSerializer(serializers.Serializer[Any]):
-    """What a change of plan would bill and give back."""
-
-    effectiveAt = InstantField()
-    currency = serializers.CharField()
-    closing = BillSerializer()
-    opening = BillSerializer()
-    credit = serializers.CharField()
-    net = serializers.CharField()
-
-
 class PlanChangeView(SubscriptionView):
     def asked(self, public_id: str) -> dict[str, Any]:
         """Read what is asked for, as the use-cases take it."""
@@ -176,39 +156,3 @@ class PlanChange(PlanChangeView):
         """Take another plan now, with the open period's end, or on a date."""
         changed = change_plan(**self.asked(public_id), by=self.principal.user_public_id)
         return self.rendered(changed.public_id)
-
-
-class PlanChangePreview(PlanChangeView):
-    @extend_schema(
-        operation_id="previewSubscriptionPlanChange", request=ChangePlanSerializer, responses=PreviewSerializer
-    )
-    def post(self, request: Request, public_id: str) -> Response:
-        """Say what the change would bill and give back, without making it."""
-        preview = preview_change(**self.asked(public_id))
-        currency = preview.currency
-        return Response(
-            {
-                "effectiveAt": format_instant(preview.effective_at),
-                "currency": currency,
-                "closing": _bill(preview.closing, currency),
-                "opening": _bill(preview.opening, currency),
-                "credit": format_amount(preview.credit, currency),
-                "net": format_amount(preview.closing.total + preview.opening.total, currency),
-            }
-        )
-
-
-def _bill(bill: Bill, currency: str) -> dict[str, Any]:
-    lines = [
-        {
-            "displayName": line.display_name,
-            "periodStart": format_instant(line.period_start),
-            "periodEnd": format_instant(line.period_end),
-            "quantity": format_decimal(line.quantity),
-            "subtotal": format_amount(line.subtotal, currency),
-            "tax": format_amount(line.tax_amount, currency),
-            "total": format_amount(line.total, currency),
-        }
-        for line in bill.lines
-    ]
-    return {"lines": lines, "total": format_amount(bill.total, currency)}

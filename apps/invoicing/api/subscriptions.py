@@ -173,7 +173,66 @@ class SubscriptionView(ContractView):
         return Response(render_subscription(self.subscription(public_id)), status=status)
 
 
-class SubscriptionList(SubscriptionView):
+class SubscribingView(SubscriptionView):
+    def asked(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Give what is asked for as the use-cases take it, but for the customer."""
+        plan = self.get_own(plans_of(organization_id=self.organization_id), data["planId"], "plan")
+        clock = None
+        if "testClockId" in data:
+            clocks = clocks_of(organization_id=self.organization_id)
+            clock = self.get_own(clocks, data["testClockId"], "test clock")
+        redirects = data.get("redirectUrls", {})
+        options = SubscriptionOptions(
+            ending_at=data.get("endingAt"),
+            test_clock=clock,
+            elapsed_period_billing=data["elapsedPeriodBilling"],
+            auto_charge=data["autoCharge"],
+            tax_exempt=data["taxExempt"],
+            payment_term_days=data.get("paymentTermDays", 0),
+            session_expiry_minutes=data.get("sessionExpiryMinutes", 240),
+            version_policy=data["versionPolicy"],
+            redirect_on_success=redirects.get("onSuccess", ""),
+            redirect_on_failure=redirects.get("onFailure", ""),
+            renewal_reminder_enabled=data.get("renewalReminderEnabled"),
+            renewal_reminder_days=data.get("renewalReminderDays"),
+            minimum_account_balance=data.get("minimumAccountBalance", ""),
+            change_reason=data.get("changeReason", ""),
+            change_description=data.get("changeDescription", ""),
+            change_metadata=data.get("changeMetadata", {}),
+            metadata=data.get("metadata", {}),
+        )
+        return {
+            "plan": plan,
+            "name": data["name"],
+            "started_at": data["startedAt"],
+            "as_of": clock.current_time if clock is not None else wall_now(),
+            "options": options,
+        }
+
+    def customer(self, data: dict[str, Any]) -> Customer:
+        """Give the subscriber that is named, or make the one that is described."""
+        if "customerId" in data:
+            rows = customers_of(organization_id=self.organization_id)
+            return self.get_own(rows, data["customerId"], "customer")
+        sent = data["customer"]
+        merchant = Organization.objects.get(pk=self.organization_id)
+        consumer = find_or_create_consumer(
+            merchant=merchant,
+            name=sent["name"],
+            email=sent["email"],
+            phone=sent.get("phone", ""),
+            address=dict(sent["address"]),
+        )
+        customer, _ = create_customer(
+            merchant=merchant,
+            consumer=consumer,
+            tax_rates=check_tax_rates(sent.get("taxRates", {})),
+            as_of=wall_now(),
+        )
+        return customer
+
+
+class SubscriptionList(SubscribingView):
     @extend_schema(
         operation_id="listSubscriptions",
         parameters=[
@@ -216,63 +275,11 @@ class SubscriptionList(SubscriptionView):
     )
     def post(self, request: Request) -> Response:
         data = self.read(CreateSubscriptionSerializer)
-        plan = self.get_own(plans_of(organization_id=self.organization_id), data["planId"], "plan")
-        clock = None
-        if "testClockId" in data:
-            clocks = clocks_of(organization_id=self.organization_id)
-            clock = self.get_own(clocks, data["testClockId"], "test clock")
-        redirects = data.get("redirectUrls", {})
-        options = SubscriptionOptions(
-            ending_at=data.get("endingAt"),
-            test_clock=clock,
-            elapsed_period_billing=data["elapsedPeriodBilling"],
-            auto_charge=data["autoCharge"],
-            tax_exempt=data["taxExempt"],
-            payment_term_days=data.get("paymentTermDays", 0),
-            session_expiry_minutes=data.get("sessionExpiryMinutes", 240),
-            version_policy=data["versionPolicy"],
-            redirect_on_success=redirects.get("onSuccess", ""),
-            redirect_on_failure=redirects.get("onFailure", ""),
-            renewal_reminder_enabled=data.get("renewalReminderEnabled"),
-            renewal_reminder_days=data.get("renewalReminderDays"),
-            minimum_account_balance=data.get("minimumAccountBalance", ""),
-            change_reason=data.get("changeReason", ""),
-            change_description=data.get("changeDescription", ""),
-            change_metadata=data.get("changeMetadata", {}),
-            metadata=data.get("metadata", {}),
-        )
+        asked = self.asked(data)
         # A refused subscription leaves no customer behind either.
         with transaction.atomic():
-            subscription, is_new = subscribe(
-                customer=self._customer(data),
-                plan=plan,
-                name=data["name"],
-                started_at=data["startedAt"],
-                as_of=clock.current_time if clock is not None else wall_now(),
-                options=options,
-            )
+            subscription, is_new = subscribe(customer=self.customer(data), **asked)
         return self.rendered(subscription.public_id, status=201 if is_new else 200)
-
-    def _customer(self, data: dict[str, Any]) -> Customer:
-        if "customerId" in data:
-            rows = customers_of(organization_id=self.organization_id)
-            return self.get_own(rows, data["customerId"], "customer")
-        sent = data["customer"]
-        merchant = Organization.objects.get(pk=self.organization_id)
-        consumer = find_or_create_consumer(
-            merchant=merchant,
-            name=sent["name"],
-            email=sent["email"],
-            phone=sent.get("phone", ""),
-            address=dict(sent["address"]),
-        )
-        customer, _ = create_customer(
-            merchant=merchant,
-            consumer=consumer,
-            tax_rates=check_tax_rates(sent.get("taxRates", {})),
-            as_of=wall_now(),
-        )
-        return customer
 
 
 class SubscriptionDetail(SubscriptionView):

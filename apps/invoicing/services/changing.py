@@ -1,20 +1,13 @@
 """Another plan: the subscription ends, its unused prepaid time is credited, and one to the other plan goes on."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 
 from django.db import transaction
 
 from apps.catalog.models import Plan
-from apps.invoicing.domain.targets import TargetLine
-from apps.invoicing.models import Invoice, InvoiceLine
-from apps.invoicing.selectors.invoices import stored_lines, with_neighbours
-from apps.invoicing.selectors.targets import OPEN, target_lines
 from apps.invoicing.services.cancelling import schedule_cancellation
 from apps.invoicing.services.periods import cross_boundaries
-from apps.invoicing.services.prepaid import CREDIT
 from apps.invoicing.services.subscribing import start_billing
 from apps.invoicing.services.terminating import fit_to_end, locked, refused, terminate_subscription
 from apps.kernel.errors import ConflictError
@@ -23,35 +16,6 @@ from apps.subscriptions.services.pauses import require_active
 from apps.subscriptions.services.subscriptions import SubscriptionOptions, place_subscription
 
 NOW, PERIOD_END = "now", "period_end"
-
-
-@dataclass(frozen=True, slots=True)
-class Bill:
-    """The lines an invoice has, and what they come to with tax, in major units."""
-
-    lines: tuple[TargetLine | InvoiceLine, ...]
-
-    @property
-    def total(self) -> Decimal:
-        return sum((line.total for line in self.lines), Decimal(0))
-
-
-@dataclass(frozen=True, slots=True)
-class Preview:
-    """What a change of plan would bring.
-
-    Attributes:
-        effective_at: when the other plan begins.
-        closing: the last bill of the present plan, with the usage that is counted by now.
-        opening: the first bill of the other plan.
-        credit: what the closing bill gives back of prepaid fees, without tax; 0 or less.
-    """
-
-    effective_at: datetime
-    currency: str
-    closing: Bill
-    opening: Bill
-    credit: Decimal
 
 
 @transaction.atomic
@@ -97,35 +61,6 @@ def change_plan(
     # Anew, because what is prepaid beyond is now given back.
     fit_to_end(subscription=subscription, as_of=as_of)
     return subscription
-
-
-def preview_change(
-    *, subscription_id: int, plan: Plan, as_of: datetime, timing: str = NOW, at: datetime | None = None
-) -> Preview:
-    """Say what a change of plan would bill and give back: it is made, looked at, and undone.
-
-    Raises:
-        ConflictError: as the change itself.
-        InvalidError: as the change itself.
-    """
-    with transaction.atomic():
-        changed = change_plan(subscription_id=subscription_id, plan=plan, as_of=as_of, by="", timing=timing, at=at)
-        if changed.pk == subscription_id:
-            ends_at = changed.cancels_at
-            assert ends_at is not None
-            while pass_boundary(subscription_id=subscription_id, as_of=ends_at):
-                pass
-            changed = Subscription.objects.get(replaces_id=subscription_id)
-        closing = _bill(subscription_id, last=True)
-        preview = Preview(
-            effective_at=changed.started_at,
-            currency=changed.currency,
-            closing=closing,
-            opening=_bill(changed.pk, last=False),
-            credit=sum((line.subtotal for line in closing.lines if line.reference.startswith(CREDIT)), Decimal(0)),
-        )
-        transaction.set_rollback(True)
-    return preview
 
 
 def pass_boundary(*, subscription_id: int, as_of: datetime) -> bool:
@@ -187,13 +122,3 @@ def _check_plan(subscription: Subscription, plan: Plan) -> None:
         raise refused("planId", "The plan is of another product; subscribe to it instead.")
     if plan.currency != subscription.currency:
         raise refused("planId", f"The plan is in {plan.currency}, the subscription in {subscription.currency}.")
-
-
-def _bill(subscription_id: int, *, last: bool) -> Bill:
-    rows = with_neighbours(Invoice.objects.filter(subscription_id=subscription_id))
-    invoice = rows.order_by("-sequence_number" if last else "sequence_number").first()
-    if invoice is None or (not last and invoice.sequence_number > 0):
-        return Bill(())
-    if invoice.status in OPEN:
-        return Bill(tuple(target_lines([invoice], as_of=None)[invoice.pk]))
-    return Bill(tuple(stored_lines(invoice)))
