@@ -1,6 +1,7 @@
 from apps.invoicing.admin.adjustments import SubscriptionAdjustmentAdmin
 from apps.invoicing.admin.invoices import InvoiceAdmin, InvoiceLineAdmin, NumberSeriesAdmin, PaymentSessionAdmin
 from apps.invoicing.admin.subscriptions import SubscriptionAdmin
+from apps.invoicing.admin.timeline import SubscriptionIntervalChangeAdmin
 
 __all__ = [
     "InvoiceAdmin",
@@ -9,4 +10,5 @@ __all__ = [
     "PaymentSessionAdmin",
     "SubscriptionAdjustmentAdmin",
     "SubscriptionAdmin",
+    "SubscriptionIntervalChangeAdmin",
 ]

@@ -9,7 +9,13 @@ from apps.kernel.money import EXACT, format_decimal, format_money, format_unit_p
 from apps.rating.grouped import price_of, priced
 from apps.rating.usage import Usage
 
-OF_QUANTITY = {"subtract": "take off waived units", "clamp": "hold the quantity to what is agreed"}
+OF_QUANTITY = {
+    "subtract": "take off waived units",
+    "clamp": "hold the quantity to what is agreed",
+    "scaleToBound": "scale the part as the whole period is held",
+}
+# Amounts that are added, each written as one that is taken off.
+ADDED = {"part": "add the part", "rounding": "add what rounding left of the part before"}
 WORDS = {
     "evaluate": "price the quantity",
     "prorate": "take the part of the period",
@@ -75,7 +81,11 @@ def _step(step: dict[str, Any]) -> str:
     given = step["in"]
     detail = ""
     if step["on"] == "quantity":
-        bounds = {"units": params.get("units"), "at least": params.get("min"), "at most": params.get("max")}
+        scale = f"{params['numerator']} / {params['denominator']}" if "numerator" in params else None
+        bounds = {
+            "units": params.get("units"), "at least": params.get("min"), "at most": params.get("max"), "×": scale,
+            "to": params.get("quantity"),
+        }  # fmt: skip
         said = ", ".join(f"{name} {value}" for name, value in bounds.items() if value is not None)
         return f"{OF_QUANTITY[step['op']]}: {said} → {step['out']}"
     if step["op"] == "evaluate":
@@ -86,6 +96,10 @@ def _step(step: dict[str, Any]) -> str:
             detail = f"{detail}; {_counted(params['counted'])}"
     elif step["op"] in ("prorate", "scale"):
         detail = f"× {params['numerator']} / {params['denominator']}"
+    elif params.get("kind") in ADDED:
+        kind, amount = params["kind"], format_decimal(-Decimal(params["amount"]))
+        detail = f"{amount}, {params['quantity']} at {_price(params['price'])}" if kind == "part" else amount
+        return f"{ADDED[kind]}: {detail} → {step['out']}"
     elif "amount" in params:
         detail = f"{params['amount']}"
     return f"{WORDS.get(step['op'], step['op'])}: {detail} → {step['out']}".replace(":  →", " →")

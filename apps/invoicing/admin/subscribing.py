@@ -1,25 +1,67 @@
 """A customer takes a plan, by hand."""
 
+from decimal import Decimal
 from typing import Any
 
 from django import forms
 from django.db import transaction
+from rest_framework.exceptions import ValidationError
+from unfold.widgets import UnfoldAdminTextareaWidget
 
 from apps.invoicing.services.subscribing import subscribe
 from apps.kernel.adminsite.forms import check_by_rules
 from apps.kernel.clock import wall_now
+from apps.kernel.http.fields import DecimalStringField
 from apps.subscriptions.models import Subscription
+from apps.subscriptions.services.quantities import MOST_UNITS, ChosenItem
 from apps.subscriptions.services.subscriptions import SubscriptionOptions
 
 NEW_SUBSCRIPTION_FIELDS = (
     "customer", "plan", "name", "started_at", "ending_at", "elapsed_period_billing", "payment_term_days",
     "version_policy", "tax_exempt", "auto_approve", "test_clock",
 )  # fmt: skip
-FIELDS_OF_RULES = {"startedAt": "started_at", "endingAt": "ending_at", "planId": "plan"}
+FIELDS_OF_RULES = {"startedAt": "started_at", "endingAt": "ending_at", "planId": "plan", "items": "items"}
+
+
+class QuantitiesField(forms.CharField):
+    """Quantities as lines of a text, each the key or id of a price and a number."""
+
+    widget = UnfoldAdminTextareaWidget
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs.setdefault("help_text", "A line each: the key or id of a price, and how many, such as: seats 10")
+        kwargs.setdefault("widget", UnfoldAdminTextareaWidget(attrs={"rows": 3}))
+        super().__init__(max_length=10_000, **kwargs)
+
+    def clean(self, value: Any) -> tuple[ChosenItem, ...]:
+        found = []
+        for line in super().clean(value).splitlines():
+            if line.strip():
+                found.append(_item(line))
+        return tuple(found)
+
+
+def _item(line: str) -> ChosenItem:
+    """Read a line of quantities.
+
+    Raises:
+        ValidationError: it is not a name and a quantity.
+    """
+    name, _, text = line.strip().rpartition(" ")
+    try:
+        quantity = DecimalStringField(places=9, low=Decimal(0), high=MOST_UNITS).to_internal_value(text)
+    except ValidationError:
+        name = ""
+    if not name.strip():
+        raise forms.ValidationError(f"Give the key or id of a price and how many, not: {line}")
+    is_id = name.startswith("price_")
+    return ChosenItem(quantity, price_key=None if is_id else name.strip(), price_id=name.strip() if is_id else None)
 
 
 class NewSubscriptionForm(forms.ModelForm):
     """Asks for who, what and when; everything else follows from the plan."""
+
+    items = QuantitiesField(label="Quantities", required=False)
 
     class Meta:
         model = Subscription
@@ -68,6 +110,7 @@ class NewSubscriptionForm(forms.ModelForm):
                 auto_approve=data["auto_approve"],
                 payment_term_days=data["payment_term_days"],
                 version_policy=data["version_policy"],
+                items=data["items"],
             ),
         )
         if is_new:

@@ -11,6 +11,7 @@ from unfold.decorators import display
 from apps.invoicing.admin import dialogs
 from apps.invoicing.admin.adjustments import AdjustmentForm, agree
 from apps.invoicing.admin.subscribing import NEW_SUBSCRIPTION_FIELDS, NewSubscriptionForm
+from apps.invoicing.admin.timeline import IntervalInline, QuantityInline
 from apps.invoicing.models import Invoice
 from apps.invoicing.services.closing import repair_subscription
 from apps.invoicing.services.settlement import settle_out_of_band
@@ -103,7 +104,7 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
         "resume_work",
         "adjust",
     ]
-    inlines = [PauseInline]
+    inlines = [QuantityInline, IntervalInline, PauseInline]
     autocomplete_fields = ["customer", "plan"]
     readonly_fields = ["invoices", "customer_page", "plan_page"]
     fieldsets = [
@@ -125,7 +126,7 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         if obj is None:
-            return [(None, {"fields": NEW_SUBSCRIPTION_FIELDS})]
+            return [(None, {"fields": (*NEW_SUBSCRIPTION_FIELDS, "items")})]
         return super().get_fieldsets(request, obj)
 
     def get_inlines(self, request: HttpRequest, obj: Any) -> Any:

@@ -15,6 +15,7 @@ from apps.invoicing.services.issuing import line_public_id
 from apps.kernel.money import format_amount, format_decimal
 from apps.kernel.time import format_instant
 from apps.subscriptions.models import Subscription, SubscriptionStatus
+from apps.subscriptions.selectors.timeline import chosen_quantities
 
 LINKABLE = (InvoiceStatus.ISSUED, InvoiceStatus.PAYMENT_FAILED)
 
@@ -226,6 +227,10 @@ def render_subscription(subscription: Subscription, *, with_customer: bool = Fal
         "renewalReminderDays": subscription.renewal_reminder_days,
         "autoApprove": subscription.auto_approve,
         "metadata": subscription.metadata,
+        "items": [
+            {"priceKey": key, "quantity": format_decimal(quantity)}
+            for key, quantity in chosen_quantities(subscription).items()
+        ],
         "createdAt": format_instant(subscription.created_at),
         "updatedAt": format_instant(subscription.updated_at),
     }

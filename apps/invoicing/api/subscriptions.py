@@ -1,3 +1,4 @@
+from decimal import Decimal
 from typing import Any
 
 from django.db import transaction
@@ -14,7 +15,7 @@ from apps.invoicing.services.subscribing import subscribe
 from apps.invoicing.services.terminating import set_end, terminate_subscription
 from apps.kernel.clock import wall_now
 from apps.kernel.errors import FieldError, InvalidError
-from apps.kernel.http.fields import AddressSerializer, InstantField, StrictCharField
+from apps.kernel.http.fields import AddressSerializer, DecimalStringField, InstantField, StrictCharField
 from apps.kernel.http.pagination import list_page
 from apps.kernel.http.shapes import page_of
 from apps.kernel.http.views import ContractView, Request
@@ -23,6 +24,7 @@ from apps.organizations.services.organizations import find_or_create_consumer
 from apps.subscriptions.models import Subscription, SubscriptionStatus
 from apps.subscriptions.selectors.clocks import clocks_of, current_time
 from apps.subscriptions.selectors.subscriptions import subscriptions_of
+from apps.subscriptions.services.quantities import MOST_UNITS, ChosenItem
 from apps.subscriptions.services.subscriptions import SubscriptionOptions
 
 REASONS = ["commercial", "correction", "migration", "unspecified"]
@@ -86,6 +88,28 @@ class RedirectUrlsSerializer(serializers.Serializer[Any]):
     onFailure = serializers.URLField(required=False, max_length=2000)
 
 
+class ItemSerializer(serializers.Serializer[Any]):
+    """How many of one price of the plan, named by its key or its id."""
+
+    priceKey = StrictCharField(required=False, max_length=64)
+    priceId = StrictCharField(required=False, max_length=64)
+    quantity = DecimalStringField(places=9, low=Decimal(0), high=MOST_UNITS, accept_number=True)
+
+    def validate(self, data: dict[str, Any]) -> dict[str, Any]:
+        if ("priceKey" in data) == ("priceId" in data):
+            raise serializers.ValidationError(
+                {"priceKey": "Give exactly one of priceKey and priceId."}, code="required"
+            )
+        return data
+
+
+def chosen_items(data: list[dict[str, Any]]) -> tuple[ChosenItem, ...]:
+    """Give checked items as the use-cases take them."""
+    return tuple(
+        ChosenItem(item["quantity"], price_key=item.get("priceKey"), price_id=item.get("priceId")) for item in data
+    )
+
+
 class CreateSubscriptionSerializer(serializers.Serializer[Any]):
     name = StrictCharField(max_length=255)
     planId = StrictCharField()
@@ -106,6 +130,7 @@ class CreateSubscriptionSerializer(serializers.Serializer[Any]):
     sessionExpiryMinutes = serializers.IntegerField(required=False, min_value=1, max_value=525_600)
     versionPolicy = serializers.ChoiceField(choices=["floating", "pinned"], default="floating")
     metadata = MetadataField(required=False)
+    items = serializers.ListField(child=ItemSerializer(), required=False, max_length=100)
     changeReason = serializers.ChoiceField(choices=REASONS, required=False)
     changeDescription = StrictCharField(required=False, max_length=5000)
     changeMetadata = MetadataField(required=False)
@@ -158,6 +183,7 @@ class SubscriptionSerializer(serializers.Serializer[Any]):
     nextPlanId = serializers.CharField(required=False)
     replacesSubscriptionId = serializers.CharField(required=False)
     payment = serializers.DictField(required=False)
+    items = serializers.ListField(child=serializers.DictField())
     createdAt = InstantField()
     updatedAt = InstantField()
 
@@ -196,6 +222,7 @@ class SubscribingView(SubscriptionView):
             renewal_reminder_enabled=data.get("renewalReminderEnabled"),
             renewal_reminder_days=data.get("renewalReminderDays"),
             minimum_account_balance=data.get("minimumAccountBalance", ""),
+            items=chosen_items(data.get("items", [])),
             change_reason=data.get("changeReason", ""),
             change_description=data.get("changeDescription", ""),
             change_metadata=data.get("changeMetadata", {}),

@@ -17,6 +17,7 @@ def subscriptions_of(*, organization_id: int) -> QuerySet[Subscription]:
         .select_related(
             "organization", "customer", "plan", "plan_version", "next_version", "next_plan", "replaces", "test_clock"
         )
+        .prefetch_related("price_quantities__interval")
         .order_by("-id")
     )
 

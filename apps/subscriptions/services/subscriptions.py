@@ -19,6 +19,7 @@ from apps.subscriptions.events import (
 )
 from apps.subscriptions.models import Subscription, SubscriptionStatus, TestClock
 from apps.subscriptions.selectors.subscriptions import cadence_of, grid_of, upcoming_version_id
+from apps.subscriptions.services.quantities import ChosenItem, choose_quantities
 
 # A start up to this far in the past counts as "now": clocks differ, sign-ups are reported a little late.
 BACKDATED_AFTER = timedelta(hours=24)
@@ -40,6 +41,7 @@ class SubscriptionOptions:
     version_policy: str = "floating"
     billing_anchor: datetime | None = None
     replaces: Subscription | None = None
+    items: Sequence[ChosenItem] = ()
     redirect_on_success: str = ""
     redirect_on_failure: str = ""
     renewal_reminder_enabled: bool | None = None
@@ -70,7 +72,7 @@ def place_subscription(
 
     Raises:
         ConflictError: the customer has a live subscription to another plan of the product.
-        InvalidError: the dates contradict each other or reach too far back.
+        InvalidError: the dates contradict each other or reach too far back, or a quantity is of no line of the plan.
     """
     # The customer's row serialises two sign-ups at once.
     Customer.objects.select_for_update(no_key=True).get(pk=customer.pk)
@@ -129,6 +131,7 @@ def place_subscription(
         change_metadata=options.change_metadata,
         metadata=options.metadata,
     )
+    choose_quantities(subscription=subscription, items=options.items, from_=started_at)
     publish(
         SubscriptionCreated(
             subscription_id=subscription.public_id,
