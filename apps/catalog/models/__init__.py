@@ -1,3 +1,4 @@
+from apps.catalog.models.coupons import Coupon, CouponDuration, CouponTarget
 from apps.catalog.models.plans import Plan, PlanVersion, PlanVersionPrice, PlanVersionStatus
 from apps.catalog.models.prices import PaymentTerm, Price, PriceRevision, SupplyScope
 from apps.catalog.models.products import Aggregation, BillableMetric, Feature, FeatureType, Fee, Product
@@ -5,6 +6,9 @@ from apps.catalog.models.products import Aggregation, BillableMetric, Feature, F
 __all__ = [
     "Aggregation",
     "BillableMetric",
+    "Coupon",
+    "CouponDuration",
+    "CouponTarget",
     "Feature",
     "FeatureType",
     "Fee",

@@ -1,8 +1,10 @@
 from apps.invoicing.admin.adjustments import SubscriptionAdjustmentAdmin
+from apps.invoicing.admin.coupons import AppliedCouponAdmin
 from apps.invoicing.admin.invoices import InvoiceAdmin, InvoiceLineAdmin, NumberSeriesAdmin, PaymentSessionAdmin
 from apps.invoicing.admin.subscriptions import SubscriptionAdmin
 
 __all__ = [
+    "AppliedCouponAdmin",
     "InvoiceAdmin",
     "InvoiceLineAdmin",
     "NumberSeriesAdmin",

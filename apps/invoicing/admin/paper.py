@@ -17,6 +17,8 @@ WORDS = {
     "replace": "start from the billed amount",
     "setToBound": "cut so that the invoice is not below zero",
     "scale": "take off what is agreed",
+    "cap": "hold it to what is left",
+    "scaleToBound": "take its share of it",
     "round": "round half-up to the minor unit",
 }
 
@@ -86,6 +88,10 @@ def _step(step: dict[str, Any]) -> str:
             detail = f"{detail}; {_counted(params['counted'])}"
     elif step["op"] in ("prorate", "scale"):
         detail = f"× {params['numerator']} / {params['denominator']}"
+    elif step["op"] == "scaleToBound":
+        detail = f"{params['weight']} of {params['of']}"
+    elif "bound" in params:
+        detail = f"{params['bound']}"
     elif "amount" in params:
         detail = f"{params['amount']}"
     return f"{WORDS.get(step['op'], step['op'])}: {detail} → {step['out']}".replace(":  →", " →")

@@ -10,6 +10,7 @@ from unfold.decorators import display
 
 from apps.invoicing.admin import dialogs
 from apps.invoicing.admin.adjustments import AdjustmentForm, agree
+from apps.invoicing.admin.coupons import apply_action
 from apps.invoicing.admin.subscribing import NEW_SUBSCRIPTION_FIELDS, NewSubscriptionForm
 from apps.invoicing.models import Invoice
 from apps.invoicing.services.closing import repair_subscription
@@ -102,6 +103,7 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
         "migrate_version",
         "resume_work",
         "adjust",
+        "apply_coupon",
     ]
     inlines = [PauseInline]
     autocomplete_fields = ["customer", "plan"]
@@ -230,6 +232,8 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
         icon="percent",
         fits=lambda row: row.status != SubscriptionStatus.TERMINATED,
     )
+
+    apply_coupon = apply_action
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         if obj is None:
