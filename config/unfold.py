@@ -71,6 +71,7 @@ UNFOLD: dict[str, Any] = {
                     _entry("Subscriptions", "autorenew", "subscriptions_subscription"),
                     _entry("Adjustments", "percent", "invoicing_subscriptionadjustment"),
                     _entry("Price changes", "timeline", "subscriptions_subscriptionintervalchange"),
+                    _entry("Redeemed coupons", "redeem", "invoicing_appliedcoupon"),
                 ],
             },
             {
@@ -108,6 +109,7 @@ UNFOLD: dict[str, Any] = {
                     _entry("Metrics", "speed", "catalog_billablemetric"),
                     _entry("Fees", "payments", "catalog_fee"),
                     _entry("Features", "toggle_on", "catalog_feature"),
+                    _entry("Coupons", "confirmation_number", "catalog_coupon"),
                 ],
             },
             {

@@ -49,6 +49,7 @@ def owned(world: World) -> dict[str, str]:
     customer = world.customer()
     clock = world.clock("2026-01-01T00:00:00Z")
     subscription = world.subscribe(customer, plan, at="2026-01-01T00:00:00Z", clock=clock)
+    coupon = {"merchantId": world.id, "code": "X", "name": "X", "percentageOff": "0.1", "duration": "once"}
     void = world.api.post("/v0/events/void", {"reason": "test", "filter": {"source": "nobody"}}, expect=202)["id"]
     return {
         "v0/products": product,
@@ -61,6 +62,7 @@ def owned(world: World) -> dict[str, str]:
         "v0/customers": customer,
         "v0/subscriptions": subscription["id"],
         "v0/testClocks": clock,
+        "v0/coupons": world.api.post("/v0/coupons", coupon)["id"],
         "v0/users": world.owner.public_id,
         "v2/invoices": subscription["payment"]["invoiceId"],
         "merchant": world.id,
@@ -109,6 +111,7 @@ LISTS = {
     "v0/customers": "?organizationId={merchant}",
     "v0/subscriptions": "?merchantId={merchant}",
     "v0/testClocks": "?merchantId={merchant}",
+    "v0/coupons": "?merchantId={merchant}",
     "v2/invoices": "?merchantId={merchant}",
 }
 

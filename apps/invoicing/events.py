@@ -62,6 +62,24 @@ class AdjustmentWithdrawn:
     effective_to: datetime | None
 
 
+@outbox_event("coupon.applied.v0")
+@dataclass(frozen=True, slots=True)
+class CouponApplied:
+    applied_coupon_id: str
+    coupon_id: str
+    customer_id: str
+    subscription_id: str | None
+
+
+@outbox_event("coupon.removed.v0")
+@dataclass(frozen=True, slots=True)
+class CouponRemoved:
+    """It is deleted where no invoice used it; else it reduces nothing that ends from now on."""
+
+    applied_coupon_id: str
+    coupon_id: str
+
+
 @outbox_event("payment_session.completed.v0")
 @dataclass(frozen=True, slots=True)
 class PaymentSessionCompleted:

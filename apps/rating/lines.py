@@ -257,6 +257,11 @@ def recompute(provenance: Mapping[str, Any]) -> Decimal:
                 amount = Decimal(params["amount"])
             case "setToBound":
                 amount = Decimal(params["bound"])
+            case "cap":
+                amount = min(amount, Decimal(params["bound"]))
+            case "scaleToBound":
+                # A share of a rounded amount: with the others it sums to it, which no step of its own could do.
+                amount = Decimal(params["amount"])
             case "round":
                 amount = round_to(amount, int(params["digits"]))
             case other:

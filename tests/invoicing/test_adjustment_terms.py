@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from apps.invoicing.domain.adjustments import (
     AdjustmentTerms,
-    charge_of,
     discounts_of,
     quantity_terms,
     with_discounts,
 )
+from apps.invoicing.domain.cuts import charge_of
 from apps.invoicing.domain.targets import TargetLine
 from apps.kernel.time import Period
 from apps.rating.adjustments import Discount, QuantityTerms, kept

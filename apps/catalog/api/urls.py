@@ -1,6 +1,6 @@
 from django.urls import path
 
-from apps.catalog.api import prices, products, versions
+from apps.catalog.api import coupons, prices, products, versions
 
 urlpatterns = [
     path("v0/products", products.ProductList.as_view()),
@@ -13,6 +13,9 @@ urlpatterns = [
     path("v0/features/<str:public_id>", products.FeatureDetail.as_view()),
     path("v0/prices", prices.PriceList.as_view()),
     path("v0/prices/<str:public_id>", prices.PriceDetail.as_view()),
+    path("v0/coupons", coupons.CouponList.as_view()),
+    path("v0/coupons/<str:public_id>", coupons.CouponDetail.as_view()),
+    path("v0/coupons/<str:public_id>/archive", coupons.CouponArchive.as_view()),
     path("v0/plans", prices.PlanList.as_view()),
     path("v0/plans/available", prices.AvailablePlanList.as_view()),
     path("v0/plans/<str:public_id>", prices.PlanDetail.as_view()),

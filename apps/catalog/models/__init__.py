@@ -1,3 +1,4 @@
+from apps.catalog.models.coupons import Coupon, CouponDuration, CouponTarget
 from apps.catalog.models.plans import Plan, PlanVersion, PlanVersionPrice, PlanVersionStatus
 from apps.catalog.models.prices import PaymentTerm, Price, PriceRevision, SupplyScope
 from apps.catalog.models.products import (
@@ -13,6 +14,9 @@ from apps.catalog.models.products import (
 __all__ = [
     "Aggregation",
     "BillableMetric",
+    "Coupon",
+    "CouponDuration",
+    "CouponTarget",
     "Feature",
     "FeatureType",
     "Fee",

@@ -23,6 +23,8 @@ WORDS = {
     "replace": "start from the billed amount",
     "setToBound": "cut so that the invoice is not below zero",
     "scale": "take off what is agreed",
+    "cap": "hold it to what is left",
+    "scaleToBound": "take its share of it",
     "round": "round half-up to the minor unit",
 }
 
@@ -100,6 +102,10 @@ def _step(step: dict[str, Any]) -> str:
         kind, amount = params["kind"], format_decimal(-Decimal(params["amount"]))
         detail = f"{amount}, {params['quantity']} at {_price(params['price'])}" if kind == "part" else amount
         return f"{ADDED[kind]}: {detail} → {step['out']}"
+    elif step["op"] == "scaleToBound":
+        detail = f"{params['weight']} of {params['of']}"
+    elif "bound" in params:
+        detail = f"{params['bound']}"
     elif "amount" in params:
         detail = f"{params['amount']}"
     return f"{WORDS.get(step['op'], step['op'])}: {detail} → {step['out']}".replace(":  →", " →")

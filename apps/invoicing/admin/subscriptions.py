@@ -10,6 +10,7 @@ from unfold.decorators import display
 
 from apps.invoicing.admin import dialogs
 from apps.invoicing.admin.adjustments import AdjustmentForm, agree
+from apps.invoicing.admin.coupons import apply_action
 from apps.invoicing.admin.subscribing import NEW_SUBSCRIPTION_FIELDS, NewSubscriptionForm
 from apps.invoicing.admin.timeline import IntervalInline, QuantityInline
 from apps.invoicing.models import Invoice
@@ -103,6 +104,7 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
         "migrate_version",
         "resume_work",
         "adjust",
+        "apply_coupon",
     ]
     inlines = [QuantityInline, IntervalInline, PauseInline]
     autocomplete_fields = ["customer", "plan"]
@@ -233,6 +235,8 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
         icon="percent",
         fits=lambda row: row.status != SubscriptionStatus.TERMINATED,
     )
+
+    apply_coupon = apply_action
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         if obj is None:

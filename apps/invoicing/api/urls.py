@@ -1,6 +1,6 @@
 from django.urls import path
 
-from apps.invoicing.api import adjustments, changes, invoices, previews, subscriptions
+from apps.invoicing.api import adjustments, changes, coupons, invoices, previews, subscriptions
 from apps.invoicing.api.checkout import checkout
 
 urlpatterns = [
@@ -22,6 +22,11 @@ urlpatterns = [
     path("v0/subscriptions/<str:public_id>/adjustments/preview", previews.AdjustmentPreview.as_view()),
     path("v0/subscriptions/<str:public_id>/adjustments", adjustments.AdjustmentList.as_view()),
     path("v0/subscriptions/<str:public_id>/adjustments/<str:adjustment_id>", adjustments.AdjustmentDetail.as_view()),
+    path("v0/subscriptions/<str:public_id>/coupons", coupons.SubscriptionCouponList.as_view()),
+    path("v0/subscriptions/<str:public_id>/coupons/<str:applied_id>", coupons.SubscriptionCouponDetail.as_view()),
+    path("v0/customers/<str:public_id>/coupons", coupons.CustomerCouponList.as_view()),
+    path("v0/customers/<str:public_id>/coupons/<str:applied_id>", coupons.CustomerCouponDetail.as_view()),
+    path("v0/coupons/<str:public_id>/redemptions", coupons.RedemptionList.as_view()),
     path("v2/invoices", invoices.InvoiceList.as_view()),
     path("v2/invoices/lineItems", invoices.LineItemList.as_view()),
     path("v2/invoices/projected", invoices.ProjectedInvoiceList.as_view()),

@@ -6,10 +6,12 @@ from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
 
+from apps.invoicing.domain.cuts import cut_line
 from apps.invoicing.domain.targets import TargetLine
 from apps.kernel.money import EXACT, format_decimal, minor_digits, round_money
-from apps.kernel.time import Period, format_instant, ratio
+from apps.kernel.time import Period, ratio
 from apps.rating.adjustments import Discount, QuantityTerms, part_of
+from apps.rating.steps import step_of
 
 PERCENTAGE, USAGE, MINIMUM, MAXIMUM = "percentageDiscount", "usageDiscount", "minimumQuantity", "maximumQuantity"
 TYPES = (PERCENTAGE, USAGE, MINIMUM, MAXIMUM)
@@ -128,56 +130,18 @@ def with_discounts(
     return found
 
 
-def charge_of(reference: str) -> str:
-    """Give the reference of the line that a discount's line is off."""
-    return reference.split(":", 2)[2]
-
-
 def _discount_line(
     line: TargetLine, discount: Discount, left: Decimal, exact: Decimal, off: Decimal, currency: str
 ) -> TargetLine:
     part = discount.part
-    return TargetLine(
-        kind="discount",
-        reference=f"discount:{discount.source}:{line.reference}",
-        display_name=f"{discount.name or 'Discount'}: {line.display_name}"[:255],
-        payment_term=line.payment_term,
-        period_start=line.period_start,
-        period_end=line.period_end,
-        quantity=Decimal(1),
-        unit_price=-off,
-        gross=-off,
-        tax_rate=line.tax_rate,
-        price_revision_id=line.price_revision_id,
-        provenance={
-            "status": "available",
-            "version": 1,
-            "currency": currency,
-            "period": {"start": format_instant(line.period_start), "end": format_instant(line.period_end)},
-            "inputs": {"kind": "discount", "amount": {"value": format_decimal(left), "source": "line"}},
-            "sources": {
-                "line": {"type": "line", "ref": {"reference": line.reference}},
-                "adjustment": {"type": "subscriptionAdjustment", "ref": {"adjustmentId": discount.source}},
-            },
-            "steps": [
-                {
-                    "op": "replace", "on": "amount", "in": "0", "out": format_decimal(-left),
-                    "params": {"amount": format_decimal(-left)}, "source": "line",
-                },
-                {
-                    "op": "prorate", "on": "amount", "in": format_decimal(-left), "out": format_decimal(-exact),
-                    "params": {
-                        "numerator": str(part.numerator), "denominator": str(part.denominator),
-                        "rate": format_decimal(discount.rate),
-                    },
-                    "source": "adjustment",
-                },
-                {
-                    "op": "round", "on": "amount", "in": format_decimal(-exact), "out": format_decimal(-off),
-                    "params": {"digits": minor_digits(currency), "mode": "HALF_UP"}, "source": "currency",
-                },
-            ],
-            "notApplied": [],
-            "result": {"amount": format_decimal(-off), "quantity": "1", "unitPrice": format_decimal(-off)},
-        },
-    )  # fmt: skip
+    share = {
+        "numerator": str(part.numerator), "denominator": str(part.denominator), "rate": format_decimal(discount.rate),
+    }  # fmt: skip
+    rounding = {"digits": minor_digits(currency), "mode": "HALF_UP"}
+    steps = [
+        step_of("replace", "amount", "0", -left, {"amount": format_decimal(-left)}, "line"),
+        step_of("prorate", "amount", format_decimal(-left), -exact, share, "adjustment"),
+        step_of("round", "amount", format_decimal(-exact), -off, rounding, "currency"),
+    ]
+    source = {"adjustment": {"type": "subscriptionAdjustment", "ref": {"adjustmentId": discount.source}}}
+    return cut_line(line, discount.source, discount.name or "Discount", off, steps, source, currency=currency)

@@ -1,4 +1,5 @@
 from apps.invoicing.models.adjustment import AdjustmentType, SubscriptionAdjustment
+from apps.invoicing.models.coupon import AppliedCoupon
 from apps.invoicing.models.invoice import Invoice, InvoiceStatus
 from apps.invoicing.models.line import InvoiceLine, LineKind
 from apps.invoicing.models.series import NumberSeries
@@ -6,6 +7,7 @@ from apps.invoicing.models.session import PaymentSession, SessionStatus
 
 __all__ = [
     "AdjustmentType",
+    "AppliedCoupon",
     "Invoice",
     "InvoiceLine",
     "InvoiceStatus",

@@ -4,21 +4,21 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from decimal import Decimal
 
 from django.db.models import prefetch_related_objects
 
 from apps.catalog.models import BillableMetric, PriceRevision
 from apps.catalog.selectors.terms import current_revision_ids_of, revisions_by_id
-from apps.invoicing.domain.adjustments import AdjustmentTerms, discounts_of, quantity_terms, with_discounts
+from apps.invoicing.domain.adjustments import AdjustmentTerms, quantity_terms
 from apps.invoicing.domain.charges import Charge, ChargeTerms, charges_due
-from apps.invoicing.domain.targets import TargetLine, limit_rebates, with_tax
-from apps.invoicing.domain.taxes import tax_rate_for
+from apps.invoicing.domain.targets import TargetLine
 from apps.invoicing.models import Invoice, InvoiceLine, InvoiceStatus, LineKind
 from apps.invoicing.selectors.adjustments import adjustment_terms
+from apps.invoicing.selectors.amounts import settled_lines
 from apps.invoicing.selectors.late import find_late_usage
 from apps.invoicing.selectors.metered import MeteredRequest, metered_usage
 from apps.invoicing.selectors.parts import ChargePart, fee_parts, parts_of
+from apps.invoicing.selectors.rates import rate_of
 from apps.invoicing.selectors.shares import is_asleep
 from apps.kernel.time import Cadence, Period, format_instant
 from apps.metering.selectors.links import subjects_of
@@ -114,10 +114,7 @@ def target_lines(invoices: Sequence[Invoice], *, as_of: datetime | None) -> dict
         lines[invoice_id].extend(late)
     for stored in _stored_lines(invoices):
         lines[stored.invoice_id].append(_of_stored(stored))
-    return {
-        invoice.pk: _finish(invoice, lines[invoice.pk], adjustments.get(invoice.subscription_id, ()))
-        for invoice in invoices
-    }
+    return settled_lines(invoices, lines, adjustments, revisions)
 
 
 def next_terms_of(invoices: Sequence[Invoice]) -> dict[int, Sequence[int]]:
@@ -270,20 +267,6 @@ def _line(item: _Item, period: Period, rated: RatedLine) -> TargetLine:
     )
 
 
-def rate_of(invoice: Invoice, revision: PriceRevision | None) -> Decimal:
-    """Give the tax percent of a line of an invoice."""
-    subscription = invoice.subscription
-    metric = revision.metric if revision is not None else None
-    return tax_rate_for(
-        is_exempt=subscription.tax_exempt,
-        is_in_scope=revision is None or revision.supply_scope == "IN_SCOPE",
-        customer_rates=invoice.customer.tax_rates,
-        metric_public_id=metric.public_id if metric is not None else None,
-        plan_public_id=subscription.plan.public_id,
-        plan_rate=subscription.plan.default_tax_rate,
-    )
-
-
 def sources_of(
     revision: PriceRevision, invoice: Invoice, parts: Sequence[ChargePart] = (), part: ChargePart | None = None
 ) -> dict[str, object]:
@@ -359,20 +342,6 @@ def _of_stored(line: InvoiceLine) -> TargetLine:
         stored_id=line.pk,
         public_id=line.public_id,
     )
-
-
-def _finish(invoice: Invoice, lines: Sequence[TargetLine], agreed: Sequence[AdjustmentTerms]) -> list[TargetLine]:
-    plan, tz = invoice.subscription.plan, invoice.subscription.timezone
-    off = {
-        line.reference: discounts_of(
-            agreed, Period(line.period_start, line.period_end), is_in_advance=line.payment_term == "in_advance", tz=tz
-        )
-        for line in lines
-        # Late usage has them in its own calculation; manual lines and credits are what they are.
-        if line.price_revision_id is not None and not line.is_late
-    }
-    lines = with_discounts(lines, off, currency=invoice.currency)
-    return with_tax(limit_rebates(lines), currency=invoice.currency, is_inclusive=plan.tax_behavior == "inclusive")
 
 
 def just_before(instant: datetime) -> datetime:

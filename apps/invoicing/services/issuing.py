@@ -13,6 +13,7 @@ from apps.invoicing.events import InvoiceFailed, InvoiceIssued
 from apps.invoicing.models import Invoice, InvoiceLine, InvoiceStatus, LineKind
 from apps.invoicing.selectors.invoices import with_neighbours
 from apps.invoicing.selectors.targets import target_lines
+from apps.invoicing.services.coupons import hold_coupons
 from apps.invoicing.services.numbers import next_number
 from apps.invoicing.services.settlement import mark_paid
 from apps.kernel.clock import wall_now
@@ -69,6 +70,7 @@ def _calculate(invoice_ids: Sequence[int], as_of: datetime) -> int:
             )
         ).order_by("organization_id", "pk")
     )
+    hold_coupons(invoices)
     store_calculations(
         invoices=invoices, lines=target_lines(invoices, as_of=as_of), as_of=as_of, counted_at=counted_at
     )

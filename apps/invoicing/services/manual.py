@@ -6,7 +6,7 @@ from django.db import IntegrityError, transaction
 
 from apps.invoicing.models import Invoice, InvoiceLine, InvoiceStatus, LineKind
 from apps.invoicing.selectors.invoices import with_neighbours
-from apps.invoicing.selectors.targets import rate_of
+from apps.invoicing.selectors.rates import rate_of
 from apps.kernel.errors import ConflictError, FieldError, InvalidError, UnprocessableError
 from apps.kernel.ids import new_id
 from apps.kernel.money import EXACT, format_decimal, minor_digits, round_money

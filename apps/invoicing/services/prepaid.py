@@ -16,13 +16,15 @@ from django.db.models import Q, QuerySet
 
 from apps.catalog.models import PriceRevision
 from apps.catalog.selectors.terms import revisions_by_id
-from apps.invoicing.domain.adjustments import charge_of, quantity_terms
+from apps.invoicing.domain.adjustments import quantity_terms
 from apps.invoicing.domain.charges import Charge
+from apps.invoicing.domain.cuts import charge_of
 from apps.invoicing.models import Invoice, InvoiceLine, InvoiceStatus, LineKind
 from apps.invoicing.selectors.adjustments import adjustment_terms
 from apps.invoicing.selectors.invoices import with_neighbours
 from apps.invoicing.selectors.parts import fee_parts, parts_of
-from apps.invoicing.selectors.targets import rate_of, sources_of
+from apps.invoicing.selectors.rates import rate_of
+from apps.invoicing.selectors.targets import sources_of
 from apps.kernel.ids import new_id
 from apps.kernel.money import EXACT
 from apps.kernel.time import Cadence, Period, format_instant
@@ -118,7 +120,7 @@ def _prepaid_periods(invoice: Invoice) -> Iterable[_Prepaid]:
 
 
 def _discounts(invoice: Invoice) -> Mapping[tuple[int, str], Decimal]:
-    """Give what percentages took off the lines of the other invoices: by the invoice and the line's reference."""
+    """Give what was taken off the lines of the other invoices: by the invoice and the line's reference."""
     found: dict[tuple[int, str], Decimal] = defaultdict(Decimal)
     rows = InvoiceLine.objects.filter(kind=LineKind.DISCOUNT, invoice__subscription_id=invoice.subscription_id)
     for line in rows.exclude(invoice__status=InvoiceStatus.CANCELLED).exclude(invoice=invoice):

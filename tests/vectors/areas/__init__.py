@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from tests.vectors.areas import boundaries, changes, charges, dates, metering, pricing, schedules
+from tests.vectors.areas import amounts, boundaries, changes, charges, dates, metering, pricing, schedules
 
 AREAS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "charge_standard": charges.standard,
@@ -27,4 +27,5 @@ AREAS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "billing_day": schedules.billing_day,
     "proration_days": schedules.proration_days,
     "proration_amount": schedules.proration_amount,
+    "coupon": amounts.coupon,
 }

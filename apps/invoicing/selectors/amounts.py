@@ -1,0 +1,71 @@
+"""What happens to the amounts of invoices once their lines are rated, in one fixed order.
+
+The order is: percentages agreed with the subscriber → rebates and corrections held at zero → coupons → tax. ADR 0017
+says why.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from apps.catalog.models import PriceRevision
+from apps.catalog.selectors.terms import revisions_by_id
+from apps.invoicing.domain.adjustments import AdjustmentTerms, discounts_of, with_discounts
+from apps.invoicing.domain.coupons import with_coupons
+from apps.invoicing.domain.targets import TargetLine, limit_rebates, with_tax
+from apps.invoicing.models import Invoice
+from apps.invoicing.selectors.coupons import coupon_book
+from apps.kernel.time import Period
+
+
+def settled_lines(
+    invoices: Sequence[Invoice],
+    lines: Mapping[int, Sequence[TargetLine]],
+    adjustments: Mapping[int, Sequence[AdjustmentTerms]],
+    revisions: Mapping[int, PriceRevision],
+) -> dict[int, list[TargetLine]]:
+    """Give the final lines of open invoices from their rated ones.
+
+    Invoices of one customer are worked out in the order of their windows, so that what a coupon has left goes to the
+    earliest, however the invoices are given.
+
+    Args:
+        invoices: open ones, with their neighbours.
+        lines: rated, by invoice key.
+        adjustments: by subscription.
+        revisions: the price revisions known by now; others that lines go by are read.
+    """
+    book = coupon_book(invoices)
+    prices = _prices(lines, revisions) if book.rows else {}
+    found: dict[int, list[TargetLine]] = {}
+    for invoice in sorted(invoices, key=lambda row: (row.due_until, row.pk)):
+        plan = invoice.subscription.plan
+        kept = limit_rebates(_discounted(invoice, lines.get(invoice.pk, ()), adjustments))
+        coupons = book.of(invoice)
+        if coupons:
+            kept = with_coupons(kept, coupons, currency=invoice.currency, plan_id=plan.pk, prices=prices)
+            book.note(kept)
+        found[invoice.pk] = with_tax(kept, currency=invoice.currency, is_inclusive=plan.tax_behavior == "inclusive")
+    return found
+
+
+def _discounted(
+    invoice: Invoice, lines: Sequence[TargetLine], adjustments: Mapping[int, Sequence[AdjustmentTerms]]
+) -> list[TargetLine]:
+    agreed = adjustments.get(invoice.subscription_id, ())
+    tz = invoice.subscription.timezone
+    off = {
+        line.reference: discounts_of(
+            agreed, Period(line.period_start, line.period_end), is_in_advance=line.payment_term == "in_advance", tz=tz
+        )
+        for line in lines
+        # Late usage has them in its own calculation; manual lines and credits are what they are.
+        if line.price_revision_id is not None and not line.is_late
+    }
+    return with_discounts(lines, off, currency=invoice.currency)
+
+
+def _prices(lines: Mapping[int, Sequence[TargetLine]], revisions: Mapping[int, PriceRevision]) -> dict[int, int]:
+    """Give the keys of prices by those of the revisions that lines go by."""
+    named = {line.price_revision_id for rows in lines.values() for line in rows}
+    missing = {key for key in named if key is not None and key not in revisions}
+    known = {**revisions, **(revisions_by_id(missing) if missing else {})}
+    return {key: row.price_id for key, row in known.items()}
