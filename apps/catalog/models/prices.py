@@ -113,3 +113,8 @@ class PriceRevision(PriceTermsColumns):
 
     def __str__(self) -> str:
         return f"{self.invoice_display_name} v{self.number}"
+
+    @property
+    def is_prepaid(self) -> bool:
+        """Whether it is charged before its service; usage never is, in advance it is billed as it comes."""
+        return self.payment_term == PaymentTerm.IN_ADVANCE and self.metric_id is None

@@ -1,21 +1,24 @@
 """What the lines of invoices should be, computed for many invoices at once."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
 
 from django.db.models import prefetch_related_objects
 
 from apps.catalog.models import PriceRevision
 from apps.catalog.selectors.terms import current_revision_ids_of, revisions_by_id
 from apps.invoicing.domain.adjustments import AdjustmentTerms, discounts_of, quantity_terms, with_discounts
-from apps.invoicing.domain.charges import Charge, ChargeTerms, charges_due
+from apps.invoicing.domain.charges import Charge, ChargeTerms, charges_due, charges_running
+from apps.invoicing.domain.early import BilledEarly, less_billed_early, withdrawn_lines
 from apps.invoicing.domain.targets import TargetLine, limit_rebates, with_tax
 from apps.invoicing.domain.taxes import tax_rate_for
 from apps.invoicing.models import Invoice, InvoiceLine, InvoiceStatus, LineKind
 from apps.invoicing.selectors.adjustments import adjustment_terms
+from apps.invoicing.selectors.early import billed_early, is_settled_on
 from apps.invoicing.selectors.late import find_late_usage
 from apps.invoicing.selectors.metered import MeteredRequest, metered_usage
 from apps.invoicing.selectors.shares import is_asleep, share_of
@@ -66,7 +69,11 @@ def target_lines(invoices: Sequence[Invoice], *, as_of: datetime | None) -> dict
     prefetch_related_objects([invoice.subscription for invoice in invoices], "pauses")
     next_ids = next_terms_of(invoices)
     revisions = revisions_by_id(
-        {i for invoice in invoices for i in (*invoice.price_revision_ids, *next_ids[invoice.pk])}
+        {
+            i
+            for invoice in invoices
+            for i in (*invoice.price_revision_ids, *next_ids[invoice.pk], *invoice.subscription.price_revision_ids)
+        }
     )
     items = [
         _Item(invoice, charge, revisions[charge.revision_id])
@@ -101,8 +108,16 @@ def target_lines(invoices: Sequence[Invoice], *, as_of: datetime | None) -> dict
         lines[invoice_id].extend(late)
     for stored in _stored_lines(invoices):
         lines[stored.invoice_id].append(_of_stored(stored))
+    early = billed_early(invoices)
     return {
-        invoice.pk: _finish(invoice, lines[invoice.pk], adjustments.get(invoice.subscription_id, ()))
+        invoice.pk: _finish(
+            invoice,
+            lines[invoice.pk],
+            adjustments.get(invoice.subscription_id, ()),
+            early.get(invoice.pk, {}),
+            {revisions[i].price_id for i in invoice.subscription.price_revision_ids if i in revisions},
+            as_of or current_time(invoice.subscription),
+        )
         for invoice in invoices
     }
 
@@ -123,7 +138,7 @@ def charge_terms(revision: PriceRevision, *, plan_cadence: str) -> ChargeTerms:
     return ChargeTerms(
         revision_id=revision.pk,
         price_id=revision.price.public_id,
-        is_in_advance=revision.payment_term == "in_advance",
+        is_in_advance=revision.is_prepaid,
         cadence=Cadence.parse(revision.billing_cadence or plan_cadence),
         is_obligation=revision.is_obligation,
     )
@@ -137,18 +152,18 @@ def charges_of(invoice: Invoice, revisions: Mapping[int, PriceRevision], next_id
     def due(ids: Iterable[int]) -> list[Charge]:
         found: list[Charge] = []
         for terms in (charge_terms(revisions[i], plan_cadence=cadence) for i in ids if i in revisions):
-            charges = charges_due(
-                [terms],
-                grid_for(subscription, terms),
-                after=invoice.due_after,
-                until=invoice.due_until,
-                plan_cadence=cadence_of(subscription),
-            )
+            grid = grid_for(subscription, terms)
+            after, until = invoice.due_after, invoice.due_until
+            if invoice.is_early:
+                charges = charges_running([terms], grid, after=after, at=until)
+            else:
+                plan_cadence = cadence_of(subscription)
+                charges = charges_due([terms], grid, after=after, until=until, plan_cadence=plan_cadence)
             revision = revisions[terms.revision_id]
             found.extend(c for c in charges if is_owed(subscription, c) and not is_asleep(subscription, c, revision))
         return found
 
-    if invoice.sequence_number == 0:
+    if invoice.sequence_number == 0 or invoice.is_early:
         return due(invoice.price_revision_ids)
     starts_next = invoice.due_until
     own = [c for c in due(invoice.price_revision_ids) if c.service.start < starts_next]
@@ -175,7 +190,7 @@ def _line(item: _Item, usage: Usage | None, agreed: Sequence[AdjustmentTerms], a
     terms = quantity_terms(
         agreed,
         charge.service,
-        is_in_advance=revision.payment_term == "in_advance",
+        is_in_advance=revision.is_prepaid,
         price_id=revision.price_id,
     )
     price = parse_price(revision.model, revision.properties)
@@ -292,18 +307,30 @@ def _of_stored(line: InvoiceLine) -> TargetLine:
     )
 
 
-def _finish(invoice: Invoice, lines: Sequence[TargetLine], agreed: Sequence[AdjustmentTerms]) -> list[TargetLine]:
+def _finish(
+    invoice: Invoice,
+    lines: Sequence[TargetLine],
+    agreed: Sequence[AdjustmentTerms],
+    early: Mapping[str, BilledEarly],
+    sold: Collection[int],
+    as_of: datetime,
+) -> list[TargetLine]:
     plan, tz = invoice.subscription.plan, invoice.subscription.timezone
     off = {
         line.reference: discounts_of(
-            agreed, Period(line.period_start, line.period_end), is_in_advance=line.payment_term == "in_advance", tz=tz
+            agreed, Period(line.period_start, line.period_end), is_in_advance=line.is_prepaid, tz=tz
         )
         for line in lines
         # Late usage has them in its own calculation; manual lines and credits are what they are.
         if line.price_revision_id is not None and not line.is_late
     }
     lines = with_discounts(lines, off, currency=invoice.currency)
-    return with_tax(limit_rebates(lines), currency=invoice.currency, is_inclusive=plan.tax_behavior == "inclusive")
+    # Last of all that changes amounts: what the period comes to, less what was billed of it.
+    due = less_billed_early(lines, early)
+    if early:
+        is_settled = partial(is_settled_on, invoice, sold)
+        due += withdrawn_lines(lines, early, is_settled=is_settled, currency=invoice.currency, as_of=as_of)
+    return with_tax(limit_rebates(due), currency=invoice.currency, is_inclusive=plan.tax_behavior == "inclusive")
 
 
 def just_before(instant: datetime) -> datetime:

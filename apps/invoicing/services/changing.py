@@ -185,7 +185,7 @@ def _check_plan(subscription: Subscription, plan: Plan) -> None:
 
 
 def _bill(subscription_id: int, *, last: bool) -> Bill:
-    rows = with_neighbours(Invoice.objects.filter(subscription_id=subscription_id))
+    rows = with_neighbours(Invoice.objects.filter(subscription_id=subscription_id, part=0))
     invoice = rows.order_by("-sequence_number" if last else "sequence_number").first()
     if invoice is None or (not last and invoice.sequence_number > 0):
         return Bill(())
