@@ -123,3 +123,8 @@ class PriceRevision(PriceTermsColumns):
     def bills_usage(self) -> bool:
         """Whether events are its quantity; otherwise one is chosen."""
         return self.metric_id is not None
+
+    @property
+    def is_prepaid(self) -> bool:
+        """Whether it is charged before its service; usage never is, in advance it is billed as it comes."""
+        return self.payment_term == PaymentTerm.IN_ADVANCE and not self.bills_usage

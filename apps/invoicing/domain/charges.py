@@ -70,6 +70,18 @@ def charges_due(
     return found
 
 
+def charges_running(terms: Sequence[ChargeTerms], grid: Grid, *, after: datetime, at: datetime) -> list[Charge]:
+    """Give the charges in arrears whose service has begun at an instant, without those that were due by `after`."""
+    window = Period(after, max(at, after) + timedelta(microseconds=1))
+    return [
+        charge
+        for term in terms
+        if not term.cadence.is_once
+        for charge in (_charge(term, slot) for slot in grid.slots(term.cadence, touching=window))
+        if charge is not None and charge.due_at > after and charge.service.start <= at
+    ]
+
+
 def _charge(term: ChargeTerms, slot: Slot) -> Charge | None:
     start = slot.service.start if term.starts_at is None else max(slot.service.start, term.starts_at)
     end = slot.service.end if term.ends_at is None else min(slot.service.end, term.ends_at)

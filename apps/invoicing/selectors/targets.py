@@ -10,7 +10,7 @@ from django.db.models import prefetch_related_objects
 from apps.catalog.models import BillableMetric, PriceRevision
 from apps.catalog.selectors.terms import current_revision_ids_of, revisions_by_id
 from apps.invoicing.domain.adjustments import AdjustmentTerms, quantity_terms
-from apps.invoicing.domain.charges import Charge, ChargeTerms, charges_due
+from apps.invoicing.domain.charges import Charge, ChargeTerms, charges_due, charges_running
 from apps.invoicing.domain.targets import TargetLine
 from apps.invoicing.models import Invoice, InvoiceLine, InvoiceStatus, LineKind
 from apps.invoicing.selectors.adjustments import adjustment_terms
@@ -68,7 +68,12 @@ def target_lines(invoices: Sequence[Invoice], *, as_of: datetime | None) -> dict
     timelines = timelines_of(invoice.subscription for invoice in invoices)
     owned = {one.revision_id for timeline in timelines.values() for one in timeline.owned() if one.revision_id}
     revisions = revisions_by_id(
-        owned.union(*((*invoice.price_revision_ids, *next_ids[invoice.pk]) for invoice in invoices))
+        owned.union(
+            *(
+                (*invoice.price_revision_ids, *next_ids[invoice.pk], *invoice.subscription.price_revision_ids)
+                for invoice in invoices
+            )
+        )
     )
     items = [
         _Item(invoice, charge, revision, parts)
@@ -114,7 +119,7 @@ def target_lines(invoices: Sequence[Invoice], *, as_of: datetime | None) -> dict
         lines[invoice_id].extend(late)
     for stored in _stored_lines(invoices):
         lines[stored.invoice_id].append(_of_stored(stored))
-    return settled_lines(invoices, lines, adjustments, revisions)
+    return settled_lines(invoices, lines, adjustments, revisions, as_of=as_of)
 
 
 def next_terms_of(invoices: Sequence[Invoice]) -> dict[int, Sequence[int]]:
@@ -133,7 +138,7 @@ def charge_terms(revision: PriceRevision, *, plan_cadence: str) -> ChargeTerms:
     return ChargeTerms(
         revision_id=revision.pk,
         price_id=revision.price.public_id,
-        is_in_advance=revision.payment_term == "in_advance",
+        is_in_advance=revision.is_prepaid,
         cadence=Cadence.parse(revision.billing_cadence or plan_cadence),
         is_obligation=revision.is_obligation,
     )
@@ -155,17 +160,19 @@ def charges_of(
     def due_of(terms_of_all: Iterable[ChargeTerms]) -> list[Charge]:
         found: list[Charge] = []
         for terms in terms_of_all:
-            charges = charges_due(
-                [terms],
-                grid_for(subscription, terms),
-                after=invoice.due_after,
-                until=invoice.due_until,
-                plan_cadence=cadence_of(subscription),
-            )
+            grid = grid_for(subscription, terms)
+            after, until = invoice.due_after, invoice.due_until
+            if invoice.is_early:
+                charges = charges_running([terms], grid, after=after, at=until)
+            else:
+                plan_cadence = cadence_of(subscription)
+                charges = charges_due([terms], grid, after=after, until=until, plan_cadence=plan_cadence)
             revision = revisions[terms.revision_id]
             found.extend(c for c in charges if is_owed(subscription, c) and not is_asleep(subscription, c, revision))
         return found
 
+    if invoice.is_early:
+        return due(invoice.price_revision_ids)
     owned = due_of(owned_terms(timeline, revisions, plan_cadence=cadence))
     if invoice.sequence_number == 0:
         return due(invoice.price_revision_ids) + owned
@@ -212,7 +219,7 @@ def _lines(
     terms = quantity_terms(
         agreed,
         charge.service,
-        is_in_advance=revision.payment_term == "in_advance",
+        is_in_advance=revision.is_prepaid,
         price_id=revision.price_id,
     )
     rated: list[tuple[Period, RatedLine]]

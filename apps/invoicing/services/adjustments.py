@@ -125,7 +125,7 @@ def _hold_invoices(subscription: Subscription) -> datetime | None:
     """Wait for calculations that go on, and give when the latest charge of calculated invoices fell due."""
     waiting = Invoice.objects.filter(subscription=subscription, calculated_at__isnull=True).order_by("pk")
     list(waiting.select_for_update())
-    in_advance = Q(payment_term="in_advance")
+    in_advance = Q(payment_term="in_advance") & ~Q(kind=LineKind.METERED)
     due = _calculated_lines(subscription.pk).aggregate(
         start=Max("period_start", filter=in_advance), end=Max("period_end", filter=~in_advance)
     )
@@ -136,6 +136,8 @@ def _calculated_lines(subscription_id: int) -> QuerySet[InvoiceLine]:
     return InvoiceLine.objects.filter(
         invoice__subscription_id=subscription_id,
         invoice__calculated_at__isnull=False,
+        # A period with early bills is still open: its own bill goes by what is agreed by then.
+        invoice__part=0,
         kind__in=[LineKind.FEE, LineKind.METERED, LineKind.ADJUSTMENT],
         price_revision__isnull=False,
     ).exclude(invoice__status=InvoiceStatus.CANCELLED)
@@ -148,9 +150,7 @@ def _billed_until(row: SubscriptionAdjustment) -> datetime | None:
     for line in _calculated_lines(row.subscription_id).select_related("price_revision"):
         assert line.price_revision is not None
         period = Period(line.period_start, line.period_end)
-        if terms.reaches(
-            period, is_in_advance=line.payment_term == "in_advance", price_id=line.price_revision.price_id
-        ):
+        if terms.reaches(period, is_in_advance=line.is_prepaid, price_id=line.price_revision.price_id):
             ends.append(line.period_end)
     return max(ends, default=None)
 

@@ -140,7 +140,7 @@ def _slept_through(invoice: Invoice) -> Iterable[_Prepaid]:
     )
     for revision in revisions_by_id(invoice.price_revision_ids).values():
         cadence = _cadence(subscription, revision)
-        if revision.payment_term != "in_advance" or revision.is_obligation or cadence.is_once:
+        if not revision.is_prepaid or revision.is_obligation or cadence.is_once:
             continue
         slot = grid.slot_at(cadence, invoice.period_start)
         if slot is None:

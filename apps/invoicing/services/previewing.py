@@ -254,7 +254,7 @@ def _pass_end(subscription: Subscription) -> datetime:
 
 
 def _last_bill(subscription_id: int) -> Bill:
-    invoice = _invoices(subscription_id).order_by("-sequence_number").first()
+    invoice = _invoices(subscription_id).order_by("-sequence_number", "part").first()
     return Bill() if invoice is None else _bill(invoice)
 
 
