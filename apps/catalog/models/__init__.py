@@ -1,4 +1,4 @@
-from apps.catalog.models.plans import Plan, PlanVersion, PlanVersionPrice, PlanVersionStatus
+from apps.catalog.models.plans import Plan, PlanVersion, PlanVersionPrice, PlanVersionStatus, TrialUsage
 from apps.catalog.models.prices import PaymentTerm, Price, PriceRevision, SupplyScope
 from apps.catalog.models.products import (
     Aggregation,
@@ -26,4 +26,5 @@ __all__ = [
     "Product",
     "RoundingFunction",
     "SupplyScope",
+    "TrialUsage",
 ]

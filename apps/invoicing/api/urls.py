@@ -11,6 +11,7 @@ urlpatterns = [
     path("v0/subscriptions/<str:public_id>/pause", changes.SubscriptionPausing.as_view()),
     path("v0/subscriptions/<str:public_id>/resume", changes.SubscriptionResumption.as_view()),
     path("v0/subscriptions/<str:public_id>/cancellation", changes.SubscriptionCancellation.as_view()),
+    path("v0/subscriptions/<str:public_id>/trial", changes.SubscriptionTrial.as_view()),
     path("v0/subscriptions/<str:public_id>/planChange", changes.PlanChange.as_view()),
     path("v0/subscriptions/<str:public_id>/planChange/preview", changes.PlanChangePreview.as_view()),
     path("v0/subscriptions/<str:public_id>/adjustments", adjustments.AdjustmentList.as_view()),

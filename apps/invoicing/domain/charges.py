@@ -10,13 +10,18 @@ from apps.subscriptions.domain.grid import Grid, Slot
 
 @dataclass(frozen=True, slots=True)
 class ChargeTerms:
-    """What of a price decides when it is charged."""
+    """What of a price decides when it is charged.
+
+    Attributes:
+        is_billed_in_trial: whether it costs anything while the service is tried, as usage may.
+    """
 
     revision_id: int
     price_id: str
     is_in_advance: bool
     cadence: Cadence
     is_obligation: bool
+    is_billed_in_trial: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,8 @@ def charges_due(
             if term.is_obligation:
                 # Owed whole or not at all: a stub at the start is left out.
                 candidates = [c for c in candidates if c.service.start == c.whole.start]
+        if not term.is_billed_in_trial:
+            candidates = [c for c in candidates if not grid.is_tried(c.service.start)]
         found.extend(charge for charge in candidates if after < charge.due_at <= until)
     return found
 
@@ -71,8 +78,11 @@ def _charge(term: ChargeTerms, slot: Slot) -> Charge:
 
 
 def _one_time(term: ChargeTerms, grid: Grid, plan_cadence: Cadence) -> Charge | None:
-    """Give the single charge of a one-time price: over the first period, due at the start whatever its term."""
-    first = grid.slot_at(plan_cadence, grid.starts_at)
+    """Give the single charge of a one-time price: over the first period, due at the start whatever its term.
+
+    With a trial it is the first period after it, so that who leaves before owes nothing.
+    """
+    first = grid.slot_at(plan_cadence, max(grid.starts_at, grid.trial_ends_at or grid.starts_at))
     if first is None:
         return None
     return Charge(

@@ -57,7 +57,7 @@ def projected_invoices(
     revision_ids = current_revision_ids(plan_version_id=upcoming_version_id(subscription))
     revisions = revisions_by_id(revision_ids)
     terms = [
-        charge_terms(revisions[key], plan_cadence=subscription.billing_cadence)
+        charge_terms(revisions[key], plan_cadence=subscription.billing_cadence, trial_usage=subscription.trial_usage)
         for key in revision_ids
         if revisions[key].metric_id is None
     ]

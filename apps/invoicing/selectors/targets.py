@@ -119,7 +119,7 @@ def next_terms_of(invoices: Sequence[Invoice]) -> dict[int, Sequence[int]]:
     }
 
 
-def charge_terms(revision: PriceRevision, *, plan_cadence: str) -> ChargeTerms:
+def charge_terms(revision: PriceRevision, *, plan_cadence: str, trial_usage: str) -> ChargeTerms:
     """Give what decides when a price is charged; without an own cadence it follows the plan's."""
     return ChargeTerms(
         revision_id=revision.pk,
@@ -127,6 +127,7 @@ def charge_terms(revision: PriceRevision, *, plan_cadence: str) -> ChargeTerms:
         is_in_advance=revision.payment_term == "in_advance",
         cadence=Cadence.parse(revision.billing_cadence or plan_cadence),
         is_obligation=revision.is_obligation,
+        is_billed_in_trial=revision.metric_id is not None and trial_usage == "billed",
     )
 
 
@@ -137,7 +138,8 @@ def charges_of(invoice: Invoice, revisions: Mapping[int, PriceRevision], next_id
 
     def due(ids: Iterable[int]) -> list[Charge]:
         found: list[Charge] = []
-        for terms in (charge_terms(revisions[i], plan_cadence=cadence) for i in ids if i in revisions):
+        known = (revisions[i] for i in ids if i in revisions)
+        for terms in (charge_terms(r, plan_cadence=cadence, trial_usage=subscription.trial_usage) for r in known):
             charges = charges_due(
                 [terms],
                 grid_for(subscription, terms),
