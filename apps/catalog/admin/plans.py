@@ -16,6 +16,7 @@ from unfold.widgets import (
 
 from apps.catalog.admin.base import CatalogAdmin
 from apps.catalog.domain.cadences import find_cadence_problem
+from apps.catalog.domain.trials import find_trial_problem
 from apps.catalog.models import Plan, PlanVersion, PlanVersionPrice, Price
 from apps.catalog.selectors.catalog import subscription_counts, versions_of
 from apps.catalog.services.plans import PlanLine, create_plan, update_plan
@@ -79,6 +80,13 @@ class PlanForm(forms.ModelForm):
         if problem is not None:
             raise forms.ValidationError(problem)
         return cadence
+
+    def clean_trial_period(self) -> str:
+        period = str(self.cleaned_data["trial_period"])
+        problem = find_trial_problem(period)
+        if problem is not None:
+            raise forms.ValidationError(problem)
+        return period
 
     def clean_currency(self) -> str:
         currency = str(self.cleaned_data["currency"])

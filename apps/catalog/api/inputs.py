@@ -5,7 +5,8 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from apps.catalog.domain.cadences import NAMED, find_cadence_problem
-from apps.catalog.models import Aggregation, FeatureType, RoundingFunction
+from apps.catalog.domain.trials import find_trial_problem
+from apps.catalog.models import Aggregation, FeatureType, RoundingFunction, TrialUsage
 from apps.kernel.http.fields import DecimalStringField, InstantField, StrictCharField, StringMapField
 from apps.rating.price_models import REGISTRY
 
@@ -180,6 +181,17 @@ class CadenceField(StrictCharField):
         return text
 
 
+class TrialField(StrictCharField):
+    """An ISO 8601 duration of whole days or weeks, or months or years: `P14D`, `P1M`; `P0D` is none."""
+
+    def to_internal_value(self, data: Any) -> str:
+        text = super().to_internal_value(data)
+        problem = find_trial_problem(text)
+        if problem is not None:
+            raise serializers.ValidationError(problem, code="invalid")
+        return text
+
+
 class PlanFieldsSerializer(serializers.Serializer[Any]):
     """What creating and changing a plan share."""
 
@@ -198,6 +210,8 @@ class PlanFieldsSerializer(serializers.Serializer[Any]):
     stablePriceIds = serializers.BooleanField(required=False)
     versionTransition = VersionTransitionSerializer(required=False)
     proration = serializers.ChoiceField(choices=["second", "day", "none"], required=False)
+    trialPeriod = TrialField(required=False, allow_null=True, max_length=20)
+    trialUsage = serializers.ChoiceField(choices=TrialUsage.values, required=False)
 
 
 class CreatePlanSerializer(PlanFieldsSerializer):

@@ -188,6 +188,8 @@ def render_plan(plan: Plan, slots: list[PlanVersionPrice]) -> dict[str, Any]:
         "taxBehavior": plan.tax_behavior,
         "proration": plan.proration,
         "paymentTerm": {"in_advance": "in_advance" in terms, "in_arrears": "in_arrears" in terms},
+        "trialPeriod": plan.trial_period or None,
+        "trialUsage": plan.trial_usage,
         "renewalReminderEnabled": plan.renewal_reminder_enabled,
         "renewalReminderDays": plan.renewal_reminder_days,
         "stablePriceIds": plan.stable_price_ids,

@@ -1,5 +1,5 @@
 from apps.catalog.models.coupons import Coupon, CouponDuration, CouponTarget
-from apps.catalog.models.plans import Plan, PlanVersion, PlanVersionPrice, PlanVersionStatus
+from apps.catalog.models.plans import Plan, PlanVersion, PlanVersionPrice, PlanVersionStatus, TrialUsage
 from apps.catalog.models.prices import PaymentTerm, Price, PriceRevision, SupplyScope
 from apps.catalog.models.products import (
     Aggregation,
@@ -30,4 +30,5 @@ __all__ = [
     "Product",
     "RoundingFunction",
     "SupplyScope",
+    "TrialUsage",
 ]

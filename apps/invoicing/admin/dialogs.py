@@ -27,6 +27,7 @@ from apps.invoicing.services.previewing import (
     preview_resumption,
     preview_termination,
 )
+from apps.invoicing.services.trials import move_trial_end
 from apps.kernel.adminsite.actions import Call
 from apps.kernel.adminsite.display import moment
 from apps.kernel.errors import InvalidError, NotFoundError
@@ -140,6 +141,23 @@ def resume(call: Call) -> str:
     """Let the fees count again."""
     resume_subscription(subscription_id=call.row.pk, as_of=current_time(call.row))
     return "It goes on; the rest of the running period stands on the open invoice."
+
+
+class TrialForm(BaseDialogForm):
+    ends_at = forms.CharField(
+        label="Ends at",
+        required=False,
+        help_text="An instant such as 2026-03-01T00:00:00Z, earlier or later than now planned; empty: now.",
+        widget=UnfoldAdminTextInputWidget,
+    )
+
+
+def move_trial(call: Call) -> str:
+    """Let a trial end on another date."""
+    moved = move_trial_end(
+        subscription_id=call.row.pk, as_of=current_time(call.row), at=_instant(call.data["ends_at"])
+    )
+    return f"The trial ends at {moment(moved.trial_ends_at)}."
 
 
 class ChangePlanForm(PreviewForm):

@@ -17,10 +17,16 @@ from apps.subscriptions.services.quantities import MOST_UNITS, ChosenItem
 from apps.subscriptions.services.subscriptions import SubscriptionOptions
 
 NEW_SUBSCRIPTION_FIELDS = (
-    "customer", "plan", "name", "started_at", "ending_at", "elapsed_period_billing", "payment_term_days",
-    "version_policy", "tax_exempt", "auto_approve", "test_clock",
+    "customer", "plan", "name", "started_at", "ending_at", "trial_ends_at", "elapsed_period_billing",
+    "payment_term_days", "version_policy", "tax_exempt", "auto_approve", "test_clock",
 )  # fmt: skip
-FIELDS_OF_RULES = {"startedAt": "started_at", "endingAt": "ending_at", "planId": "plan", "items": "items"}
+FIELDS_OF_RULES = {
+    "startedAt": "started_at",
+    "endingAt": "ending_at",
+    "trialEndsAt": "trial_ends_at",
+    "planId": "plan",
+    "items": "items",
+}
 
 
 class QuantitiesField(forms.CharField):
@@ -75,6 +81,7 @@ class NewSubscriptionForm(forms.ModelForm):
         self.fields["started_at"].initial = wall_now
         self.fields["name"].required = False
         self.fields["name"].help_text = "Empty: that of the plan."
+        self.fields["trial_ends_at"].help_text = "Empty: as the plan says, once for each customer and product."
         self.fields["test_clock"].help_text = "For a try in simulated time; its present is the subscription's."
 
     def clean(self) -> dict[str, Any]:
@@ -104,6 +111,7 @@ class NewSubscriptionForm(forms.ModelForm):
             as_of=clock.current_time if clock is not None else wall_now(),
             options=SubscriptionOptions(
                 ending_at=data["ending_at"],
+                trial_ends_at=data["trial_ends_at"],
                 test_clock=clock,
                 elapsed_period_billing=data["elapsed_period_billing"] or "none",
                 tax_exempt=data["tax_exempt"],

@@ -23,6 +23,7 @@ from apps.kernel.adminsite.display import link, moment
 from apps.kernel.errors import ConflictError
 from apps.subscriptions.models import Subscription, SubscriptionPause, SubscriptionStatus
 from apps.subscriptions.selectors.clocks import current_time
+from apps.subscriptions.selectors.trials import is_tried
 
 
 class SubscriptionResource(resources.ModelResource):
@@ -98,6 +99,7 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
         "resume",
         "cancel",
         "undo_cancellation",
+        "move_trial_end",
         "preview_plan_change",
         "change_plan",
         "terminate",
@@ -113,7 +115,8 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
         (None, {"fields": ["name", "public_id", "customer_page", "plan_page", "status", "invoices"]}),
         ("Period", {"fields": ["period_number", "period_start", "period_end", "billing_anchor", "billing_cadence",
                                "timezone", "next_action_at", "test_clock"]}),
-        ("Dates", {"fields": ["placed_at", "started_at", "billing_starts_at", "activated_at", "paused_at",
+        ("Dates", {"fields": ["placed_at", "started_at", "billing_starts_at", "activated_at", "trial_ends_at",
+                              "trial_usage", "paused_at",
                               "ending_at", "cancels_at", "terminated_at", "terminated_by", "termination_reason"]}),
         ("Terms", {"fields": ["plan_version", "next_version", "version_policy", "next_plan", "replaces", "currency",
                               "payment_term_days",
@@ -180,6 +183,15 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
         run=dialogs.undo,
         icon="undo",
         fits=lambda row: row.status == SubscriptionStatus.ACTIVE and row.cancels_at is not None,
+    )
+    move_trial_end = service_action(
+        title="Move trial end",
+        permissions=["manage_subscription"],
+        description="The trial ends on the date, or now; fees in advance fall due in that moment.",
+        run=dialogs.move_trial,
+        form=dialogs.TrialForm,
+        icon="hourglass_bottom",
+        fits=lambda row: row.status == SubscriptionStatus.ACTIVE and is_tried(row, current_time(row)),
     )
     preview_plan_change = service_action(
         title="Preview plan change",

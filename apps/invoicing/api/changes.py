@@ -13,6 +13,7 @@ from apps.invoicing.services.cancelling import schedule_cancellation, undo_cance
 from apps.invoicing.services.changing import NOW, PERIOD_END, change_plan
 from apps.invoicing.services.migrating import IMMEDIATE, NEXT_PERIOD, migrate_version
 from apps.invoicing.services.pausing import pause_subscription, resume_subscription
+from apps.invoicing.services.trials import move_trial_end
 from apps.kernel.http.fields import InstantField, StrictCharField
 from apps.kernel.http.views import Request
 from apps.subscriptions.selectors.clocks import current_time
@@ -125,6 +126,27 @@ class SubscriptionCancellation(SubscriptionView):
         """Take a cancellation back before it comes."""
         subscription = self.subscription(public_id)
         undo_cancellation(subscription_id=subscription.pk, as_of=current_time(subscription))
+        return self.rendered(public_id)
+
+
+class TrialSerializer(serializers.Serializer[Any]):
+    trialEndsAt = InstantField()
+
+
+class SubscriptionTrial(SubscriptionView):
+    @extend_schema(operation_id="moveTrialEnd", request=TrialSerializer, responses=SubscriptionSerializer)
+    def post(self, request: Request, public_id: str) -> Response:
+        """Let a running trial end on another date, earlier or later."""
+        subscription = self.subscription(public_id)
+        data = self.read(TrialSerializer)
+        move_trial_end(subscription_id=subscription.pk, as_of=current_time(subscription), at=data["trialEndsAt"])
+        return self.rendered(public_id)
+
+    @extend_schema(operation_id="endTrial", responses=SubscriptionSerializer)
+    def delete(self, request: Request, public_id: str) -> Response:
+        """End a running trial now."""
+        subscription = self.subscription(public_id)
+        move_trial_end(subscription_id=subscription.pk, as_of=current_time(subscription))
         return self.rendered(public_id)
 
 

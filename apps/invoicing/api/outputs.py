@@ -238,6 +238,8 @@ def render_subscription(subscription: Subscription, *, with_customer: bool = Fal
         "endingAt": _instant(subscription.ending_at),
         "cancelsAt": _instant(subscription.cancels_at),
         "pausedAt": _instant(subscription.paused_at),
+        "trialEndsAt": _instant(subscription.trial_ends_at),
+        "trialUsage": subscription.trial_usage if subscription.trial_ends_at else None,
         "nextPlanId": subscription.next_plan.public_id if subscription.next_plan else None,
         "replacesSubscriptionId": subscription.replaces.public_id if subscription.replaces else None,
         "terminatedAt": _instant(subscription.terminated_at),

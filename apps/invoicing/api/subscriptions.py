@@ -6,6 +6,8 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_sche
 from rest_framework import serializers
 from rest_framework.response import Response
 
+from apps.catalog.domain.trials import find_trial_problem
+from apps.catalog.models import TrialUsage
 from apps.catalog.selectors.catalog import plans_of
 from apps.customers.models import Customer
 from apps.customers.selectors.customers import NEED_STATE, customers_of
@@ -119,6 +121,9 @@ class CreateSubscriptionSerializer(serializers.Serializer[Any]):
     customer = InlineCustomerSerializer(required=False)
     customerId = StrictCharField(required=False)
     endingAt = InstantField(required=False)
+    trialPeriod = StrictCharField(required=False, max_length=20)
+    trialEndsAt = InstantField(required=False)
+    trialUsage = serializers.ChoiceField(choices=TrialUsage.values, required=False)
     prefundAmount = StrictCharField(required=False, max_length=40)
     minimumAccountBalance = StrictCharField(required=False, max_length=40)
     redirectUrls = RedirectUrlsSerializer(required=False)
@@ -135,10 +140,20 @@ class CreateSubscriptionSerializer(serializers.Serializer[Any]):
     changeDescription = StrictCharField(required=False, max_length=5000)
     changeMetadata = MetadataField(required=False)
 
+    def validate_trialPeriod(self, text: str) -> str:
+        problem = find_trial_problem(text)
+        if problem is not None:
+            raise serializers.ValidationError(problem, code="invalid")
+        return text
+
     def validate(self, data: dict[str, Any]) -> dict[str, Any]:
         if ("customer" in data) == ("customerId" in data):
             raise serializers.ValidationError(
                 {"customerId": "Give exactly one of customerId and customer."}, code="required"
+            )
+        if "trialPeriod" in data and "trialEndsAt" in data:
+            raise serializers.ValidationError(
+                {"trialEndsAt": "Give a trial's length or its end, not both."}, code="invalid"
             )
         return data
 
@@ -179,6 +194,8 @@ class SubscriptionSerializer(serializers.Serializer[Any]):
     versionPolicy = serializers.CharField()
     paymentTermDays = serializers.IntegerField()
     pausedAt = InstantField(required=False)
+    trialEndsAt = InstantField(required=False)
+    trialUsage = serializers.ChoiceField(choices=TrialUsage.values, required=False)
     cancelsAt = InstantField(required=False)
     nextPlanId = serializers.CharField(required=False)
     replacesSubscriptionId = serializers.CharField(required=False)
@@ -210,6 +227,9 @@ class SubscribingView(SubscriptionView):
         redirects = data.get("redirectUrls", {})
         options = SubscriptionOptions(
             ending_at=data.get("endingAt"),
+            trial_ends_at=data.get("trialEndsAt"),
+            trial_period=data.get("trialPeriod"),
+            trial_usage=data.get("trialUsage"),
             test_clock=clock,
             elapsed_period_billing=data["elapsedPeriodBilling"],
             auto_charge=data["autoCharge"],

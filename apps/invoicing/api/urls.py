@@ -12,6 +12,7 @@ urlpatterns = [
     path("v0/subscriptions/<str:public_id>/pause", changes.SubscriptionPausing.as_view()),
     path("v0/subscriptions/<str:public_id>/resume", changes.SubscriptionResumption.as_view()),
     path("v0/subscriptions/<str:public_id>/cancellation", changes.SubscriptionCancellation.as_view()),
+    path("v0/subscriptions/<str:public_id>/trial", changes.SubscriptionTrial.as_view()),
     path("v0/subscriptions/<str:public_id>/planChange", changes.PlanChange.as_view()),
     path("v0/subscriptions/<str:public_id>/planChange/preview", previews.PlanChangePreview.as_view()),
     path("v0/subscriptions/<str:public_id>/termination/preview", previews.TerminationPreview.as_view()),

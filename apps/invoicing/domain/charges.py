@@ -16,6 +16,7 @@ class ChargeTerms:
         starts_at: of a price that is billed for a time only: its begin; None: as long as the service.
         ends_at: its end, exclusive.
         bills_at: when such a price falls due that is charged once.
+        is_billed_in_trial: whether it costs anything while the service is tried, as usage may.
     """
 
     revision_id: int
@@ -26,6 +27,7 @@ class ChargeTerms:
     starts_at: datetime | None = None
     ends_at: datetime | None = None
     bills_at: datetime | None = None
+    is_billed_in_trial: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,8 @@ def charges_due(
             if term.is_obligation:
                 # Owed whole or not at all: a stub at the start is left out.
                 candidates = [c for c in candidates if c.service.start == c.whole.start]
+        if not term.is_billed_in_trial:
+            candidates = [c for c in candidates if not grid.is_tried(c.service.start)]
         found.extend(charge for charge in candidates if after < charge.due_at <= until)
     return found
 
@@ -78,7 +82,10 @@ def charges_running(terms: Sequence[ChargeTerms], grid: Grid, *, after: datetime
         for term in terms
         if not term.cadence.is_once
         for charge in (_charge(term, slot) for slot in grid.slots(term.cadence, touching=window))
-        if charge is not None and charge.due_at > after and charge.service.start <= at
+        if charge is not None
+        and charge.due_at > after
+        and charge.service.start <= at
+        and (term.is_billed_in_trial or not grid.is_tried(charge.service.start))
     ]
 
 
@@ -99,9 +106,11 @@ def _charge(term: ChargeTerms, slot: Slot) -> Charge | None:
 def _one_time(term: ChargeTerms, grid: Grid, plan_cadence: Cadence) -> Charge | None:
     """Give the single charge of a one-time price: over the first period, due at the start whatever its term.
 
-    One that says when it is billed is due then, over the rest of that period.
+    With a trial it is the first period after it, so that who leaves before owes nothing. One that says when it is
+    billed is due then, over the rest of that period.
     """
-    slot = grid.slot_at(plan_cadence, term.bills_at or grid.starts_at)
+    begins_at = max(grid.starts_at, grid.trial_ends_at or grid.starts_at)
+    slot = grid.slot_at(plan_cadence, term.bills_at or begins_at)
     if slot is None:
         return None
     due_at = term.bills_at or slot.service.start

@@ -58,9 +58,9 @@ def projected_invoices(
     # The end of the open period brings the next one's fees in advance, so what comes is the next terms' work.
     revision_ids = current_revision_ids(plan_version_id=upcoming_version_id(subscription))
     revisions = revisions_by_id({*revision_ids, *(one.revision_id for one in timeline.owned() if one.revision_id)})
-    cadences = subscription.billing_cadence
-    known = [charge_terms(revisions[key], plan_cadence=cadences) for key in revision_ids]
-    known += owned_terms(timeline, revisions, plan_cadence=cadences)
+    cadences, trial_usage = subscription.billing_cadence, subscription.trial_usage
+    known = [charge_terms(revisions[key], plan_cadence=cadences, trial_usage=trial_usage) for key in revision_ids]
+    known += owned_terms(timeline, revisions, plan_cadence=cadences, trial_usage=trial_usage)
     terms = [one for one in known if not revisions[one.revision_id].bills_usage]
     agreed = adjustment_terms([subscription.pk]).get(subscription.pk, [])
     found: list[ProjectedInvoice] = []

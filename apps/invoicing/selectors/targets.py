@@ -133,7 +133,7 @@ def next_terms_of(invoices: Sequence[Invoice]) -> dict[int, Sequence[int]]:
     }
 
 
-def charge_terms(revision: PriceRevision, *, plan_cadence: str) -> ChargeTerms:
+def charge_terms(revision: PriceRevision, *, plan_cadence: str, trial_usage: str) -> ChargeTerms:
     """Give what decides when a price is charged; without an own cadence it follows the plan's."""
     return ChargeTerms(
         revision_id=revision.pk,
@@ -141,6 +141,7 @@ def charge_terms(revision: PriceRevision, *, plan_cadence: str) -> ChargeTerms:
         is_in_advance=revision.is_prepaid,
         cadence=Cadence.parse(revision.billing_cadence or plan_cadence),
         is_obligation=revision.is_obligation,
+        is_billed_in_trial=revision.bills_usage and trial_usage == "billed",
     )
 
 
@@ -155,7 +156,8 @@ def charges_of(
     cadence = subscription.billing_cadence
 
     def due(ids: Iterable[int]) -> list[Charge]:
-        return due_of(charge_terms(revisions[i], plan_cadence=cadence) for i in ids if i in revisions)
+        known = (revisions[i] for i in ids if i in revisions)
+        return due_of(charge_terms(row, plan_cadence=cadence, trial_usage=subscription.trial_usage) for row in known)
 
     def due_of(terms_of_all: Iterable[ChargeTerms]) -> list[Charge]:
         found: list[Charge] = []
@@ -173,7 +175,7 @@ def charges_of(
 
     if invoice.is_early:
         return due(invoice.price_revision_ids)
-    owned = due_of(owned_terms(timeline, revisions, plan_cadence=cadence))
+    owned = due_of(owned_terms(timeline, revisions, plan_cadence=cadence, trial_usage=subscription.trial_usage))
     if invoice.sequence_number == 0:
         return due(invoice.price_revision_ids) + owned
     starts_next = invoice.due_until
@@ -182,12 +184,12 @@ def charges_of(
 
 
 def owned_terms(
-    timeline: Timeline, revisions: Mapping[int, PriceRevision], *, plan_cadence: str
+    timeline: Timeline, revisions: Mapping[int, PriceRevision], *, plan_cadence: str, trial_usage: str
 ) -> list[ChargeTerms]:
     """Give what decides when the prices are charged that only one subscription has, each for its time."""
     return [
         replace(
-            charge_terms(revisions[interval.revision_id], plan_cadence=plan_cadence),
+            charge_terms(revisions[interval.revision_id], plan_cadence=plan_cadence, trial_usage=trial_usage),
             starts_at=interval.start,
             ends_at=interval.end,
             bills_at=interval.bills_at,

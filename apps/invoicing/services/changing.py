@@ -88,6 +88,8 @@ def _hand_over(ended: Subscription) -> Subscription:
     assert plan is not None
     assert at is not None
     has_term = ended.ending_at is not None and ended.ending_at > at
+    is_tried = ended.trial_ends_at is not None and ended.trial_ends_at > at
+    keeps_calendar = ended.billing_cadence == plan.billing_cadence and not (is_tried and ended.has_own_anchor)
     options = SubscriptionOptions(
         ending_at=ended.ending_at if has_term else None,
         test_clock=ended.test_clock,
@@ -97,7 +99,11 @@ def _hand_over(ended: Subscription) -> Subscription:
         payment_term_days=ended.payment_term_days,
         session_expiry_minutes=ended.session_expiry_minutes,
         version_policy=ended.version_policy,
-        billing_anchor=ended.billing_anchor if ended.billing_cadence == plan.billing_cadence else None,
+        billing_anchor=ended.billing_anchor if keeps_calendar else None,
+        # The rest of a trial goes along, by the terms it began with; a change begins none.
+        trial_ends_at=ended.trial_ends_at if is_tried else None,
+        trial_period="",
+        trial_usage=ended.trial_usage if is_tried else None,
         replaces=ended,
         redirect_on_success=ended.redirect_on_success,
         redirect_on_failure=ended.redirect_on_failure,

@@ -146,6 +146,8 @@ def _slept_through(invoice: Invoice) -> Iterable[_Prepaid]:
         if slot is None:
             continue
         due_at = slot.service.start
+        if grid.is_tried(due_at):
+            continue
         is_elsewhere = due_at > invoice.due_after or any(after < due_at <= until for after, until in waiting)
         if pauses.hold(due_at) and not is_elsewhere and due_at >= subscription.billing_starts_at:
             yield _Prepaid(revision, slot, until=due_at)

@@ -65,6 +65,7 @@ def grid_of(subscription: Subscription) -> Grid:
         ends_at=min(ends, default=None),
         tz=subscription.timezone,
         is_own=subscription.has_own_anchor,
+        trial_ends_at=subscription.trial_ends_at,
     )
 
 

@@ -16,9 +16,11 @@ from apps.subscriptions.events import (
     SubscriptionCancelled,
     SubscriptionCreated,
     SubscriptionRenewed,
+    TrialEnded,
 )
 from apps.subscriptions.models import Subscription, SubscriptionStatus, TestClock
 from apps.subscriptions.selectors.subscriptions import cadence_of, grid_of, upcoming_version_id
+from apps.subscriptions.selectors.trials import find_trial_end, is_tried
 from apps.subscriptions.services.quantities import ChosenItem, choose_quantities
 
 # A start up to this far in the past counts as "now": clocks differ, sign-ups are reported a little late.
@@ -32,6 +34,10 @@ class SubscriptionOptions:
 
     ending_at: datetime | None = None
     test_clock: TestClock | None = None
+    # An instant goes before a length; without either the plan says how long, and gives it once.
+    trial_ends_at: datetime | None = None
+    trial_period: str | None = None
+    trial_usage: str | None = None
     elapsed_period_billing: str = "none"
     auto_charge: bool = False
     tax_exempt: bool = False
@@ -94,6 +100,15 @@ def place_subscription(
     is_backdated = as_of - started_at > BACKDATED_AFTER
     anchor = plan.billing_anchor or options.billing_anchor
     bills_from_now = is_backdated and options.elapsed_period_billing == "none"
+    tz = customer.timezone or customer.organization.timezone
+    trial_ends_at = find_trial_end(
+        customer=customer,
+        plan=plan,
+        started_at=started_at,
+        tz=tz,
+        ends_at=options.trial_ends_at,
+        period=options.trial_period,
+    )
     subscription = Subscription.objects.create(
         organization_id=customer.organization_id,
         customer=customer,
@@ -109,10 +124,12 @@ def place_subscription(
         started_at=started_at,
         billing_starts_at=as_of if bills_from_now else started_at,
         replaces=options.replaces,
-        billing_anchor=anchor or own_anchor(started_at),
+        billing_anchor=anchor or own_anchor(started_at, trial_ends_at),
         billing_cadence=plan.billing_cadence,
         has_own_anchor=anchor is None,
-        timezone=customer.timezone or customer.organization.timezone,
+        timezone=tz,
+        trial_ends_at=trial_ends_at,
+        trial_usage=options.trial_usage or plan.trial_usage,
         elapsed_period_billing=options.elapsed_period_billing,
         ending_at=options.ending_at,
         next_action_at=max(started_at, as_of),
@@ -211,7 +228,10 @@ def move_on(*, subscriptions: Sequence[Subscription]) -> None:
         subscription.period_start, subscription.period_end = slot.service.start, slot.service.end
         subscription.next_action_at = slot.service.end
         subscription.plan_version_id, subscription.next_version_id = upcoming_version_id(subscription), None
-        if subscription.paused_at is None:
+        if ended_at == subscription.trial_ends_at:
+            ended = TrialEnded(subscription_id=subscription.public_id, trial_ends_at=ended_at)
+            announcements.append(Announcement(ended, subscription.organization_id, subscription.public_id, ended_at))
+        elif subscription.paused_at is None and not is_tried(subscription, ended_at):
             renewed = SubscriptionRenewed(
                 subscription_id=subscription.public_id,
                 period_number=subscription.period_number,
@@ -258,6 +278,8 @@ def _default_version(plan: Plan) -> int:
 
 def _check_dates(started_at: datetime, as_of: datetime, options: SubscriptionOptions) -> None:
     errors = []
+    if options.trial_ends_at is not None and options.trial_ends_at <= started_at:
+        errors.append(FieldError("trialEndsAt", "The trial must end after the start.", "invalid"))
     if options.ending_at is not None and options.ending_at <= max(started_at, as_of):
         errors.append(FieldError("endingAt", "The end must lie after the start and the present.", "invalid"))
     if options.elapsed_period_billing == "per_period" and add(started_at, MAXIMUM_BACKDATING) < as_of:

@@ -23,6 +23,7 @@ AREAS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "boundaries": boundaries.boundaries,
     "billing_schedule": schedules.billing_schedule,
     "subscription_proration": schedules.subscription_proration,
+    "trial": schedules.subscription_proration,
     "subscription_change": changes.subscription_change,
     "billing_day": schedules.billing_day,
     "proration_days": schedules.proration_days,
