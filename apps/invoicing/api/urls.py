@@ -1,6 +1,6 @@
 from django.urls import path
 
-from apps.invoicing.api import adjustments, changes, invoices, subscriptions
+from apps.invoicing.api import adjustments, changes, intervals, invoices, subscriptions
 from apps.invoicing.api.checkout import checkout
 
 urlpatterns = [
@@ -15,6 +15,9 @@ urlpatterns = [
     path("v0/subscriptions/<str:public_id>/planChange/preview", changes.PlanChangePreview.as_view()),
     path("v0/subscriptions/<str:public_id>/adjustments", adjustments.AdjustmentList.as_view()),
     path("v0/subscriptions/<str:public_id>/adjustments/<str:adjustment_id>", adjustments.AdjustmentDetail.as_view()),
+    path("v0/subscriptions/<str:public_id>/intervals", intervals.SubscriptionIntervals.as_view()),
+    path("v0/subscriptions/<str:public_id>/intervalChanges", intervals.SubscriptionIntervalChanges.as_view()),
+    path("v0/intervalChanges", intervals.IntervalChangeList.as_view()),
     path("v2/invoices", invoices.InvoiceList.as_view()),
     path("v2/invoices/lineItems", invoices.LineItemList.as_view()),
     path("v2/invoices/projected", invoices.ProjectedInvoiceList.as_view()),
