@@ -1,3 +1,4 @@
+import hashlib
 import secrets
 import string
 
@@ -16,3 +17,13 @@ def new_id(prefix: str) -> str:
         return f"inv_{secrets.token_hex(12)}"
     length = TEST_CLOCK_LENGTH if prefix == "tc" else LENGTH
     return f"{prefix}_" + "".join(secrets.choice(BASE_62) for _ in range(length))
+
+
+def derived_id(prefix: str, *parts: str) -> str:
+    """Give the id of something that is computed, not stored: the same for the same parts, in the form of `new_id`."""
+    number = int.from_bytes(hashlib.blake2b("\x00".join(parts).encode(), digest_size=16).digest(), "big")
+    digits = []
+    for _ in range(LENGTH):
+        number, rest = divmod(number, 62)
+        digits.append(BASE_62[rest])
+    return f"{prefix}_" + "".join(digits)

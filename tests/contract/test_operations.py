@@ -26,6 +26,8 @@ SERVED = {
     "subscriptions": {
         "create", "get", "update_subscription", "list", "terminate", "migrate_subscription_version",
         "list_subscription_adjustments", "create_subscription_adjustment", "delete_subscription_adjustment",
+        "get_subscription_intervals", "edit_subscription_intervals", "list_subscription_interval_changes",
+        "list_interval_changes",
     },
     "events": {"ingest"},
     "test_clocks": {"create", "get", "advance", "list", "delete"},
@@ -202,6 +204,45 @@ def test_every_operation(call: Caller, stack: dict[str, Any]) -> None:
     assert (found.data, found.pagination.total) == (agreed, 4)
     for row in agreed:
         call("subscriptions", "delete_subscription_adjustment", id=subscription.id, adjustment_id=row.id)
+
+    plain = call("subscriptions", "get_subscription_intervals", id=subscription.id).intervals
+    assert [(one.price_id, one.kind, one.unit_price, one.end_date) for one in plain] == [
+        (monthly.id, "plan_line", None, None), (usage.id, "plan_line", None, None),
+    ]  # fmt: skip
+    ahead = {
+        "price_key": plain[0].price_key, "unit_price": "24.50", "base_quantity": "1", "billing_cadence": "P1M",
+        "billing_mode": "advance", "start_date": NOW + timedelta(days=59),
+        "quantity_transitions": [{"effective_date": NOW + timedelta(days=69), "quantity": "2"}],
+    }  # fmt: skip
+    request = {"add": [ahead], "change_reason": "commercial", "description": "Deal", "metadata": {"crm": "D-1"}}
+    edited = call(
+        "subscriptions", "edit_subscription_intervals", id=subscription.id,
+        edit_subscription_intervals_request=request,
+    )  # fmt: skip
+    assert (edited.unchanged, edited.line_items.created, edited.interval_change.metadata) == (
+        False,
+        0,
+        {"crm": "D-1"},
+    )
+    override = next(one for one in edited.intervals if one.unit_price is not None)
+    assert override.quantity_transitions[0].quantity == "2"
+    call.refused(
+        409, "subscriptions", "edit_subscription_intervals", id=subscription.id,
+        edit_subscription_intervals_request=request,
+    )  # fmt: skip
+    again = override.model_dump()
+    del again["kind"]
+    changes = call("subscriptions", "list_subscription_interval_changes", id=subscription.id)
+    assert [row.id for row in changes.data] == [edited.interval_change.id]
+    for ops, is_unchanged in (({"edit": [again]}, True), ({"remove": [{"id": override.id}]}, False)):
+        done = call(
+            "subscriptions", "edit_subscription_intervals", id=subscription.id,
+            edit_subscription_intervals_request=ops,
+        )  # fmt: skip
+        assert done.unchanged is is_unchanged
+    assert call("subscriptions", "get_subscription_intervals", id=subscription.id).intervals == plain
+    listed = call("subscriptions", "list_interval_changes", request={"change_reason": "commercial", "limit": "1"})
+    assert listed.data[0].intervals[-1].after.resolved_unit_price == "24.5"
 
     sent = call("events", "ingest", request=event(counted, customer, 4))
     again = call("events", "ingest", request=event(counted, customer, 4) | {"idempotency_key": word()})

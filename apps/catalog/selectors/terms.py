@@ -28,6 +28,22 @@ def current_revision_ids_of(plan_version_ids: Iterable[int]) -> dict[int, list[i
     return found
 
 
+def current_lines(*, plan_version_id: int) -> list[tuple[str, PriceRevision]]:
+    """Give the lines of a plan version, each by its key with the present terms of its price, in the plan's order."""
+    slots = PlanVersionPrice.objects.filter(
+        plan_version_id=plan_version_id, price__revisions__number=F("price__revision_number")
+    )
+    rows = list(slots.order_by("position").values_list("key", "price__revisions__pk"))
+    revisions = revisions_by_id(revision_id for _, revision_id in rows)
+    return [(key, revisions[revision_id]) for key, revision_id in rows]
+
+
+def get_current_revision(*, price_id: int) -> PriceRevision:
+    """Give the present terms of a price."""
+    rows = PriceRevision.objects.select_related("price", "metric", "fee")
+    return rows.get(price_id=price_id, number=F("price__revision_number"))
+
+
 def revisions_by_id(ids: Iterable[int]) -> dict[int, PriceRevision]:
     """Give price revisions by key, with their price, metric and fee at hand."""
     rows = PriceRevision.objects.select_related("price", "metric", "fee").filter(pk__in=set(ids))

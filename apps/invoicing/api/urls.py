@@ -1,6 +1,6 @@
 from django.urls import path
 
-from apps.invoicing.api import adjustments, changes, coupons, invoices, previews, subscriptions
+from apps.invoicing.api import adjustments, changes, coupons, intervals, invoices, previews, subscriptions
 from apps.invoicing.api.checkout import checkout
 
 urlpatterns = [
@@ -28,6 +28,9 @@ urlpatterns = [
     path("v0/customers/<str:public_id>/coupons", coupons.CustomerCouponList.as_view()),
     path("v0/customers/<str:public_id>/coupons/<str:applied_id>", coupons.CustomerCouponDetail.as_view()),
     path("v0/coupons/<str:public_id>/redemptions", coupons.RedemptionList.as_view()),
+    path("v0/subscriptions/<str:public_id>/intervals", intervals.SubscriptionIntervals.as_view()),
+    path("v0/subscriptions/<str:public_id>/intervalChanges", intervals.SubscriptionIntervalChanges.as_view()),
+    path("v0/intervalChanges", intervals.IntervalChangeList.as_view()),
     path("v2/invoices", invoices.InvoiceList.as_view()),
     path("v2/invoices/lineItems", invoices.LineItemList.as_view()),
     path("v2/invoices/projected", invoices.ProjectedInvoiceList.as_view()),

@@ -13,12 +13,14 @@ from apps.invoicing.domain.targets import TargetLine
 from apps.invoicing.domain.taxes import tax_rate_for
 from apps.invoicing.models import Invoice, InvoiceLine, LineKind
 from apps.invoicing.selectors.metered import MeteredRequest, metered_usage
-from apps.kernel.time import Period, format_instant
+from apps.kernel.time import Period, format_instant, parse_instant
 from apps.metering.selectors.links import SubjectSpan
 from apps.metering.selectors.usage import UsageRequest, usage_changed_since
-from apps.rating.grouped import AnyPrice, parse_price
+from apps.rating.adjustments import QuantityTerms
+from apps.rating.grouped import AnyPrice, parse_price, price_of
 from apps.rating.lines import Billed, evaluated, left_over, rate_usage
 from apps.rating.price_models.standard import StandardPrice
+from apps.rating.splits import split_terms
 from apps.rating.usage import Usage
 from apps.subscriptions.selectors.clocks import current_time
 
@@ -28,11 +30,18 @@ OVERLAP = timedelta(minutes=10)
 
 @dataclass(slots=True)
 class _Entry:
-    """What earlier invoices of a subscription billed for one price and service period."""
+    """What earlier invoices of a subscription billed for one price and service period.
+
+    Attributes:
+        billed_at: the price that was put on it.
+        whole: the service period that it is a part of, where the price changed within.
+    """
 
     revision: PriceRevision
     metric: BillableMetric
     period: Period
+    billed_at: AnyPrice
+    whole: Period
     billed: Billed
     counted_at: datetime
     carried: Decimal = Decimal(0)
@@ -41,9 +50,7 @@ class _Entry:
     @property
     def price(self) -> AnyPrice:
         """What its usage costs; nothing when its price was left, and what was billed is being given back."""
-        if self.is_withdrawn:
-            return StandardPrice(Decimal(0))
-        return parse_price(self.revision.model, self.revision.properties)
+        return StandardPrice(Decimal(0)) if self.is_withdrawn else self.billed_at
 
 
 def find_late_usage(
@@ -89,14 +96,26 @@ def find_late_usage(
     answers = metered_usage([MeteredRequest(request, entry.price, entry.metric) for _, entry, request in touched])
     usages = {id(entry): usage for (_, entry, _), usage in zip(touched, answers, strict=True)}
     found: dict[int, list[TargetLine]] = defaultdict(list)
-    for invoice, entry in [*((invoice, entry) for invoice, entry, _ in requests), *unchanged]:
+    for parts in _by_whole([*((invoice, entry) for invoice, entry, _ in requests), *unchanged]):
         # What did not change is not read again: its raw events may be gone by now.
-        usage = usages.get(id(entry), entry.billed.usage)
+        known = [usages.get(id(entry), entry.billed.usage) for _, entry in parts]
+        invoice, first = parts[0]
         agreed = adjustments.get(invoice.subscription_id, ())
-        line = _late_line(invoice, entry, usage, agreed, as_of or current_time(invoice.subscription))
-        if line is not None:
-            found[invoice.pk].append(line)
+        terms = quantity_terms(agreed, first.whole, is_in_advance=False, price_id=first.revision.price_id)
+        shared = split_terms(terms, [usage.quantity for usage in known])
+        for (_, entry), usage, own in zip(parts, known, shared, strict=True):
+            line = _late_line(invoice, entry, usage, agreed, own, as_of or current_time(invoice.subscription))
+            if line is not None:
+                found[invoice.pk].append(line)
     return found
+
+
+def _by_whole(entries: Sequence[tuple[Invoice, _Entry]]) -> list[list[tuple[Invoice, _Entry]]]:
+    """Put the parts of one service period together, in order of time: what is agreed holds for all of it."""
+    found: dict[tuple[int, int, Period], list[tuple[Invoice, _Entry]]] = defaultdict(list)
+    for invoice, entry in entries:
+        found[invoice.pk, entry.revision.pk, entry.whole].append((invoice, entry))
+    return [sorted(parts, key=lambda part: part[1].period) for parts in found.values()]
 
 
 def _billed(by_subscription: Mapping[int, Invoice]) -> dict[int, list[_Entry]]:
@@ -122,7 +141,15 @@ def _billed(by_subscription: Mapping[int, Invoice]) -> dict[int, list[_Entry]]:
         known = entries.get(key)
         if known is None:
             period = Period(line.period_start, line.period_end)
-            entries[key] = _Entry(revision, revision.metric, period, evaluated(line.provenance), counted_at)
+            entries[key] = _Entry(
+                revision=revision,
+                metric=revision.metric,
+                period=period,
+                billed_at=_price_of(line, revision),
+                whole=_whole_of(line) or period,
+                billed=evaluated(line.provenance),
+                counted_at=counted_at,
+            )
         else:
             known.billed = evaluated(line.provenance)
             known.counted_at = max(known.counted_at, counted_at)
@@ -135,11 +162,30 @@ def _billed(by_subscription: Mapping[int, Invoice]) -> dict[int, list[_Entry]]:
     return grouped
 
 
+def _price_of(line: InvoiceLine, revision: PriceRevision) -> AnyPrice:
+    """Give the price a line was billed by: the catalogue's, or that of an interval."""
+    if "interval" in line.provenance["sources"]:
+        return price_of(line.provenance["inputs"]["price"]["fn"])
+    return parse_price(revision.model, revision.properties)
+
+
+def _whole_of(line: InvoiceLine) -> Period | None:
+    """Give the service period that a line is a part of; None when it is all of it."""
+    split = line.provenance["sources"].get("split")
+    return None if split is None else Period(parse_instant(split["ref"]["start"]), parse_instant(split["ref"]["end"]))
+
+
 def _late_line(
-    invoice: Invoice, entry: _Entry, usage: Usage, agreed: Sequence[AdjustmentTerms], as_of: datetime
+    invoice: Invoice,
+    entry: _Entry,
+    usage: Usage,
+    agreed: Sequence[AdjustmentTerms],
+    terms: QuantityTerms | None,
+    as_of: datetime,
 ) -> TargetLine | None:
-    """Give the line of an entry; None when its usage comes to what was billed."""
-    if usage == entry.billed.usage and not entry.carried:
+    """Give the line of an entry; None when it comes to what was billed."""
+    is_part = entry.whole != entry.period
+    if usage == entry.billed.usage and not entry.carried and not is_part:
         return None
     revision, metric = entry.revision, entry.metric
     rated = rate_usage(
@@ -156,7 +202,7 @@ def _late_line(
             "earlierInvoice": {"type": "invoice", "ref": {"subscriptionId": invoice.subscription.public_id}},
         },
         calculated_at=as_of,
-        terms=quantity_terms(agreed, entry.period, is_in_advance=False, price_id=revision.price_id),
+        terms=terms,
         already_billed=entry.billed,
         discounts=discounts_of(agreed, entry.period, is_in_advance=False, tz=invoice.subscription.timezone),
         carried=entry.carried,

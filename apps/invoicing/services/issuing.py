@@ -1,6 +1,5 @@
 """From a closed period to an issued document."""
 
-import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -17,7 +16,7 @@ from apps.invoicing.services.coupons import hold_coupons
 from apps.invoicing.services.numbers import next_number
 from apps.invoicing.services.settlement import mark_paid
 from apps.kernel.clock import wall_now
-from apps.kernel.ids import BASE_62
+from apps.kernel.ids import derived_id
 from apps.kernel.rows import insert_rows, update_rows
 from apps.outbox.services import Announcement, publish, publish_all
 
@@ -211,14 +210,7 @@ def _due_at(invoice: Invoice, as_of: datetime) -> datetime:
 
 def line_public_id(invoice_public_id: str, reference: str) -> str:
     """Give the id of a computed line: the same before it is stored and at every calculation."""
-    number = int.from_bytes(
-        hashlib.blake2b(f"{invoice_public_id}\x00{reference}".encode(), digest_size=16).digest(), "big"
-    )
-    digits = []
-    for _ in range(20):
-        number, rest = divmod(number, 62)
-        digits.append(BASE_62[rest])
-    return "li_" + "".join(digits)
+    return derived_id("li", invoice_public_id, reference)
 
 
 def _row(invoice: Invoice, line: TargetLine) -> InvoiceLine:

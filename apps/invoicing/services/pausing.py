@@ -23,7 +23,7 @@ def pause_subscription(*, subscription_id: int, as_of: datetime) -> Subscription
     Raises:
         ConflictError: it is not active, or paused already.
     """
-    subscription = in_present(subscription_id, as_of)
+    subscription = locked_at_present(subscription_id, as_of)
     mark_paused(subscription=subscription, at=as_of)
     reconcile_prepaid(subscription=subscription, ends_at=known_end(subscription), as_of=as_of)
     return subscription
@@ -36,14 +36,18 @@ def resume_subscription(*, subscription_id: int, as_of: datetime) -> Subscriptio
     Raises:
         ConflictError: it is not active, or not paused.
     """
-    subscription = in_present(subscription_id, as_of)
+    subscription = locked_at_present(subscription_id, as_of)
     mark_resumed(subscription=subscription, at=as_of)
     reconcile_prepaid(subscription=subscription, ends_at=known_end(subscription), as_of=as_of)
     return subscription
 
 
-def in_present(subscription_id: int, as_of: datetime) -> Subscription:
-    """Lock a subscription in the period that holds the present, whatever work is late."""
+def locked_at_present(subscription_id: int, as_of: datetime) -> Subscription:
+    """Lock a subscription in the period that holds the present, whatever work is late.
+
+    Raises:
+        ConflictError: its clock is on the way past the present.
+    """
     subscription = (
         Subscription.objects.select_for_update(of=("self",))
         .select_related("organization", "customer", "plan")

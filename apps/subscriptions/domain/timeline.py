@@ -56,6 +56,7 @@ class Interval:
         price_id: key of the price; of an owned one only.
         revision_id: key of the terms that an owned one was made with.
         bills_at: when a price that is charged once falls due.
+        version: id of the plan version that it was made under; empty: the present one.
     """
 
     public_id: str
@@ -68,6 +69,7 @@ class Interval:
     price_id: int | None = None
     revision_id: int | None = None
     bills_at: datetime | None = None
+    version: str = ""
 
     def holds(self, instant: datetime) -> bool:
         return self.start <= instant and (self.end is None or instant < self.end)
@@ -117,7 +119,7 @@ class Timeline:
 
     def parts(self, key: str, period: Period) -> list[Part]:
         """Split a period where the terms of a key change; time that is not billed is left out, equals are one."""
-        cuts = {period.start, *(at for at in self._changes(key) if period.contains(at))}
+        cuts = {period.start, *(at for at in self.changes(key) if period.contains(at))}
         found: list[Part] = []
         edges = [*sorted(cuts), period.end]
         for start, end in pairwise(edges):
@@ -138,12 +140,12 @@ class Timeline:
 
     def first_difference(self, other: "Timeline", key: str) -> datetime | None:
         """Give the earliest instant from which two timelines differ for a key; None when they never do."""
-        for at in sorted({*self._changes(key), *other._changes(key)}):
+        for at in sorted({*self.changes(key), *other.changes(key)}):
             if self.terms_at(key, at) != other.terms_at(key, at):
                 return at
         return None
 
-    def _changes(self, key: str) -> Iterable[datetime]:
+    def changes(self, key: str) -> Iterable[datetime]:
         """Give every instant at which the terms of a key may change."""
         yield from (step.at for step in self.steps.get(key, ()))
         for interval in self.intervals:

@@ -5,9 +5,21 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
 
-from apps.catalog.models import PlanVersionPrice
+from django.db.models import QuerySet
+
+from apps.catalog.models import PlanVersionPrice, PriceRevision
+from apps.catalog.selectors.terms import current_lines, revisions_by_id
+from apps.rating.grouped import GroupedPrice, parse_price
+from apps.rating.price_models import TransactionPriceModel
+from apps.rating.price_models.standard import StandardPrice
+from apps.subscriptions.domain.lines import Line, Shown, shown_intervals
 from apps.subscriptions.domain.timeline import EMPTY, Interval, Step, Timeline
-from apps.subscriptions.models import Subscription, SubscriptionInterval, SubscriptionQuantity
+from apps.subscriptions.models import (
+    Subscription,
+    SubscriptionInterval,
+    SubscriptionIntervalChange,
+    SubscriptionQuantity,
+)
 from apps.subscriptions.selectors.clocks import current_time
 
 
@@ -15,7 +27,8 @@ def timelines_of(subscriptions: Iterable[Subscription]) -> dict[int, Timeline]:
     """Give the timelines of subscriptions by key, with a fixed number of queries; most are empty."""
     by_id = {subscription.pk: subscription for subscription in subscriptions}
     intervals: dict[int, list[SubscriptionInterval]] = defaultdict(list)
-    for row in SubscriptionInterval.objects.filter(subscription_id__in=by_id).order_by("pk"):
+    rows = SubscriptionInterval.objects.filter(subscription_id__in=by_id).select_related("plan_version")
+    for row in rows.order_by("pk"):
         intervals[row.subscription_id].append(row)
     own: dict[int, list[Step]] = defaultdict(list)
     chosen: dict[int, dict[str, list[Step]]] = defaultdict(lambda: defaultdict(list))
@@ -42,6 +55,12 @@ def timelines_of(subscriptions: Iterable[Subscription]) -> dict[int, Timeline]:
 def timeline_of(subscription: Subscription) -> Timeline:
     """Give the timeline of one subscription."""
     return timelines_of([subscription])[subscription.pk]
+
+
+def changes_of(*, organization_id: int) -> QuerySet[SubscriptionIntervalChange]:
+    """Give the changes of prices and quantities of a merchant's subscriptions, newest first."""
+    rows = SubscriptionIntervalChange.objects.filter(organization_id=organization_id)
+    return rows.select_related("organization", "subscription").order_by("-id")
 
 
 def chosen_quantities(subscription: Subscription) -> dict[str, Decimal]:
@@ -76,6 +95,49 @@ def interval_of(row: SubscriptionInterval, steps: Sequence[Step]) -> Interval:
         price_id=row.price_id,
         revision_id=row.price_revision_id,
         bills_at=row.bills_at,
+        version=row.plan_version.public_id,
+    )
+
+
+def lines_of(subscription: Subscription, timeline: Timeline) -> list[Line]:
+    """Give what a subscription bills by the catalogue: the lines of its plan, then those it has alone."""
+    kept = {one.key: one.revision_id for one in timeline.owned() if one.revision_id is not None}
+    revisions = revisions_by_id(kept.values())
+    of_plan = current_lines(plan_version_id=subscription.plan_version_id)
+    lines = [line_of(subscription, key, revision) for key, revision in of_plan]
+    return lines + [
+        line_of(subscription, key, revisions[revision_id], is_owned=True) for key, revision_id in kept.items()
+    ]
+
+
+def line_of(subscription: Subscription, key: str, revision: PriceRevision, *, is_owned: bool = False) -> Line:
+    """Give what a subscription bills for terms of the catalogue."""
+    model = parse_price(revision.model, revision.properties)
+    return Line(
+        key=key,
+        price_id=revision.price_id,
+        price_public_id=revision.price.public_id,
+        revision_id=revision.pk,
+        quantity=Decimal(revision.quantity),
+        unit_price=model.unit_price if isinstance(model, StandardPrice) else None,
+        unit_cost=sum((part.amount for part in model.components(Decimal(1))), Decimal(0)),
+        period=revision.billing_cadence or subscription.billing_cadence,
+        is_in_advance=revision.payment_term == "in_advance",
+        is_usage=revision.bills_usage,
+        is_obligation=revision.is_obligation,
+        takes_unit_price=not isinstance(model, GroupedPrice | TransactionPriceModel),
+        is_owned=is_owned,
+    )
+
+
+def shown_of(subscription: Subscription, timeline: Timeline, lines: Sequence[Line]) -> list[Shown]:
+    """Give every price interval of a subscription in order of time."""
+    return shown_intervals(
+        timeline,
+        lines,
+        subscription=subscription.public_id,
+        version=subscription.plan_version.public_id,
+        starts_at=subscription.started_at,
     )
 
 
