@@ -1,7 +1,7 @@
 """What the lines of invoices should be, computed for many invoices at once."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -20,9 +20,9 @@ from apps.invoicing.selectors.late import find_late_usage
 from apps.invoicing.selectors.metered import MeteredRequest, metered_usage
 from apps.invoicing.selectors.shares import is_asleep, share_of
 from apps.kernel.time import Cadence, Period, format_instant
-from apps.metering.selectors.links import subjects_of
+from apps.metering.selectors.links import SubjectSpan, subjects_of
 from apps.metering.selectors.usage import UsageRequest
-from apps.rating.grouped import parse_price
+from apps.rating.grouped import AnyPrice, parse_price
 from apps.rating.lines import rate_fee, rate_usage
 from apps.rating.usage import Usage
 from apps.subscriptions.domain.grid import Grid
@@ -46,10 +46,28 @@ class _Item:
     invoice: Invoice
     charge: Charge
     revision: PriceRevision
+    price: AnyPrice
 
     @property
     def key(self) -> tuple[int, str]:
         return self.invoice.pk, self.charge.reference
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What bills are calculated by, read for all of them at once.
+
+    Attributes:
+        revisions: price revisions by key.
+        next_ids: by invoice key, those that charges in advance of the next period go by.
+        subjects: by customer key, what its events are named by.
+        adjustments: by subscription key.
+    """
+
+    revisions: Mapping[int, PriceRevision]
+    next_ids: Mapping[int, Sequence[int]]
+    subjects: Mapping[int, Sequence[SubjectSpan]]
+    adjustments: Mapping[int, Sequence[AdjustmentTerms]]
 
 
 def target_lines(invoices: Sequence[Invoice], *, as_of: datetime | None) -> dict[int, list[TargetLine]]:
@@ -65,44 +83,71 @@ def target_lines(invoices: Sequence[Invoice], *, as_of: datetime | None) -> dict
     """
     prefetch_related_objects([invoice.subscription for invoice in invoices], "pauses")
     next_ids = next_terms_of(invoices)
-    revisions = revisions_by_id(
-        {i for invoice in invoices for i in (*invoice.price_revision_ids, *next_ids[invoice.pk])}
+    terms = Terms(
+        revisions=revisions_by_id(
+            {i for invoice in invoices for i in (*invoice.price_revision_ids, *next_ids[invoice.pk])}
+        ),
+        next_ids=next_ids,
+        subjects=subjects_of(customer_ids=sorted({invoice.customer_id for invoice in invoices})),
+        adjustments=adjustment_terms(invoice.subscription_id for invoice in invoices),
     )
+    beside: dict[int, list[TargetLine]] = defaultdict(list)
+    beside |= find_late_usage(invoices, terms.subjects, terms.adjustments, as_of=as_of)
+    for stored in _stored_lines(invoices):
+        beside[stored.invoice_id].append(_of_stored(stored))
+    return calculated_lines(invoices, terms, as_of=as_of, beside=beside)
+
+
+def calculated_lines(
+    invoices: Sequence[Invoice],
+    terms: Terms,
+    *,
+    as_of: datetime | None,
+    beside: Mapping[int, Sequence[TargetLine]],
+    usage_of: Callable[[Sequence[MeteredRequest]], list[Usage]] = metered_usage,
+) -> dict[int, list[TargetLine]]:
+    """Calculate bills, also such as are not stored.
+
+    Args:
+        beside: by invoice key, lines that stand on it besides the charges of its terms.
+        usage_of: where the usage of charges is read.
+
+    Returns:
+        As `target_lines`.
+    """
+    # Read once: one by dimension may have hundreds of groups.
+    prices = {key: parse_price(row.model, row.properties) for key, row in terms.revisions.items()}
     items = [
-        _Item(invoice, charge, revisions[charge.revision_id])
+        _Item(invoice, charge, terms.revisions[charge.revision_id], prices[charge.revision_id])
         for invoice in invoices
-        for charge in charges_of(invoice, revisions, next_ids[invoice.pk])
+        for charge in charges_of(invoice, terms.revisions, terms.next_ids.get(invoice.pk, ()))
     ]
-    subjects = subjects_of(customer_ids=sorted({invoice.customer_id for invoice in invoices}))
     asked = [(item, item.revision.metric_id) for item in items if item.revision.metric_id is not None]
-    answers = metered_usage(
+    answers = usage_of(
         [
             MeteredRequest(
                 UsageRequest(
                     organization_id=item.invoice.organization_id,
                     metric_id=metric_id,
-                    subjects=subjects.get(item.invoice.customer_id, ()),
+                    subjects=terms.subjects.get(item.invoice.customer_id, ()),
                     start=item.charge.service.start,
                     end=item.charge.service.end,
                 ),
-                parse_price(item.revision.model, item.revision.properties),
+                item.price,
             )
             for item, metric_id in asked
         ]
     )
     usage = {item.key: answer for (item, _), answer in zip(asked, answers, strict=True)}
-    adjustments = adjustment_terms(invoice.subscription_id for invoice in invoices)
     lines: dict[int, list[TargetLine]] = defaultdict(list)
     for item in items:
         moment = as_of or current_time(item.invoice.subscription)
-        agreed = adjustments.get(item.invoice.subscription_id, ())
+        agreed = terms.adjustments.get(item.invoice.subscription_id, ())
         lines[item.invoice.pk].append(_line(item, usage.get(item.key), agreed, moment))
-    for invoice_id, late in find_late_usage(invoices, subjects, adjustments, as_of=as_of).items():
-        lines[invoice_id].extend(late)
-    for stored in _stored_lines(invoices):
-        lines[stored.invoice_id].append(_of_stored(stored))
+    for invoice_id, others in beside.items():
+        lines[invoice_id].extend(others)
     return {
-        invoice.pk: _finish(invoice, lines[invoice.pk], adjustments.get(invoice.subscription_id, ()))
+        invoice.pk: _finish(invoice, lines[invoice.pk], terms.adjustments.get(invoice.subscription_id, ()))
         for invoice in invoices
     }
 
@@ -178,7 +223,7 @@ def _line(item: _Item, usage: Usage | None, agreed: Sequence[AdjustmentTerms], a
         is_in_advance=revision.payment_term == "in_advance",
         price_id=revision.price_id,
     )
-    price = parse_price(revision.model, revision.properties)
+    price = item.price
     sources = sources_of(revision, invoice)
     if usage is not None:
         rated = rate_usage(
