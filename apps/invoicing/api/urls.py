@@ -1,6 +1,6 @@
 from django.urls import path
 
-from apps.invoicing.api import adjustments, changes, invoices, previews, subscriptions
+from apps.invoicing.api import adjustments, changes, invoices, previews, simulations, subscriptions
 from apps.invoicing.api.checkout import checkout
 
 urlpatterns = [
@@ -22,6 +22,7 @@ urlpatterns = [
     path("v0/subscriptions/<str:public_id>/adjustments/preview", previews.AdjustmentPreview.as_view()),
     path("v0/subscriptions/<str:public_id>/adjustments", adjustments.AdjustmentList.as_view()),
     path("v0/subscriptions/<str:public_id>/adjustments/<str:adjustment_id>", adjustments.AdjustmentDetail.as_view()),
+    path("v0/simulations", simulations.SimulationList.as_view()),
     path("v2/invoices", invoices.InvoiceList.as_view()),
     path("v2/invoices/lineItems", invoices.LineItemList.as_view()),
     path("v2/invoices/projected", invoices.ProjectedInvoiceList.as_view()),
