@@ -1,14 +1,14 @@
-"""`python -m bench [ingest|stored|close|usage|visible|eventlog|storage]`: figures, ratios, settings."""
+"""`python -m bench [ingest|stored|close|simulate|usage|visible|eventlog|storage]`: figures, ratios, settings."""
 
 import argparse
 import json
 import sys
 from pathlib import Path
 
-from bench import close, eventlog, ingest, storage, stored, usage, visible
+from bench import close, eventlog, ingest, simulate, storage, stored, usage, visible
 
 MEASUREMENTS = {
-    "ingest": ingest, "stored": stored, "close": close, "usage": usage, "visible": visible,
+    "ingest": ingest, "stored": stored, "close": close, "simulate": simulate, "usage": usage, "visible": visible,
     "eventlog": eventlog, "storage": storage,
 }  # fmt: skip
 

@@ -105,6 +105,10 @@ UNFOLD: dict[str, Any] = {
                 "items": [
                     _entry("Products", "inventory_2", "catalog_product"),
                     _entry("Plans", "sell", "catalog_plan"),
+                    {
+                        **_entry("Simulation", "calculate", "catalog_plan", "export"),
+                        "link": reverse_lazy("simulation"),
+                    },
                     _entry("Prices", "price_change", "catalog_price"),
                     _entry("Metrics", "speed", "catalog_billablemetric"),
                     _entry("Fees", "payments", "catalog_fee"),

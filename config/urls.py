@@ -4,6 +4,7 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 import config.adminsite  # noqa: F401 - re-registers what third parties registered
+from apps.invoicing.admin.simulation import simulation_page
 from config.celery import app as celery_app
 from config.health import healthz, readyz
 from config.metrics import metrics
@@ -16,6 +17,7 @@ urlpatterns = [
     # Browsers ask for this one on pages that name no icon, such as the API's description.
     path("favicon.ico", RedirectView.as_view(url="/static/metergate/icon.svg")),
     path("", home, name="home"),
+    path("admin/simulation/", admin.site.admin_view(simulation_page), name="simulation"),
     path("admin/", admin.site.urls),
     path("healthz", healthz),
     path("readyz", readyz),

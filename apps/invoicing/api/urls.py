@@ -1,6 +1,15 @@
 from django.urls import path
 
-from apps.invoicing.api import adjustments, changes, coupons, intervals, invoices, previews, subscriptions
+from apps.invoicing.api import (
+    adjustments,
+    changes,
+    coupons,
+    intervals,
+    invoices,
+    previews,
+    simulations,
+    subscriptions,
+)
 from apps.invoicing.api.checkout import checkout
 
 urlpatterns = [
@@ -31,6 +40,7 @@ urlpatterns = [
     path("v0/subscriptions/<str:public_id>/intervals", intervals.SubscriptionIntervals.as_view()),
     path("v0/subscriptions/<str:public_id>/intervalChanges", intervals.SubscriptionIntervalChanges.as_view()),
     path("v0/intervalChanges", intervals.IntervalChangeList.as_view()),
+    path("v0/simulations", simulations.SimulationList.as_view()),
     path("v2/invoices", invoices.InvoiceList.as_view()),
     path("v2/invoices/lineItems", invoices.LineItemList.as_view()),
     path("v2/invoices/projected", invoices.ProjectedInvoiceList.as_view()),

@@ -15,8 +15,8 @@ from apps.invoicing.domain.coupons import with_coupons
 from apps.invoicing.domain.early import BilledEarly, less_billed_early, withdrawn_lines
 from apps.invoicing.domain.targets import TargetLine, limit_rebates, with_tax
 from apps.invoicing.models import Invoice
-from apps.invoicing.selectors.coupons import coupon_book
-from apps.invoicing.selectors.early import billed_early, is_settled_on
+from apps.invoicing.selectors.coupons import CouponBook
+from apps.invoicing.selectors.early import is_settled_on
 from apps.kernel.time import Period
 from apps.subscriptions.selectors.clocks import current_time
 
@@ -28,6 +28,8 @@ def settled_lines(
     revisions: Mapping[int, PriceRevision],
     *,
     as_of: datetime | None,
+    coupons: CouponBook,
+    early: Mapping[int, Mapping[str, BilledEarly]],
 ) -> dict[int, list[TargetLine]]:
     """Give the final lines of open invoices from their rated ones.
 
@@ -40,10 +42,10 @@ def settled_lines(
         adjustments: by subscription.
         revisions: the price revisions known by now; others that lines go by are read.
         as_of: for provenance; None: the present of each subscription.
+        coupons: what the customers redeemed; what these invoices use of it is noted.
+        early: by invoice key, what was billed of it early, by reference.
     """
-    book = coupon_book(invoices)
-    early = billed_early(invoices)
-    prices = _prices(lines, revisions) if book.rows else {}
+    prices = _prices(lines, revisions) if coupons.rows else {}
     found: dict[int, list[TargetLine]] = {}
     for invoice in sorted(invoices, key=lambda row: (row.due_until, row.pk)):
         plan = invoice.subscription.plan
@@ -51,10 +53,10 @@ def settled_lines(
         sold = {revisions[i].price_id for i in invoice.subscription.price_revision_ids if i in revisions}
         moment = as_of or current_time(invoice.subscription)
         kept = limit_rebates(_not_billed_early(invoice, kept, early.get(invoice.pk, {}), sold, moment))
-        coupons = book.of(invoice)
-        if coupons:
-            kept = with_coupons(kept, coupons, currency=invoice.currency, plan_id=plan.pk, prices=prices)
-            book.note(invoice, kept)
+        reached = coupons.of(invoice)
+        if reached:
+            kept = with_coupons(kept, reached, currency=invoice.currency, plan_id=plan.pk, prices=prices)
+            coupons.note(invoice, kept)
         found[invoice.pk] = with_tax(kept, currency=invoice.currency, is_inclusive=plan.tax_behavior == "inclusive")
     return found
 

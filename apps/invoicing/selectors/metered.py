@@ -23,6 +23,11 @@ class MeteredRequest:
     price: AnyPrice
     metric: BillableMetric
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether one quantity decides its price."""
+        return not isinstance(self.price, GroupedPrice | TransactionPriceModel)
+
 
 def metered_usage(requests: Sequence[MeteredRequest]) -> list[Usage]:
     """Give the usage of many charges; n requests in, n answers out, same order.

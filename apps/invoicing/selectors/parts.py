@@ -34,17 +34,24 @@ class ChargePart:
 
 
 def parts_of(
-    subscription: Subscription, timeline: Timeline, charge: Charge, revision: PriceRevision
+    subscription: Subscription,
+    timeline: Timeline,
+    charge: Charge,
+    revision: PriceRevision,
+    catalogue: AnyPrice | None = None,
 ) -> list[ChargePart]:
     """Give the parts of a charge in order of time; none where its price is closed.
 
     A fee that is charged once, an obligation, and any fee of a plan that never prorates is not split: what holds at
     its beginning holds for all of it.
+
+    Args:
+        catalogue: the price that the revision says, where it is read already.
     """
     parts = timeline.parts_of_price(revision.price_id, charge.service)
     if parts and not is_split(subscription, revision):
         parts = [Part(charge.service, parts[0].terms)]
-    catalogue = parse_price(revision.model, revision.properties)
+    catalogue = catalogue or parse_price(revision.model, revision.properties)
     found: list[ChargePart] = []
     for part in parts:
         price, source = _price(catalogue, part.terms)

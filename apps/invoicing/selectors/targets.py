@@ -1,8 +1,8 @@
 """What the lines of invoices should be, computed for many invoices at once."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from django.db.models import prefetch_related_objects
@@ -11,23 +11,27 @@ from apps.catalog.models import BillableMetric, PriceRevision
 from apps.catalog.selectors.terms import current_revision_ids_of, revisions_by_id
 from apps.invoicing.domain.adjustments import AdjustmentTerms, quantity_terms
 from apps.invoicing.domain.charges import Charge, ChargeTerms, charges_due, charges_running
+from apps.invoicing.domain.early import BilledEarly
 from apps.invoicing.domain.targets import TargetLine
 from apps.invoicing.models import Invoice, InvoiceLine, InvoiceStatus, LineKind
 from apps.invoicing.selectors.adjustments import adjustment_terms
 from apps.invoicing.selectors.amounts import settled_lines
+from apps.invoicing.selectors.coupons import CouponBook, coupon_book
+from apps.invoicing.selectors.early import billed_early
 from apps.invoicing.selectors.late import find_late_usage
 from apps.invoicing.selectors.metered import MeteredRequest, metered_usage
 from apps.invoicing.selectors.parts import ChargePart, fee_parts, parts_of
 from apps.invoicing.selectors.rates import rate_of
 from apps.invoicing.selectors.shares import is_asleep
 from apps.kernel.time import Cadence, Period, format_instant
-from apps.metering.selectors.links import subjects_of
+from apps.metering.selectors.links import SubjectSpan, subjects_of
 from apps.metering.selectors.usage import UsageRequest
+from apps.rating.grouped import parse_price
 from apps.rating.lines import RatedLine, rate_usage
 from apps.rating.splits import rate_fee_parts, split_terms
 from apps.rating.usage import Usage
 from apps.subscriptions.domain.grid import Grid
-from apps.subscriptions.domain.timeline import Timeline
+from apps.subscriptions.domain.timeline import EMPTY, Timeline
 from apps.subscriptions.models import Subscription
 from apps.subscriptions.selectors.clocks import current_time
 from apps.subscriptions.selectors.subscriptions import (
@@ -52,6 +56,29 @@ class _Item:
     parts: Sequence[ChargePart]
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What bills are calculated by, read for all of them at once.
+
+    Attributes:
+        revisions: price revisions by key.
+        next_ids: by invoice key, those that charges in advance of the next period go by.
+        subjects: by customer key, what its events are named by.
+        adjustments: by subscription key.
+        timelines: by subscription key, what differs from the plan.
+        coupons: what the customers redeemed.
+        early: by invoice key, what was billed of it early, by reference.
+    """
+
+    revisions: Mapping[int, PriceRevision]
+    next_ids: Mapping[int, Sequence[int]]
+    subjects: Mapping[int, Sequence[SubjectSpan]]
+    adjustments: Mapping[int, Sequence[AdjustmentTerms]]
+    timelines: Mapping[int, Timeline] = field(default_factory=dict)
+    coupons: CouponBook = field(default_factory=CouponBook)
+    early: Mapping[int, Mapping[str, BilledEarly]] = field(default_factory=dict)
+
+
 def target_lines(invoices: Sequence[Invoice], *, as_of: datetime | None) -> dict[int, list[TargetLine]]:
     """Give what the lines of open invoices should be at `as_of`, without storing anything.
 
@@ -67,36 +94,69 @@ def target_lines(invoices: Sequence[Invoice], *, as_of: datetime | None) -> dict
     next_ids = next_terms_of(invoices)
     timelines = timelines_of(invoice.subscription for invoice in invoices)
     owned = {one.revision_id for timeline in timelines.values() for one in timeline.owned() if one.revision_id}
-    revisions = revisions_by_id(
-        owned.union(
-            *(
-                (*invoice.price_revision_ids, *next_ids[invoice.pk], *invoice.subscription.price_revision_ids)
-                for invoice in invoices
+    terms = Terms(
+        revisions=revisions_by_id(
+            owned.union(
+                *(
+                    (*invoice.price_revision_ids, *next_ids[invoice.pk], *invoice.subscription.price_revision_ids)
+                    for invoice in invoices
+                )
             )
-        )
+        ),
+        next_ids=next_ids,
+        subjects=subjects_of(customer_ids=sorted({invoice.customer_id for invoice in invoices})),
+        adjustments=adjustment_terms(invoice.subscription_id for invoice in invoices),
+        timelines=timelines,
+        coupons=coupon_book(invoices),
+        early=billed_early(invoices),
     )
+    beside: dict[int, list[TargetLine]] = defaultdict(list)
+    beside |= find_late_usage(invoices, terms.subjects, terms.adjustments, as_of=as_of)
+    for stored in _stored_lines(invoices):
+        beside[stored.invoice_id].append(_of_stored(stored))
+    return calculated_lines(invoices, terms, as_of=as_of, beside=beside)
+
+
+def calculated_lines(
+    invoices: Sequence[Invoice],
+    terms: Terms,
+    *,
+    as_of: datetime | None,
+    beside: Mapping[int, Sequence[TargetLine]],
+    usage_of: Callable[[Sequence[MeteredRequest]], list[Usage]] = metered_usage,
+) -> dict[int, list[TargetLine]]:
+    """Calculate bills, also such as are not stored.
+
+    Args:
+        beside: by invoice key, lines that stand on it besides the charges of its terms.
+        usage_of: where the usage of charges is read.
+
+    Returns:
+        As `target_lines`.
+    """
+    # Read once: one by dimension may have hundreds of groups.
+    prices = {key: parse_price(row.model, row.properties) for key, row in terms.revisions.items()}
     items = [
         _Item(invoice, charge, revision, parts)
         for invoice in invoices
-        for timeline in [timelines[invoice.subscription_id]]
-        for charge in charges_of(invoice, revisions, next_ids[invoice.pk], timeline)
-        for revision in [revisions[charge.revision_id]]
-        if (parts := parts_of(invoice.subscription, timeline, charge, revision))
+        for timeline in [terms.timelines.get(invoice.subscription_id, EMPTY)]
+        for charge in charges_of(invoice, terms.revisions, terms.next_ids.get(invoice.pk, ()), timeline)
+        for revision in [terms.revisions[charge.revision_id]]
+        if (parts := parts_of(invoice.subscription, timeline, charge, revision, prices[revision.pk]))
     ]
-    subjects = subjects_of(customer_ids=sorted({invoice.customer_id for invoice in invoices}))
     asked = [
         (item, part, metric)
         for item in items
         if item.revision.bills_usage and (metric := item.revision.metric) is not None
         for part in item.parts
     ]
-    answers = metered_usage(
+    answers = usage_of(
         [
             MeteredRequest(
                 UsageRequest(
                     organization_id=item.invoice.organization_id,
                     metric_id=metric.pk,
-                    subjects=subjects.get(item.invoice.customer_id, ()),
+                    subjects=terms.subjects.get(item.invoice.customer_id, ()),
                     start=part.period.start,
                     end=part.period.end,
                 ),
@@ -109,17 +169,22 @@ def target_lines(invoices: Sequence[Invoice], *, as_of: datetime | None) -> dict
     usage: dict[int, list[Usage]] = defaultdict(list)
     for (item, _, _), answer in zip(asked, answers, strict=True):
         usage[id(item)].append(answer)
-    adjustments = adjustment_terms(invoice.subscription_id for invoice in invoices)
     lines: dict[int, list[TargetLine]] = defaultdict(list)
     for item in items:
         moment = as_of or current_time(item.invoice.subscription)
-        agreed = adjustments.get(item.invoice.subscription_id, ())
+        agreed = terms.adjustments.get(item.invoice.subscription_id, ())
         lines[item.invoice.pk].extend(_lines(item, usage.get(id(item)), agreed, moment))
-    for invoice_id, late in find_late_usage(invoices, subjects, adjustments, as_of=as_of).items():
-        lines[invoice_id].extend(late)
-    for stored in _stored_lines(invoices):
-        lines[stored.invoice_id].append(_of_stored(stored))
-    return settled_lines(invoices, lines, adjustments, revisions, as_of=as_of)
+    for invoice_id, others in beside.items():
+        lines[invoice_id].extend(others)
+    return settled_lines(
+        invoices,
+        lines,
+        terms.adjustments,
+        terms.revisions,
+        as_of=as_of,
+        coupons=terms.coupons,
+        early=terms.early,
+    )
 
 
 def next_terms_of(invoices: Sequence[Invoice]) -> dict[int, Sequence[int]]:

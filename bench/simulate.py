@@ -1,0 +1,108 @@
+"""Simulating terms over a month of many customers, beside the calculation of as many invoices."""
+
+import argparse
+import json
+import os
+import statistics
+import tempfile
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from bench.close import START, _counted_queries, _subscribe
+from bench.stack import settings_of
+from config.stack.backends import running_backends
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--customers", type=int, default=1_000)
+    parser.add_argument("--events", type=int, default=100, help="of each customer, over the month")
+    parser.add_argument("--rounds", type=int, default=3)
+
+
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Subscribe customers, give each usage, and simulate plain and grouped drafts against the present terms."""
+    with tempfile.TemporaryDirectory(prefix="metergate-bench-", dir="/var/tmp") as folder:
+        Path(folder).chmod(0o711)
+        with running_backends(Path(folder)):
+            os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+            import django
+
+            django.setup()
+            return _measure(arguments.customers, arguments.events, arguments.rounds)
+
+
+def _measure(customers: int, events: int, rounds: int) -> dict[str, Any]:
+    from django.core.management import call_command
+    from django.db import connection
+
+    from apps.catalog.models import BillableMetric, Plan, Price
+    from apps.customers.models import Customer
+    from apps.invoicing.selectors.simulating import PRESENT, simulate
+    from apps.invoicing.services.offers import draft_offer, version_offer
+    from apps.kernel.time import Cadence, Period, add
+
+    call_command("migrate", interactive=False, verbosity=0)
+    merchant, _, public_ids = _subscribe(customers)
+    _use(merchant, public_ids, events)
+    connection.ensure_connection()
+    settings = settings_of(connection.connection) | {"customers": str(customers), "events": str(customers * events)}
+    print(f"settings: {json.dumps(settings)}")
+    plan = Plan.objects.get(name="Scale")
+    metric = BillableMetric.objects.get(name="Output tokens")
+    groups = [{"match": {"model": f"m{n}"}, "properties": {"unitPrice": "0.000001"}} for n in range(4)]
+    by_model = Price(
+        organization_id=merchant.pk, metric=metric, model="standard", payment_term="in_arrears",
+        properties={"unitPrice": "0.000006", "groups": groups}, invoice_display_name="Output tokens",
+    )  # fmt: skip
+    offers = {
+        "another plan": version_offer(plan=plan),
+        "a draft by model": draft_offer(plan=Plan.objects.get(name="Pro"), prices=[by_model]),
+    }
+    found: dict[str, float] = {}
+    for name, offer in offers.items():
+        times = []
+        for _ in range(rounds):
+            with _counted_queries() as queries:
+                began = time.perf_counter()
+                made = simulate(
+                    offer=offer,
+                    customers=list(Customer.objects.select_related("organization", "consumer").order_by("pk")),
+                    period=Period(START, add(START, Cadence.parse("P1M"))),
+                    tz="UTC",
+                    comparison=PRESENT,
+                    with_one_time=False,
+                    as_of=START + timedelta(days=31),
+                )
+                times.append(time.perf_counter() - began)
+        if len(made.bills) != customers or made.counted()["notCompared"]:
+            raise RuntimeError(f"{made.counted()} of {customers} customers")
+        found[name] = statistics.median(times)
+        print(f"{name}: {found[name]:.2f} s, {queries[0]} queries, {made.counted()}, {made.total}", flush=True)
+    return {"settings": settings, "median": found}
+
+
+def _use(merchant: Any, customers: list[str], count: int) -> None:
+    from apps.metering.services.merge import drain
+    from apps.metering.services.staging import accept_events
+
+    events = [
+        {
+            "type": "ai.inference", "source": "bench", "subject": customer,
+            "timestamp": (START + timedelta(minutes=n * (40_000 // count))).isoformat(),
+            "idempotencyKey": f"{n}-{customer}",
+            "data": {"model": f"m{n % 8}", "input": 1_000, "output": 500},
+        }
+        for customer in customers
+        for n in range(count)
+    ]  # fmt: skip
+    for start in range(0, len(events), 5_000):
+        accept_events(
+            events[start : start + 5_000],
+            organization_id=merchant.pk,
+            organization_public_id=merchant.public_id,
+            as_of=START + timedelta(days=31),
+            is_import=True,
+        )
+    drain()
