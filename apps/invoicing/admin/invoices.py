@@ -11,7 +11,8 @@ from unfold.decorators import display
 from unfold.forms import BaseDialogForm
 
 from apps.invoicing.admin.dialogs import ReasonForm
-from apps.invoicing.admin.paper import paper_context, steps_in_words
+from apps.invoicing.admin.shown import paper_context
+from apps.invoicing.domain.words import steps_in_words
 from apps.invoicing.models import Invoice, InvoiceLine, InvoiceStatus, NumberSeries, PaymentSession
 from apps.invoicing.selectors.invoices import live_lines, totals
 from apps.invoicing.services.closing import close_period_now

@@ -1,0 +1,42 @@
+"""An invoice as the customer reads it, each line with its calculation in words."""
+
+from typing import Any
+
+from apps.invoicing.domain.words import steps_in_words
+from apps.invoicing.models import Invoice
+from apps.invoicing.selectors.invoices import live_lines, stored_lines, totals, with_neighbours
+from apps.kernel.money import format_money, format_unit_price
+
+
+def paper_context(row: Invoice) -> dict[str, Any]:
+    """Give what the paper view shows; live while the period is open."""
+    invoice = with_neighbours(Invoice.objects.all()).get(pk=row.pk)
+    live = live_lines([invoice]).get(invoice.pk)
+    lines: Any = live if live is not None else list(stored_lines(invoice))
+    sums, _ = totals(invoice, live)
+    currency = invoice.currency
+    return {
+        "invoice": invoice,
+        "is_live": live is not None,
+        "lines": [
+            {
+                "name": line.display_name,
+                "is_late": line.is_late,
+                "start": line.period_start,
+                "end": line.period_end,
+                "quantity": f"{line.quantity.normalize():,f}",
+                "unit_price": format_unit_price(line.unit_price, currency),
+                "amount": format_money(line.subtotal, currency),
+                "steps": steps_in_words(line.provenance),
+            }
+            for line in lines
+        ],
+        "subtotal": format_money(sums.subtotal, currency),
+        "tax": format_money(sums.total_tax, currency),
+        "total": format_money(sums.grand_total, currency),
+        "paid": format_money(invoice.paid_amount, currency),
+        "open_amount": format_money(sums.grand_total - invoice.paid_amount, currency),
+        "customer": invoice.customer,
+        "consumer": invoice.customer.consumer,
+        "merchant": invoice.organization,
+    }
