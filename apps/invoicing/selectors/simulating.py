@@ -132,8 +132,9 @@ def simulate(
 ) -> Simulation:
     """Price the usage that customers had in an interval by some terms.
 
-    What it pays now has its own prices and quantities. A customer is billed for the time in which it had the product; one that never had it, for the whole interval.
-    What was agreed with it for that time holds in the simulated terms, too, and so do its pauses and taxes.
+    A customer is billed for the time in which it had the product; one that never had it, for the whole interval.
+    What was agreed with it for that time holds in the simulated terms, too, and so do its pauses and taxes. What it
+    pays now has the prices and quantities that only it has.
 
     Args:
         customers: of one merchant, with organization and consumer at hand.
