@@ -16,8 +16,8 @@ from django.template.response import TemplateResponse
 
 from apps.catalog.models import Plan
 from apps.customers.models import Customer
-from apps.invoicing.admin.paper import steps_in_words
 from apps.invoicing.domain.targets import TargetLine
+from apps.invoicing.domain.words import steps_in_words
 from apps.invoicing.selectors.simulating import (
     BILLED,
     COMPARISONS,
