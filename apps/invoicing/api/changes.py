@@ -9,6 +9,8 @@ from rest_framework.response import Response
 from apps.catalog.selectors.catalog import plans_of
 from apps.invoicing.api.outputs import render_subscription
 from apps.invoicing.api.subscriptions import SCOPES, SubscriptionSerializer, SubscriptionView
+from apps.invoicing.domain.targets import TargetLine
+from apps.invoicing.models import InvoiceLine
 from apps.invoicing.services.cancelling import schedule_cancellation, undo_cancellation
 from apps.invoicing.services.changing import NOW, PERIOD_END, Bill, change_plan, preview_change
 from apps.invoicing.services.migrating import IMMEDIATE, NEXT_PERIOD, migrate_version
@@ -199,16 +201,18 @@ class PlanChangePreview(PlanChangeView):
 
 
 def _bill(bill: Bill, currency: str) -> dict[str, Any]:
-    lines = [
-        {
-            "displayName": line.display_name,
-            "periodStart": format_instant(line.period_start),
-            "periodEnd": format_instant(line.period_end),
-            "quantity": format_decimal(line.quantity),
-            "subtotal": format_amount(line.subtotal, currency),
-            "tax": format_amount(line.tax_amount, currency),
-            "total": format_amount(line.total, currency),
-        }
-        for line in bill.lines
-    ]
+    lines = [render_line(line, currency) for line in bill.lines]
     return {"lines": lines, "total": format_amount(bill.total, currency)}
+
+
+def render_line(line: TargetLine | InvoiceLine, currency: str) -> dict[str, Any]:
+    """Give a line of a bill that a change would make."""
+    return {
+        "displayName": line.display_name,
+        "periodStart": format_instant(line.period_start),
+        "periodEnd": format_instant(line.period_end),
+        "quantity": format_decimal(line.quantity),
+        "subtotal": format_amount(line.subtotal, currency),
+        "tax": format_amount(line.tax_amount, currency),
+        "total": format_amount(line.total, currency),
+    }

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from apps.invoicing.api import adjustments, changes, intervals, invoices, subscriptions
+from apps.invoicing.api import adjustments, changes, intervals, invoices, quantities, subscriptions
 from apps.invoicing.api.checkout import checkout
 
 urlpatterns = [
@@ -13,6 +13,8 @@ urlpatterns = [
     path("v0/subscriptions/<str:public_id>/cancellation", changes.SubscriptionCancellation.as_view()),
     path("v0/subscriptions/<str:public_id>/planChange", changes.PlanChange.as_view()),
     path("v0/subscriptions/<str:public_id>/planChange/preview", changes.PlanChangePreview.as_view()),
+    path("v0/subscriptions/<str:public_id>/quantityChange", quantities.QuantityChange.as_view()),
+    path("v0/subscriptions/<str:public_id>/quantityChange/preview", quantities.QuantityChangePreview.as_view()),
     path("v0/subscriptions/<str:public_id>/adjustments", adjustments.AdjustmentList.as_view()),
     path("v0/subscriptions/<str:public_id>/adjustments/<str:adjustment_id>", adjustments.AdjustmentDetail.as_view()),
     path("v0/subscriptions/<str:public_id>/intervals", intervals.SubscriptionIntervals.as_view()),
