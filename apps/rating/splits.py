@@ -95,20 +95,27 @@ def rate_fee_parts(
     found: list[RatedLine] = []
     left = ZERO
     for part, named in zip(parts, sources, strict=True):
-        rated = rate_fee(
-            price=part.price,
-            quantity=part.quantity,
-            currency=currency,
-            period=part.period,
-            sources=named,
-            calculated_at=calculated_at,
-            share=part.share,
-            whole=whole,
-            basis=basis,
-            terms=part.terms,
-            besides=[Beside(left, {"kind": "rounding"})] if left else (),
-        )
-        left = EXACT.subtract(rated.exact, rated.subtotal)
+
+        def rate(besides: Sequence[Beside], part: FeePart = part, named: Mapping[str, Any] = named) -> RatedLine:
+            return rate_fee(
+                price=part.price,
+                quantity=part.quantity,
+                currency=currency,
+                period=part.period,
+                sources=named,
+                calculated_at=calculated_at,
+                share=part.share,
+                whole=whole,
+                basis=basis,
+                terms=part.terms,
+                besides=besides,
+            )
+
+        rated = rate(())
+        # A part of nothing takes nothing over, so that it stays nothing.
+        if rated.exact:
+            rated = rate([Beside(left, {"kind": "rounding"})]) if left else rated
+            left = EXACT.subtract(rated.exact, rated.subtotal)
         found.append(rated)
     return found
 

@@ -7,6 +7,7 @@ from apps.invoicing.api import (
     intervals,
     invoices,
     previews,
+    quantities,
     simulations,
     subscriptions,
 )
@@ -29,6 +30,8 @@ urlpatterns = [
     path("v0/subscriptions/<str:public_id>/pause/preview", previews.PausePreview.as_view()),
     path("v0/subscriptions/<str:public_id>/resume/preview", previews.ResumptionPreview.as_view()),
     path("v0/subscriptions/<str:public_id>/cancellation/preview", previews.CancellationPreview.as_view()),
+    path("v0/subscriptions/<str:public_id>/quantityChange", quantities.QuantityChange.as_view()),
+    path("v0/subscriptions/<str:public_id>/quantityChange/preview", quantities.QuantityChangePreview.as_view()),
     path("v0/subscriptions/<str:public_id>/adjustments/preview", previews.AdjustmentPreview.as_view()),
     path("v0/subscriptions/<str:public_id>/adjustments", adjustments.AdjustmentList.as_view()),
     path("v0/subscriptions/<str:public_id>/adjustments/<str:adjustment_id>", adjustments.AdjustmentDetail.as_view()),

@@ -123,7 +123,7 @@ def edit_intervals(
         return Outcome(shown_before, None)
     for line in touched.values():
         limits.check(after, line)
-    invoice = _open_invoice(subscription)
+    invoice = open_invoice_of(subscription)
     lines_before = _lines(invoice, as_of)
     change_made = store_timeline(
         subscription=subscription,
@@ -184,7 +184,7 @@ class _Limits:
         """Refuse an instant that an existing billing period of a price holds."""
         if not self.has_begun:
             return
-        invoice = _open_invoice(self.subscription)
+        invoice = open_invoice_of(self.subscription)
         is_new = line.is_owned and not any(one.start <= self.as_of for one in self.before.of_key(line.key))
         falls_due_at_start = line.is_in_advance or line.cadence.is_once
         if is_new and invoice is not None:
@@ -290,7 +290,8 @@ def _form(shown: Shown) -> Any:
     return shown.public_id, copy_of(shown)
 
 
-def _open_invoice(subscription: Subscription) -> Invoice | None:
+def open_invoice_of(subscription: Subscription) -> Invoice | None:
+    """Give the open invoice of a subscription; None before it is active and after its end."""
     return (
         with_neighbours(Invoice.objects.all()).filter(subscription=subscription, status=InvoiceStatus.ACTIVE).first()
     )
