@@ -16,6 +16,7 @@ from unfold.widgets import (
 
 from apps.catalog.admin.base import CatalogAdmin
 from apps.catalog.domain.cadences import find_cadence_problem
+from apps.catalog.domain.days import find_day_problem
 from apps.catalog.domain.trials import find_trial_problem
 from apps.catalog.models import Plan, PlanVersion, PlanVersionPrice, Price
 from apps.catalog.selectors.catalog import subscription_counts, versions_of
@@ -27,6 +28,7 @@ from apps.kernel.adminsite.display import link
 from apps.kernel.clock import wall_now
 from apps.kernel.errors import InvalidError
 from apps.kernel.money import is_currency
+from apps.kernel.time import Cadence
 
 
 def _slots(plan: Plan) -> QuerySet[PlanVersionPrice]:
@@ -80,6 +82,15 @@ class PlanForm(forms.ModelForm):
         if problem is not None:
             raise forms.ValidationError(problem)
         return cadence
+
+    def clean(self) -> dict[str, Any]:
+        data: dict[str, Any] = super().clean() or self.cleaned_data
+        if "billing_cadence" in data:
+            cadence = Cadence.parse(data["billing_cadence"])
+            problem = find_day_problem(cadence, data.get("billing_day"), data.get("billing_month"))
+            if problem is not None:
+                self.add_error("billing_day", problem)
+        return data
 
     def clean_trial_period(self) -> str:
         period = str(self.cleaned_data["trial_period"])

@@ -207,6 +207,8 @@ class PlanFieldsSerializer(serializers.Serializer[Any]):
     renewalReminderEnabled = serializers.BooleanField(required=False)
     renewalReminderDays = serializers.IntegerField(min_value=1, max_value=30, required=False)
     billingAnchor = InstantField(required=False, allow_null=True)
+    billingDay = serializers.IntegerField(min_value=1, max_value=31, required=False, allow_null=True)
+    billingMonth = serializers.IntegerField(min_value=1, max_value=12, required=False, allow_null=True)
     stablePriceIds = serializers.BooleanField(required=False)
     versionTransition = VersionTransitionSerializer(required=False)
     proration = serializers.ChoiceField(choices=["second", "day", "none"], required=False)

@@ -180,6 +180,8 @@ def render_plan(plan: Plan, slots: list[PlanVersionPrice]) -> dict[str, Any]:
         "billingCadence": plan.billing_cadence,
         "billingInterval": interval_name(plan.billing_cadence),
         "billingAnchor": format_instant(plan.billing_anchor) if plan.billing_anchor else None,
+        "billingDay": plan.billing_day,
+        "billingMonth": plan.billing_month,
         "billingVersion": plan.billing_version,
         "createdAt": format_instant(plan.created_at),
         "updatedAt": format_instant(plan.updated_at),

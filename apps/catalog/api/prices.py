@@ -46,6 +46,8 @@ PLAN_NAMES = {
     "renewalReminderEnabled": "renewal_reminder_enabled",
     "renewalReminderDays": "renewal_reminder_days",
     "billingAnchor": "billing_anchor",
+    "billingDay": "billing_day",
+    "billingMonth": "billing_month",
     "stablePriceIds": "stable_price_ids",
     "proration": "proration",
     "trialUsage": "trial_usage",

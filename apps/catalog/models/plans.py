@@ -45,6 +45,15 @@ class Plan(CatalogEntity):
         blank=True,
         help_text="All subscriptions bill on its recurrences; empty: each on its own start.",
     )
+    billing_day = models.PositiveSmallIntegerField(
+        null=True,
+        blank=True,
+        help_text="Instead: the day that periods begin on at the customer's midnight. 1 to 31 of the month, where a "
+        "short month gives its last; for weeks 1 (Monday) to 7.",
+    )
+    billing_month = models.PositiveSmallIntegerField(
+        null=True, blank=True, help_text="For periods of several months: one that a period begins in. Empty: January."
+    )
     billing_version = models.PositiveSmallIntegerField(default=1)
     tax_behavior = models.CharField(max_length=9, choices=TaxBehavior, default=TaxBehavior.EXCLUSIVE)
     default_tax_rate = models.DecimalField(max_digits=7, decimal_places=4, default=0, help_text="Percent.")
@@ -81,6 +90,16 @@ class Plan(CatalogEntity):
                 name="plan_cadence_is_a_step",
                 condition=Q(billing_cadence__regex=r"[1-9]")
                 & (Q(billing_cadence__regex=OF_MONTHS) | Q(billing_cadence__regex=OF_DAYS)),
+            ),
+            models.CheckConstraint(
+                name="plan_one_anchor",
+                condition=Q(billing_day__isnull=True, billing_month__isnull=True)
+                | Q(billing_day__gte=1, billing_day__lte=31, billing_anchor__isnull=True),
+                violation_error_message="Give an anchor or a billing day, not both.",
+            ),
+            models.CheckConstraint(
+                name="plan_billing_month_of_a_year",
+                condition=Q(billing_month__isnull=True) | Q(billing_month__gte=1, billing_month__lte=12),
             ),
             models.CheckConstraint(
                 name="plan_trial_is_a_length",

@@ -7,12 +7,14 @@ from typing import Any
 from django.db import transaction
 
 from apps.catalog.domain.cadences import find_cadence_problem
+from apps.catalog.domain.days import find_day_problem
 from apps.catalog.domain.trials import find_trial_problem
 from apps.catalog.events import PlanVersionPublished
 from apps.catalog.models import Plan, PlanVersion, PlanVersionPrice, Price, Product
 from apps.kernel.errors import FieldError, InvalidError
 from apps.kernel.ids import new_id
 from apps.kernel.money import is_currency
+from apps.kernel.time import Cadence
 from apps.outbox.services import publish
 
 KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -165,6 +167,13 @@ def _check_plan(plan: Plan, as_of: datetime) -> None:
     problem = find_cadence_problem(plan.billing_cadence)
     if problem is not None:
         errors.append(FieldError("billingCadence", problem, "invalid"))
+    else:
+        problem = find_day_problem(Cadence.parse(plan.billing_cadence), plan.billing_day, plan.billing_month)
+        if problem is not None:
+            field = "billingDay" if plan.billing_day is None or plan.billing_month is None else "billingMonth"
+            errors.append(FieldError(field, problem, "invalid"))
+    if plan.billing_anchor is not None and plan.billing_day is not None:
+        errors.append(FieldError("billingDay", "Give an anchor or a billing day, not both.", "invalid"))
     problem = find_trial_problem(plan.trial_period)
     if problem is not None:
         errors.append(FieldError("trialPeriod", problem, "invalid"))

@@ -15,6 +15,7 @@ from apps.customers.services.customers import update_customer
 from apps.kernel.adminsite.base import BillingModelAdmin
 from apps.kernel.adminsite.display import link, moment, related_lists
 from apps.kernel.clock import wall_now
+from apps.kernel.http.fields import time_zones
 
 
 class CustomerResource(resources.ModelResource):
@@ -45,6 +46,12 @@ class CustomerForm(forms.ModelForm):
         if wanted is not None and taken.exists():
             raise forms.ValidationError("Another customer has this id; take it from that one first.")
         return wanted
+
+    def clean_timezone(self) -> str:
+        name = str(self.cleaned_data["timezone"])
+        if name and name not in time_zones():
+            raise forms.ValidationError("Give the IANA name of a time zone, such as Europe/Paris.")
+        return name
 
 
 class ExternalIdLinkInline(TabularInline):

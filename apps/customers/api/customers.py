@@ -15,7 +15,7 @@ from apps.customers.services.customers import (
 )
 from apps.kernel.clock import wall_now
 from apps.kernel.errors import FieldError, InvalidError, NotFoundError
-from apps.kernel.http.fields import AddressSerializer, InstantField, StrictCharField
+from apps.kernel.http.fields import AddressSerializer, InstantField, StrictCharField, TimeZoneField
 from apps.kernel.http.pagination import list_page
 from apps.kernel.http.ratelimit import limit_rate
 from apps.kernel.http.shapes import page_of
@@ -40,6 +40,7 @@ class CreateCustomerSerializer(serializers.Serializer[Any]):
     taxId = StrictCharField(max_length=50, required=False)
     externalId = StrictCharField(max_length=255, required=False)
     taxRates = serializers.DictField(required=False)
+    timezone = TimeZoneField(required=False)
 
     def validate(self, data: dict[str, Any]) -> dict[str, Any]:
         if ("consumer" in data) == ("consumerId" in data):
@@ -75,6 +76,7 @@ class UpdateCustomerSerializer(serializers.Serializer[Any]):
     externalId = StrictCharField(max_length=255, required=False, allow_null=True)
     taxRates = TaxRatesField(required=False)
     notificationSettings = NotificationsSerializer(required=False)
+    timezone = TimeZoneField(required=False, allow_null=True)
 
 
 class ValidTaxAddressSerializer(serializers.Serializer[Any]):
@@ -108,6 +110,7 @@ class CustomerSerializer(serializers.Serializer[Any]):
     externalId = serializers.CharField(required=False)
     taxRates = serializers.DictField()
     notificationSettings = NotificationsSerializer()
+    timezone = serializers.CharField(allow_null=True)
 
 
 def render_customer(customer: Customer) -> dict[str, Any]:
@@ -142,6 +145,7 @@ def render_customer(customer: Customer) -> dict[str, Any]:
             "renewalReminder": customer.notify_renewal,
         },
     }
+    body["timezone"] = customer.timezone or None
     if customer.tax_id:
         body["taxId"] = customer.tax_id
     if customer.external_id:
@@ -206,6 +210,7 @@ class CustomerList(ContractView):
             external_id=data.get("externalId"),
             tax_id=data.get("taxId", ""),
             tax_rates=check_tax_rates(data.get("taxRates", {})),
+            timezone=data.get("timezone", ""),
             as_of=wall_now(),
         )
         body = {"customerId": customer.public_id, "validTaxAddress": render_validity(customer.consumer)}
@@ -247,6 +252,8 @@ class CustomerDetail(ContractView):
             changes["tax_id"] = data["taxId"] or ""
         if "externalId" in data:
             changes["external_id"] = data["externalId"] or None
+        if "timezone" in data:
+            changes["timezone"] = data["timezone"] or ""
         if "taxRates" in data:
             changes["tax_rates"] = check_tax_rates(data["taxRates"])
         names = {

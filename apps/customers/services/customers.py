@@ -30,6 +30,7 @@ def create_customer(
     external_id: str | None = None,
     tax_id: str = "",
     tax_rates: dict[str, Any] | None = None,
+    timezone: str = "",
     as_of: datetime,
 ) -> tuple[Customer, bool]:
     """Link a consumer to a merchant, or give the link that exists.
@@ -51,6 +52,7 @@ def create_customer(
                 external_id=external_id or None,
                 tax_id=tax_id,
                 tax_rates=tax_rates or {},
+                timezone=timezone,
             )
             follow_external_id(customer=customer, as_of=as_of)
     except IntegrityError:

@@ -121,6 +121,7 @@ class CreateSubscriptionSerializer(serializers.Serializer[Any]):
     customer = InlineCustomerSerializer(required=False)
     customerId = StrictCharField(required=False)
     endingAt = InstantField(required=False)
+    billingDay = serializers.IntegerField(required=False, min_value=1, max_value=31)
     trialPeriod = StrictCharField(required=False, max_length=20)
     trialEndsAt = InstantField(required=False)
     trialUsage = serializers.ChoiceField(choices=TrialUsage.values, required=False)
@@ -227,6 +228,7 @@ class SubscribingView(SubscriptionView):
         redirects = data.get("redirectUrls", {})
         options = SubscriptionOptions(
             ending_at=data.get("endingAt"),
+            billing_day=data.get("billingDay"),
             trial_ends_at=data.get("trialEndsAt"),
             trial_period=data.get("trialPeriod"),
             trial_usage=data.get("trialUsage"),

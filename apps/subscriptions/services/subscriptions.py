@@ -5,6 +5,7 @@ from typing import Any
 
 from django.db import transaction
 
+from apps.catalog.domain.days import find_day_problem
 from apps.catalog.models import Plan
 from apps.customers.models import Customer
 from apps.kernel.errors import ConflictError, FieldError, InvalidError
@@ -19,6 +20,7 @@ from apps.subscriptions.events import (
     TrialEnded,
 )
 from apps.subscriptions.models import Subscription, SubscriptionStatus, TestClock
+from apps.subscriptions.selectors.anchors import find_anchor
 from apps.subscriptions.selectors.subscriptions import cadence_of, grid_of, upcoming_version_id
 from apps.subscriptions.selectors.trials import find_trial_end, is_tried
 from apps.subscriptions.services.quantities import ChosenItem, choose_quantities
@@ -45,6 +47,8 @@ class SubscriptionOptions:
     payment_term_days: int = 0
     session_expiry_minutes: int = 240
     version_policy: str = "floating"
+    # A day goes before what the plan says; an anchor counts where the plan says nothing.
+    billing_day: int | None = None
     billing_anchor: datetime | None = None
     replaces: Subscription | None = None
     items: Sequence[ChosenItem] = ()
@@ -96,11 +100,11 @@ def place_subscription(
             code="SUBSCRIPTION_EXISTS",
             details={"subscriptionId": live.public_id, "planId": live.plan.public_id},
         )
-    _check_dates(started_at, as_of, options)
+    _check_dates(plan, started_at, as_of, options)
     is_backdated = as_of - started_at > BACKDATED_AFTER
-    anchor = plan.billing_anchor or options.billing_anchor
     bills_from_now = is_backdated and options.elapsed_period_billing == "none"
     tz = customer.timezone or customer.organization.timezone
+    anchor = find_anchor(plan=plan, tz=tz, day=options.billing_day) or options.billing_anchor
     trial_ends_at = find_trial_end(
         customer=customer,
         plan=plan,
@@ -276,8 +280,11 @@ def _default_version(plan: Plan) -> int:
     return int(version_id)
 
 
-def _check_dates(started_at: datetime, as_of: datetime, options: SubscriptionOptions) -> None:
+def _check_dates(plan: Plan, started_at: datetime, as_of: datetime, options: SubscriptionOptions) -> None:
     errors = []
+    problem = find_day_problem(Cadence.parse(plan.billing_cadence), options.billing_day, None)
+    if problem is not None:
+        errors.append(FieldError("billingDay", problem, "invalid"))
     if options.trial_ends_at is not None and options.trial_ends_at <= started_at:
         errors.append(FieldError("trialEndsAt", "The trial must end after the start.", "invalid"))
     if options.ending_at is not None and options.ending_at <= max(started_at, as_of):
