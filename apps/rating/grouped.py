@@ -17,11 +17,11 @@ from apps.rating.price_models import (
     components_of,
     parse_properties,
 )
-from apps.rating.price_models.base import Counter
+from apps.rating.price_models.base import Counter, Reader
 from apps.rating.usage import Transaction, Usage
 
 # Names of the wire that make a price one of groups, whatever its model.
-NAMES = ("groups", "groupTiers", "groupBy")
+NAMES = ("groups", "groupTiers", "groupBy", "sharedFreeUnits")
 MAXIMUM_GROUPS = 500
 MAXIMUM_DIMENSIONS = 5
 # Up to so many groups a line lists one by one; beyond, what those of a price come to.
@@ -56,12 +56,15 @@ class GroupedPrice:
         groups: in the wire's order; no two that fit the same usage name equally many dimensions.
         dimensions: names of the dimensions whose values tell usage apart.
         has_own_tiers: whether each combination of values is priced by itself.
+        free_units: units that cost nothing, of all groups together: taken off the groups in their order, then off the
+            rest; each prices what is left.
     """
 
     default: PriceModel
     groups: tuple[PriceGroup, ...]
     dimensions: tuple[str, ...]
     has_own_tiers: bool
+    free_units: Decimal = ZERO
 
     @classmethod
     def parse(cls, model: str, properties: Mapping[str, Any]) -> Self:
@@ -82,11 +85,12 @@ class GroupedPrice:
             errors.append(FieldError("properties.groups", f"Give a group, or groupTiers {OWN}.", "required"))
         if not errors and not dimensions:
             errors.append(FieldError("properties.groupBy", "Name the dimensions that make the groups.", "required"))
+        free = _free_units(errors, properties, is_shared=tiers == SHARED, default=default)
         errors.extend(_ambiguities(groups))
         errors.extend(_other_paths(default, groups))
         if errors or default is None:
             raise InvalidError("The price's properties are malformed.", errors=errors)
-        return cls(default, tuple(groups), dimensions, tiers == OWN)
+        return cls(default, tuple(groups), dimensions, tiers == OWN, free)
 
     @property
     def prices(self) -> list[PriceModel]:
@@ -120,7 +124,16 @@ class GroupedPrice:
             found[key] = EXACT.add(found.get(key, ZERO), quantity)
         found = {key: rounded(quantity) for key, quantity in found.items()}
         total = reduce(EXACT.add, found.values(), ZERO)
-        return Usage(total, self._listed({key: _Counted(quantity) for key, quantity in found.items()}))
+        free = self._free(found)
+        return Usage(total, self._listed({key: _Counted(found[key], free=free.get(key)) for key in found}))
+
+    def _free(self, found: Mapping["_Key", Decimal]) -> dict["_Key", Decimal]:
+        """Give how many of each group's units are free."""
+        left, taken = self.free_units, {}
+        for key in sorted(found, key=lambda key: (len(self.groups) if key[0] is None else key[0], key[1])):
+            taken[key] = max(min(found[key], left), ZERO)
+            left = EXACT.subtract(left, taken[key])
+        return {key: units for key, units in taken.items() if units}
 
     def counter(self) -> "GroupCounter":
         """Begin to count single events; only where `looks_at_events`."""
@@ -163,7 +176,13 @@ class GroupedPrice:
                 parts.append(Component(name, ZERO, ZERO, Decimal(row["amount"]), Decimal(row["amount"])))
                 continue
             price = self.default if row["price"] is None else self.groups[row["price"]].price
-            inner = components_of(price, Usage(Decimal(row["quantity"]), row.get("counted", {})))
+            free = Decimal(row.get("free", ZERO))
+            if free:
+                parts.append(Component(f"{name}: free", free, ZERO, ZERO, ZERO))
+            paid = EXACT.subtract(Decimal(row["quantity"]), free)
+            if free and not paid and row["price"] is not None:
+                continue  # as a group without usage, which costs nothing
+            inner = components_of(price, Usage(paid, row.get("counted", {})))
             parts.extend(replace(part, label=f"{name}: {part.label}") for part in inner)
         return parts
 
@@ -174,6 +193,7 @@ class GroupedPrice:
             "groups": [{"match": dict(group.match), "price": group.price.describe()} for group in self.groups],
             "groupTiers": OWN if self.has_own_tiers else SHARED,
             "groupBy": list(self.dimensions),
+            **({"sharedFreeUnits": format_decimal(self.free_units)} if self.free_units else {}),
         }
 
     @classmethod
@@ -189,6 +209,7 @@ class GroupedPrice:
             ),
             tuple(described["groupBy"]),
             described["groupTiers"] == OWN,
+            Decimal(described.get("sharedFreeUnits", ZERO)),
         )
 
     def _listed(self, found: Mapping["_Key", "_Counted"]) -> dict[str, Any]:
@@ -198,6 +219,7 @@ class GroupedPrice:
                 **({"values": dict(zip(self.dimensions, own, strict=True))} if self.has_own_tiers else {}),
                 "quantity": format_decimal(known.quantity),
                 **({"counted": known.counted} if known.counted is not None else {}),
+                **({"free": format_decimal(known.free)} if known.free is not None else {}),
             }
             for (number, own), known in sorted(found.items(), key=lambda item: (_order(item[0][0]), item[0][1]))
         ]
@@ -232,6 +254,7 @@ _Key = tuple[int | None, tuple[str, ...]]
 class _Counted:
     quantity: Decimal
     counted: dict[str, Any] | None = None
+    free: Decimal | None = None
 
 
 @dataclass(slots=True)
@@ -334,6 +357,21 @@ def _dimensions(errors: list[FieldError], raw: Any, named: Sequence[str]) -> tup
     if len(found) > MAXIMUM_DIMENSIONS:
         errors.append(FieldError("properties.groupBy", f"Use at most {MAXIMUM_DIMENSIONS} dimensions.", "too_many"))
     return tuple(found)
+
+
+def _free_units(
+    errors: list[FieldError], properties: Mapping[str, Any], *, is_shared: bool, default: PriceModel | None
+) -> Decimal:
+    reader = Reader(properties)
+    free = reader.optional("sharedFreeUnits", places=9, low=ZERO) or ZERO
+    errors.extend(reader.errors)
+    if free and not is_shared:
+        message = "Groups share free units only where they share tiers."
+        errors.append(FieldError("properties.sharedFreeUnits", message, "invalid"))
+    if free and isinstance(default, TransactionPriceModel):
+        message = "A price of single events has free events, or a free amount, instead."
+        errors.append(FieldError("properties.sharedFreeUnits", message, "invalid"))
+    return free
 
 
 def _ambiguities(groups: Sequence[PriceGroup]) -> Iterator[FieldError]:

@@ -105,6 +105,36 @@ def test_usage_goes_by_the_most_specific_group(
     assert all(part.amount == part.quantity * part.unit_price + part.flat for part in parts)
 
 
+@pytest.mark.parametrize("model", ["standard", "graduated", "volume"])
+@given(sent=events, free=st.integers(0, 60))
+def test_shared_free_units_are_taken_one_by_one_off_the_first_groups(
+    model: str, sent: list[tuple[str, str, Decimal]], free: int
+) -> None:
+    properties = wire(model, None)
+    price = grouped(model, {**properties, "sharedFreeUnits": str(free)})
+    key_of = price.keys()
+    # Unit by unit, those of the first group before those of the second, and the rest's last.
+    order = [0, 1, 2, None]
+    units = sorted(
+        (order.index(key_of((name, region))[0]), name, region)
+        for name, region, value in sent
+        for _ in range(int(value))
+    )
+    left = [(name, region, Decimal(1)) for _, name, region in units[free:]]
+    found = usage_of(price, sent)
+    assert amount_of(priced(price, found)) == oracle(model, properties, left, own=False)
+    gifts = [Decimal(row.get("free", 0)) for row in found.counted["groups"]]
+    assert sum(gifts) == min(free, len(units))
+
+
+def test_shared_free_units_leave_what_gives_back_alone() -> None:
+    terms = {"unitPrice": "1", "groups": [{"match": {"model": "opus"}, "properties": {"unitPrice": "2"}}]}
+    price = grouped("standard", {**terms, "sharedFreeUnits": "10"})
+    parts = priced(price, price.usage_of({("opus",): Decimal(-4), ("",): Decimal("12.5")}))
+    assert amount_of(parts) == Decimal(-8) + Decimal("2.5")
+    assert [(part.label, part.quantity) for part in parts if part.label.endswith("free")] == [("the rest: free", 10)]
+
+
 def test_a_price_without_groups_is_what_it_was() -> None:
     assert parse_price("standard", {"unitPrice": "1"}) == parse_properties("standard", {"unitPrice": "1"})
     assert parse_price("standard", {"unitPrice": "1", "groups": None}) == parse_price("standard", {"unitPrice": "1"})
@@ -140,6 +170,9 @@ def test_more_groups_than_one_can_read_are_summed_up_by_their_price() -> None:
     ("properties", "named"),
     [
         ({"groups": "x"}, ["groups"]),
+        ({"sharedFreeUnits": "5"}, ["groups"]),
+        ({"groupTiers": "own", "groupBy": ["model"], "sharedFreeUnits": "5"}, ["sharedFreeUnits"]),
+        ({"groupTiers": "own", "groupBy": ["model"], "sharedFreeUnits": "-5"}, ["sharedFreeUnits"] * 2),
         ({"groups": []}, ["groups"]),
         ({"groups": [7]}, ["groups.0"]),
         ({"groups": [{"match": {}, "properties": {}}]}, ["groups.0.match"]),

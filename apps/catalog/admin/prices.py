@@ -132,6 +132,8 @@ def describe(properties: dict[str, Any]) -> str:
         if properties.get("groupTiers") == "own":
             named = {name for row in properties.get("groups") or () for name in row["match"]}
             groups.append((f"each of {', '.join(properties.get('groupBy') or sorted(named))}", "by itself"))
+        if properties.get("sharedFreeUnits"):
+            groups.append((f"{properties['sharedFreeUnits']} units of all", "free"))
         return format_html("{}{}", describe(own), format_html_join("", "<br>{}: {}", groups))
     tiers = properties.get("tiers")
     if tiers is None:
