@@ -2,7 +2,8 @@ import os
 from typing import Any
 
 from celery import Celery
-from celery.signals import beat_init
+from celery.signals import beat_init, task_postrun, task_prerun
+from django.db import close_old_connections
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
@@ -10,6 +11,14 @@ app = Celery("metergate")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 app.autodiscover_tasks(["config"])
+
+
+@task_prerun.connect
+@task_postrun.connect
+def look_at_connections(task: Any, **_: Any) -> None:
+    """Keep the database connection from task to task as requests do: one that broke or is old is replaced."""
+    if not task.request.is_eager:
+        close_old_connections()
 
 
 @beat_init.connect

@@ -178,6 +178,9 @@ CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 CELERY_BEAT_MAX_LOOP_INTERVAL = 5
 CELERY_BEAT_SCHEDULE = SCHEDULE
 CELERY_TASK_ALWAYS_EAGER = False
+# Celery would close the connection before and after every task, and a new one costs more than most tasks do; after so
+# many it still does. `config.celery` looks after it in between.
+CELERY_DB_REUSE_MAX = 1_000_000
 # A hidden message returns after this; everything is idempotent, so sooner is better than later.
 CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 300}
 

@@ -1,12 +1,14 @@
 """A request's first look at its connection: no round trip for a healthy one, and a dead one is never used."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import psycopg
 import pytest
 from django.db import connection, connections
 
 from apps.kernel.postgresql import base
+from config.celery import look_at_connections
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -42,16 +44,23 @@ def test_an_idle_connection_is_asked(asked: list[None], monkeypatch: pytest.Monk
     assert asked == [None]
 
 
-def test_a_session_that_the_server_ended_is_not_used() -> None:
+def end_session() -> int:
+    """Let the server end the session of this connection, as a restart does; gives its number."""
     connection.ensure_connection()
-    assert connection.is_usable()
-    pid = connection.connection.info.backend_pid
+    pid: int = connection.connection.info.backend_pid
     other = connections.create_connection("default")
     try:
         with other.cursor() as cursor:
             cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
     finally:
         other.close()
+    return pid
+
+
+def test_a_session_that_the_server_ended_is_not_used() -> None:
+    connection.ensure_connection()
+    assert connection.is_usable()
+    end_session()
     assert not connection.is_usable()
     with pytest.raises(psycopg.OperationalError):
         connection.connection.execute("SELECT 1")
@@ -64,3 +73,16 @@ def test_a_connection_that_was_closed_here_is_not_used() -> None:
     connection.connection.close()
     assert not connection.is_usable()
     connection.close()
+
+
+def test_a_worker_keeps_its_connection_from_task_to_task_and_replaces_a_broken_one() -> None:
+    task = SimpleNamespace(request=SimpleNamespace(is_eager=False))
+    connection.ensure_connection()
+    kept = connection.connection
+    look_at_connections(task=task)
+    assert connection.connection is kept
+    ended = end_session()
+    look_at_connections(task=task)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        assert cursor.fetchone()[0] != ended
