@@ -269,5 +269,6 @@ def test_it_asks_as_many_questions_for_three_as_for_one(shop: Shop) -> None:
     for customers in (shop.customers[:1], shop.customers):
         with CaptureQueriesContext(connection) as queries:
             shop.world.api.post("/v0/simulations", {**body, "customerIds": customers}, expect=200)
-        asked.append(len(queries))
+        # Whose key it is, is asked again every few seconds.
+        asked.append(len([query for query in queries if "organizations_apikey" not in query["sql"]]))
     assert asked[0] == asked[1]
