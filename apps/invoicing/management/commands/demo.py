@@ -8,6 +8,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import transaction
 
+from apps.invoicing.management.examples import seed_examples
 from apps.invoicing.management.seed import seed_catalogue, seed_history, seed_present
 from apps.kernel.clock import wall_now
 from apps.organizations.domain.keys import hash_secret, new_secret
@@ -76,6 +77,7 @@ class Command(BaseCommand):
         catalogue = seed_catalogue(merchant, as_of=now)
         seed_present(merchant, catalogue, as_of=now)
         seed_history(merchant, catalogue, settings.SHARED_DIR, as_of=now)
+        seed_examples(merchant, as_of=now)
         return merchant
 
 
