@@ -4,9 +4,11 @@ from collections.abc import Sequence
 
 from apps.invoicing.services import lifecycle as invoicing
 from apps.kernel.lifecycle import Step
+from apps.subscriptions.services.reminders import next_reminder_due, run_reminders
 
 STEPS: Sequence[Step] = (
     Step("start scheduled subscriptions", invoicing.next_start_due, invoicing.run_starts),
+    Step("announce what comes", next_reminder_due, run_reminders),
     Step("close billing periods", invoicing.next_boundary_due, invoicing.run_boundaries),
     Step("calculate and issue invoices", invoicing.next_calculation_due, invoicing.run_calculations),
     Step("expire payment sessions", invoicing.next_expiry_due, invoicing.run_expiries),

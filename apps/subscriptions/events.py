@@ -51,6 +51,8 @@ class SubscriptionRenewed:
     period_number: int
     period_start: datetime
     period_end: datetime
+    term_number: int
+    term_ends_at: datetime | None
 
 
 @outbox_event("subscription.paused.v0")
@@ -81,3 +83,31 @@ class SubscriptionCancelled:
 class TestClockAdvanced:
     test_clock_id: str
     current_time: datetime
+
+
+@outbox_event("subscription.renewal_upcoming.v0")
+@dataclass(frozen=True, slots=True)
+class RenewalUpcoming:
+    """Some days before a boundary that the subscription goes on over.
+
+    Attributes:
+        period_number: of the period that will begin.
+        term_ends_at: end of the running term; equal to `renews_at` where a new term begins.
+        notifies_customer: whether the customer wants to be told.
+    """
+
+    subscription_id: str
+    period_number: int
+    renews_at: datetime
+    term_ends_at: datetime | None
+    notifies_customer: bool
+
+
+@outbox_event("subscription.trial_ending.v0")
+@dataclass(frozen=True, slots=True)
+class TrialEnding:
+    """Some days before the end of a trial that the subscription goes on over."""
+
+    subscription_id: str
+    trial_ends_at: datetime
+    notifies_customer: bool

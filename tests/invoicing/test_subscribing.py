@@ -298,8 +298,9 @@ def test_every_state_change_is_announced(world: World, clock: str, pro: str) -> 
     told = list(OutboxEvent.objects.order_by("pk").values_list("event_type", flat=True))
     wanted: list[Any] = [
         "customer.created.v0", "subscription.created.v0", "invoice.issued.v0", "invoice.paid.v0",
-        "subscription.activated.v0", "invoice.created.v0", "subscription.renewed.v0", "invoice.created.v0",
-        "invoice.issued.v0", "test_clock.advanced.v0", "subscription.cancelled.v0",
+        "subscription.activated.v0", "invoice.created.v0", "subscription.renewal_upcoming.v0",
+        "subscription.renewed.v0", "invoice.created.v0", "invoice.issued.v0", "test_clock.advanced.v0",
+        "subscription.cancelled.v0",
     ]  # fmt: skip
     assert [name for name in told if not name.startswith("plan.")] == wanted
 

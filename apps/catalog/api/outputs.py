@@ -190,6 +190,8 @@ def render_plan(plan: Plan, slots: list[PlanVersionPrice]) -> dict[str, Any]:
         "taxBehavior": plan.tax_behavior,
         "proration": plan.proration,
         "paymentTerm": {"in_advance": "in_advance" in terms, "in_arrears": "in_arrears" in terms},
+        "termPeriods": plan.term_periods,
+        "autoRenew": plan.auto_renew,
         "trialPeriod": plan.trial_period or None,
         "trialUsage": plan.trial_usage,
         "renewalReminderEnabled": plan.renewal_reminder_enabled,

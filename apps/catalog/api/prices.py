@@ -50,6 +50,8 @@ PLAN_NAMES = {
     "billingMonth": "billing_month",
     "stablePriceIds": "stable_price_ids",
     "proration": "proration",
+    "termPeriods": "term_periods",
+    "autoRenew": "auto_renew",
     "trialUsage": "trial_usage",
     "name": "name",
     "currency": "currency",

@@ -62,6 +62,12 @@ class Plan(CatalogEntity):
     credit_unused_at_end = models.BooleanField(
         default=False, help_text="Credit the unused part of prepaid fees when a subscription is terminated."
     )
+    term_periods = models.PositiveSmallIntegerField(
+        null=True, blank=True, help_text="For how many periods a subscription is agreed; empty: without a term."
+    )
+    auto_renew = models.BooleanField(
+        default=True, help_text="Whether a term is followed by another; otherwise the subscription ends with it."
+    )
     trial_period = models.CharField(
         max_length=20,
         blank=True,
@@ -100,6 +106,10 @@ class Plan(CatalogEntity):
             models.CheckConstraint(
                 name="plan_billing_month_of_a_year",
                 condition=Q(billing_month__isnull=True) | Q(billing_month__gte=1, billing_month__lte=12),
+            ),
+            models.CheckConstraint(
+                name="plan_term_of_periods",
+                condition=Q(term_periods__isnull=True) | Q(term_periods__gte=1, term_periods__lte=1200),
             ),
             models.CheckConstraint(
                 name="plan_trial_is_a_length",

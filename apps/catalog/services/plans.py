@@ -174,6 +174,8 @@ def _check_plan(plan: Plan, as_of: datetime) -> None:
             errors.append(FieldError(field, problem, "invalid"))
     if plan.billing_anchor is not None and plan.billing_day is not None:
         errors.append(FieldError("billingDay", "Give an anchor or a billing day, not both.", "invalid"))
+    if plan.term_periods is not None and not 1 <= plan.term_periods <= 1200:
+        errors.append(FieldError("termPeriods", "A term is of 1 to 1200 periods.", "out_of_range"))
     problem = find_trial_problem(plan.trial_period)
     if problem is not None:
         errors.append(FieldError("trialPeriod", problem, "invalid"))

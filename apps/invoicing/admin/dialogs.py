@@ -27,6 +27,7 @@ from apps.invoicing.services.previewing import (
     preview_resumption,
     preview_termination,
 )
+from apps.invoicing.services.terms import set_auto_renewal
 from apps.invoicing.services.trials import move_trial_end
 from apps.kernel.adminsite.actions import Call
 from apps.kernel.adminsite.display import moment
@@ -158,6 +159,23 @@ def move_trial(call: Call) -> str:
         subscription_id=call.row.pk, as_of=current_time(call.row), at=_instant(call.data["ends_at"])
     )
     return f"The trial ends at {moment(moved.trial_ends_at)}."
+
+
+class RenewalForm(BaseDialogForm):
+    renews = forms.ChoiceField(
+        label="At the end of the term",
+        choices=[("yes", "Another term follows"), ("no", "The subscription ends")],
+        widget=UnfoldAdminSelectWidget,
+    )
+
+
+def set_renewal(call: Call) -> str:
+    """Say what follows the running term."""
+    changed = set_auto_renewal(
+        subscription_id=call.row.pk, renews=call.data["renews"] == "yes", as_of=current_time(call.row)
+    )
+    follows = "another one follows" if changed.auto_renew else "the subscription ends with it"
+    return f"The term ends at {moment(changed.term_ends_at)}; {follows}."
 
 
 class ChangePlanForm(PreviewForm):

@@ -17,7 +17,7 @@ from apps.subscriptions.services.quantities import MOST_UNITS, ChosenItem
 from apps.subscriptions.services.subscriptions import SubscriptionOptions
 
 NEW_SUBSCRIPTION_FIELDS = (
-    "customer", "plan", "name", "started_at", "ending_at", "trial_ends_at", "elapsed_period_billing",
+    "customer", "plan", "name", "started_at", "ending_at", "trial_ends_at", "term_periods", "elapsed_period_billing",
     "payment_term_days", "version_policy", "tax_exempt", "auto_approve", "test_clock",
 )  # fmt: skip
 FIELDS_OF_RULES = {
@@ -82,6 +82,7 @@ class NewSubscriptionForm(forms.ModelForm):
         self.fields["name"].required = False
         self.fields["name"].help_text = "Empty: that of the plan."
         self.fields["trial_ends_at"].help_text = "Empty: as the plan says, once for each customer and product."
+        self.fields["term_periods"].help_text = "Empty: as the plan says, unless it ends at a date; 0: none."
         self.fields["test_clock"].help_text = "For a try in simulated time; its present is the subscription's."
 
     def clean(self) -> dict[str, Any]:
@@ -112,6 +113,7 @@ class NewSubscriptionForm(forms.ModelForm):
             options=SubscriptionOptions(
                 ending_at=data["ending_at"],
                 trial_ends_at=data["trial_ends_at"],
+                term_periods=data["term_periods"],
                 test_clock=clock,
                 elapsed_period_billing=data["elapsed_period_billing"] or "none",
                 tax_exempt=data["tax_exempt"],

@@ -100,6 +100,7 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
         "cancel",
         "undo_cancellation",
         "move_trial_end",
+        "set_auto_renewal",
         "preview_plan_change",
         "change_plan",
         "terminate",
@@ -114,12 +115,13 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
     fieldsets = [
         (None, {"fields": ["name", "public_id", "customer_page", "plan_page", "status", "invoices"]}),
         ("Period", {"fields": ["period_number", "period_start", "period_end", "billing_anchor", "billing_cadence",
-                               "timezone", "next_action_at", "test_clock"]}),
+                               "timezone", "next_action_at", "renewal_reminder_enabled", "renewal_reminder_days",
+                               "next_reminder_at", "reminded_at", "test_clock"]}),
         ("Dates", {"fields": ["placed_at", "started_at", "billing_starts_at", "activated_at", "trial_ends_at",
                               "trial_usage", "paused_at",
                               "ending_at", "cancels_at", "terminated_at", "terminated_by", "termination_reason"]}),
         ("Terms", {"fields": ["plan_version", "next_version", "version_policy", "next_plan", "replaces", "currency",
-                              "payment_term_days",
+                              "term_periods", "term_number", "term_ends_at", "auto_renew", "payment_term_days",
                               "tax_exempt", "auto_charge", "auto_approve", "elapsed_period_billing", "metadata"]}),
         ("Held back", {"fields": ["parked_reason"]}),
     ]  # fmt: skip
@@ -192,6 +194,15 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
         form=dialogs.TrialForm,
         icon="hourglass_bottom",
         fits=lambda row: row.status == SubscriptionStatus.ACTIVE and is_tried(row, current_time(row)),
+    )
+    set_auto_renewal = service_action(
+        title="Set auto renewal",
+        permissions=["manage_subscription"],
+        description="Another term follows the running one, or the subscription ends with it.",
+        run=dialogs.set_renewal,
+        form=dialogs.RenewalForm,
+        icon="autorenew",
+        fits=lambda row: row.status != SubscriptionStatus.TERMINATED and row.term_ends_at is not None,
     )
     preview_plan_change = service_action(
         title="Preview plan change",

@@ -237,6 +237,11 @@ def render_subscription(subscription: Subscription, *, with_customer: bool = Fal
     optional = {
         "endingAt": _instant(subscription.ending_at),
         "cancelsAt": _instant(subscription.cancels_at),
+        "termPeriods": subscription.term_periods,
+        "termNumber": subscription.term_number or None,
+        "termEndsAt": _instant(subscription.term_ends_at),
+        "autoRenew": subscription.auto_renew if subscription.term_periods else None,
+        "remindedAt": _instant(subscription.reminded_at),
         "pausedAt": _instant(subscription.paused_at),
         "trialEndsAt": _instant(subscription.trial_ends_at),
         "trialUsage": subscription.trial_usage if subscription.trial_ends_at else None,

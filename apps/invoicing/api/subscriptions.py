@@ -15,6 +15,7 @@ from apps.customers.services.customers import check_tax_rates, create_customer
 from apps.invoicing.api.outputs import render_subscription
 from apps.invoicing.services.subscribing import subscribe
 from apps.invoicing.services.terminating import set_end, terminate_subscription
+from apps.invoicing.services.terms import set_auto_renewal
 from apps.kernel.clock import wall_now
 from apps.kernel.errors import FieldError, InvalidError
 from apps.kernel.http.fields import AddressSerializer, DecimalStringField, InstantField, StrictCharField
@@ -27,6 +28,7 @@ from apps.subscriptions.models import Subscription, SubscriptionStatus
 from apps.subscriptions.selectors.clocks import clocks_of, current_time
 from apps.subscriptions.selectors.subscriptions import subscriptions_of
 from apps.subscriptions.services.quantities import MOST_UNITS, ChosenItem
+from apps.subscriptions.services.reminders import renew_reminder
 from apps.subscriptions.services.subscriptions import SubscriptionOptions
 
 REASONS = ["commercial", "correction", "migration", "unspecified"]
@@ -121,6 +123,8 @@ class CreateSubscriptionSerializer(serializers.Serializer[Any]):
     customer = InlineCustomerSerializer(required=False)
     customerId = StrictCharField(required=False)
     endingAt = InstantField(required=False)
+    termPeriods = serializers.IntegerField(required=False, min_value=0, max_value=1200)
+    autoRenew = serializers.BooleanField(required=False)
     billingDay = serializers.IntegerField(required=False, min_value=1, max_value=31)
     trialPeriod = StrictCharField(required=False, max_length=20)
     trialEndsAt = InstantField(required=False)
@@ -152,6 +156,10 @@ class CreateSubscriptionSerializer(serializers.Serializer[Any]):
             raise serializers.ValidationError(
                 {"customerId": "Give exactly one of customerId and customer."}, code="required"
             )
+        if data.get("termPeriods") and "endingAt" in data:
+            raise serializers.ValidationError(
+                {"termPeriods": "Give a term of periods or an end, not both."}, code="invalid"
+            )
         if "trialPeriod" in data and "trialEndsAt" in data:
             raise serializers.ValidationError(
                 {"trialEndsAt": "Give a trial's length or its end, not both."}, code="invalid"
@@ -172,6 +180,7 @@ class UpdateSubscriptionSerializer(serializers.Serializer[Any]):
     renewalReminderDays = serializers.IntegerField(required=False, allow_null=True, min_value=1, max_value=30)
     paymentTermDays = serializers.IntegerField(required=False, min_value=0, max_value=365)
     versionPolicy = serializers.ChoiceField(choices=["floating", "pinned"], required=False)
+    autoRenew = serializers.BooleanField(required=False)
 
 
 class TerminateSerializer(serializers.Serializer[Any]):
@@ -195,6 +204,11 @@ class SubscriptionSerializer(serializers.Serializer[Any]):
     versionPolicy = serializers.CharField()
     paymentTermDays = serializers.IntegerField()
     pausedAt = InstantField(required=False)
+    termPeriods = serializers.IntegerField(required=False)
+    termNumber = serializers.IntegerField(required=False)
+    termEndsAt = InstantField(required=False)
+    autoRenew = serializers.BooleanField(required=False)
+    remindedAt = InstantField(required=False)
     trialEndsAt = InstantField(required=False)
     trialUsage = serializers.ChoiceField(choices=TrialUsage.values, required=False)
     cancelsAt = InstantField(required=False)
@@ -228,6 +242,8 @@ class SubscribingView(SubscriptionView):
         redirects = data.get("redirectUrls", {})
         options = SubscriptionOptions(
             ending_at=data.get("endingAt"),
+            term_periods=data.get("termPeriods"),
+            auto_renew=data.get("autoRenew"),
             billing_day=data.get("billingDay"),
             trial_ends_at=data.get("trialEndsAt"),
             trial_period=data.get("trialPeriod"),
@@ -368,6 +384,9 @@ class SubscriptionDetail(SubscriptionView):
             for name, value in plain.items():
                 setattr(subscription, name, value)
             subscription.save(update_fields=[*plain, "updated_at"])
+            renew_reminder(subscription_id=subscription.pk)
+        if "autoRenew" in data:
+            set_auto_renewal(subscription_id=subscription.pk, renews=data["autoRenew"], as_of=now)
         if "endingAt" in data:
             set_end(subscription_id=subscription.pk, ending_at=data["endingAt"], as_of=now)
         if data.get("status") == "terminated":

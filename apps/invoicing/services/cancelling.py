@@ -11,7 +11,7 @@ from apps.kernel.time import format_instant
 from apps.outbox.services import publish
 from apps.subscriptions.events import SubscriptionUpdated
 from apps.subscriptions.models import Subscription
-from apps.subscriptions.selectors.subscriptions import cadence_of, grid_of
+from apps.subscriptions.selectors.subscriptions import agreed_end, cadence_of, grid_of
 from apps.subscriptions.services.pauses import require_active
 
 
@@ -39,7 +39,7 @@ def schedule_cancellation(
     require_active(subscription)
     assert subscription.period_start is not None
     if at is None:
-        grid = replace(grid_of(subscription), ends_at=subscription.ending_at)
+        grid = replace(grid_of(subscription), ends_at=agreed_end(subscription))
         # The period that holds the present, also where the work of boundaries is late.
         slot = grid.slot_at(cadence_of(subscription), max(subscription.period_start, as_of))
         if slot is None:
@@ -47,9 +47,9 @@ def schedule_cancellation(
         at = slot.service.end
     elif at <= as_of or at < subscription.period_start:
         raise refused(field, "The end must lie in the future; to end it now, terminate it.")
-    if subscription.ending_at is not None and at > subscription.ending_at:
-        end = format_instant(subscription.ending_at)
-        raise refused(field, f"The subscription ends on {end} anyway.")
+    agreed = agreed_end(subscription)
+    if agreed is not None and at > agreed:
+        raise refused(field, f"The subscription ends on {format_instant(agreed)} anyway.")
     subscription.cancels_at, subscription.next_plan = at, None
     subscription.termination_reason, subscription.terminated_by = reason, by
     _changed(subscription, as_of)

@@ -12,6 +12,7 @@ from apps.invoicing.services.subscribing import start_billing
 from apps.invoicing.services.terminating import fit_to_end, locked, refused, terminate_subscription
 from apps.kernel.errors import ConflictError
 from apps.subscriptions.models import Subscription, SubscriptionStatus
+from apps.subscriptions.selectors.subscriptions import agreed_end
 from apps.subscriptions.services.pauses import require_active
 from apps.subscriptions.services.subscriptions import SubscriptionOptions, place_subscription
 
@@ -55,7 +56,7 @@ def change_plan(
         subscription_id=subscription_id, as_of=as_of, reason=reason, by=by, at=at, field="effectiveAt"
     )
     subscription = locked(subscription_id)
-    if subscription.ending_at is not None and subscription.cancels_at == subscription.ending_at:
+    if subscription.cancels_at == agreed_end(subscription):
         raise refused("effectiveAt", "The term of the subscription is over by then; no other plan follows.")
     subscription.next_plan = plan
     # Anew, because what is prepaid beyond is now given back.
@@ -87,11 +88,17 @@ def _hand_over(ended: Subscription) -> Subscription:
     plan, at = ended.next_plan, ended.terminated_at
     assert plan is not None
     assert at is not None
-    has_term = ended.ending_at is not None and ended.ending_at > at
+    is_agreed = ended.term_ends_at is not None and ended.term_ends_at > at
     is_tried = ended.trial_ends_at is not None and ended.trial_ends_at > at
     keeps_calendar = ended.billing_cadence == plan.billing_cadence and not (is_tried and ended.has_own_anchor)
+    keeps_term = is_agreed and ended.billing_cadence == plan.billing_cadence
     options = SubscriptionOptions(
-        ending_at=ended.ending_at if has_term else None,
+        ending_at=_end_taken_along(ended, keeps_term),
+        # A running term goes along where the calendar does; else the other plan's begins.
+        term_periods=ended.term_periods if keeps_term else None,
+        term_number=ended.term_number if keeps_term else 0,
+        term_ends_at=ended.term_ends_at if keeps_term else None,
+        auto_renew=ended.auto_renew if keeps_term else None,
         test_clock=ended.test_clock,
         auto_charge=ended.auto_charge,
         tax_exempt=ended.tax_exempt,
@@ -119,6 +126,13 @@ def _hand_over(ended: Subscription) -> Subscription:
     start_billing(subscription_id=made.pk, as_of=at, waits_for_payment=False)
     made.refresh_from_db()
     return made
+
+
+def _end_taken_along(ended: Subscription, keeps_term: bool) -> datetime | None:
+    """Give the end that was agreed with a subscription and holds for what follows it."""
+    end = ended.ending_at if keeps_term else agreed_end(ended)
+    assert ended.terminated_at is not None
+    return end if end is not None and end > ended.terminated_at else None
 
 
 def _check_plan(subscription: Subscription, plan: Plan) -> None:

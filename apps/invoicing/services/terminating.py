@@ -13,6 +13,7 @@ from apps.kernel.errors import ConflictError, FieldError, InvalidError
 from apps.kernel.time import format_instant
 from apps.subscriptions.models import Subscription, SubscriptionStatus
 from apps.subscriptions.selectors.subscriptions import cadence_of, grid_of, known_end
+from apps.subscriptions.services.reminders import plan_reminder
 from apps.subscriptions.services.subscriptions import mark_terminated
 
 
@@ -99,6 +100,7 @@ def fit_to_end(*, subscription: Subscription, as_of: datetime) -> None:
     invoice.period_end = invoice.due_until = slot.service.end
     invoice.grace_period_end = slot.service.end + grace
     invoice.save()
+    plan_reminder(subscription)
     subscription.save()
     reconcile_prepaid(subscription=subscription, ends_at=known_end(subscription), as_of=as_of)
 

@@ -82,6 +82,12 @@ class Subscription(Entity):
         default="billed",
         help_text="What usage costs in the trial.",
     )
+    term_periods = models.PositiveSmallIntegerField(
+        null=True, blank=True, help_text="Of how many periods each term is; empty: it goes on until it is ended."
+    )
+    term_number = models.PositiveIntegerField(default=0, help_text="The running term, from 1; 0 without one.")
+    term_ends_at = models.DateTimeField(null=True, blank=True, help_text="End of the running term.")
+    auto_renew = models.BooleanField(default=True, help_text="Whether another term follows; else it ends then.")
     ending_at = models.DateTimeField(null=True, blank=True, help_text="Fixed end of the term.")
     cancels_at = models.DateTimeField(null=True, blank=True, help_text="End that was asked for and can be undone.")
     paused_at = models.DateTimeField(null=True, blank=True, help_text="Since when it costs no fees.")
@@ -103,6 +109,11 @@ class Subscription(Entity):
     next_action_at = models.DateTimeField(
         null=True, blank=True, help_text="When lifecycle work is due next, in the subscription's time."
     )
+    next_reminder_at = models.DateTimeField(
+        null=True, blank=True, help_text="When the coming renewal, or end of the trial, is announced."
+    )
+    reminded_at = models.DateTimeField(null=True, blank=True, help_text="When that was announced last.")
+    reminded_period = models.PositiveIntegerField(default=0, help_text="The period whose end was announced last.")
     parked_reason = models.TextField(blank=True, help_text="Why lifecycle work of this one is held back.")
 
     auto_charge = models.BooleanField(default=False)
@@ -138,6 +149,17 @@ class Subscription(Entity):
                 condition=Q(has_own_anchor=False)
                 | Q(trial_ends_at__isnull=True)
                 | Q(billing_anchor=F("trial_ends_at")),
+            ),
+            models.CheckConstraint(
+                name="subscription_term_is_whole",
+                condition=Q(term_periods__isnull=True, term_ends_at__isnull=True, term_number=0)
+                | Q(
+                    term_periods__isnull=False,
+                    term_ends_at__isnull=False,
+                    term_periods__gte=1,
+                    term_ends_at__gt=F("started_at"),
+                    term_number__gte=1,
+                ),
             ),
             models.CheckConstraint(
                 name="subscription_ends_after_start",
@@ -189,5 +211,11 @@ class Subscription(Entity):
                 fields=["test_clock", "next_action_at"],
                 name="subscription_due_on_clock",
                 condition=Q(next_action_at__isnull=False, test_clock__isnull=False),
+            ),
+            # Serves "who is to be reminded"; on the wall clock and on test clocks.
+            models.Index(
+                fields=["test_clock", "next_reminder_at"],
+                name="subscription_reminder_due",
+                condition=Q(next_reminder_at__isnull=False, parked_reason=""),
             ),
         ]

@@ -38,8 +38,15 @@ def live_product_ids(*, customer_id: int) -> list[int]:
 
 
 def known_end(subscription: Subscription) -> datetime | None:
-    """Give the end that lies ahead: that of the term, or of a cancellation before it."""
-    ends = [end for end in (subscription.ending_at, subscription.cancels_at) if end is not None]
+    """Give the end that lies ahead: the agreed one, or that of a cancellation before it."""
+    ends = [end for end in (agreed_end(subscription), subscription.cancels_at) if end is not None]
+    return min(ends, default=None)
+
+
+def agreed_end(subscription: Subscription) -> datetime | None:
+    """Give the end that a subscription has without being cancelled: a date, or that of a term that none follows."""
+    term_ends_at = None if subscription.auto_renew else subscription.term_ends_at
+    ends = [end for end in (subscription.ending_at, term_ends_at) if end is not None]
     return min(ends, default=None)
 
 

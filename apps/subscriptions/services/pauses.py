@@ -8,6 +8,7 @@ from apps.kernel.errors import ConflictError
 from apps.outbox.services import publish
 from apps.subscriptions.events import SubscriptionPaused, SubscriptionResumed
 from apps.subscriptions.models import Subscription, SubscriptionPause, SubscriptionStatus
+from apps.subscriptions.services.reminders import plan_reminder
 
 
 def mark_paused(*, subscription: Subscription, at: datetime) -> None:
@@ -46,7 +47,8 @@ def mark_resumed(*, subscription: Subscription, at: datetime) -> None:
             span=DateTimeTZRange(paused_at, at),
         )
     subscription.paused_at = None
-    subscription.save(update_fields=["paused_at", "updated_at"])
+    plan_reminder(subscription)
+    subscription.save(update_fields=["paused_at", "next_reminder_at", "updated_at"])
     publish(
         SubscriptionResumed(subscription_id=subscription.public_id, paused_at=paused_at, resumed_at=at),
         organization_id=subscription.organization_id,

@@ -21,9 +21,12 @@ from apps.subscriptions.events import (
 )
 from apps.subscriptions.models import Subscription, SubscriptionStatus, TestClock
 from apps.subscriptions.selectors.anchors import find_anchor
+from apps.subscriptions.selectors.reminders import find_reminder
 from apps.subscriptions.selectors.subscriptions import cadence_of, grid_of, upcoming_version_id
+from apps.subscriptions.selectors.terms import first_term_end, following_term_end
 from apps.subscriptions.selectors.trials import find_trial_end, is_tried
 from apps.subscriptions.services.quantities import ChosenItem, choose_quantities
+from apps.subscriptions.services.reminders import plan_reminder
 
 # A start up to this far in the past counts as "now": clocks differ, sign-ups are reported a little late.
 BACKDATED_AFTER = timedelta(hours=24)
@@ -36,6 +39,11 @@ class SubscriptionOptions:
 
     ending_at: datetime | None = None
     test_clock: TestClock | None = None
+    # For how many periods; 0 for no term. The running one of a subscription that this one replaces goes along.
+    term_periods: int | None = None
+    term_number: int = 0
+    term_ends_at: datetime | None = None
+    auto_renew: bool | None = None
     # An instant goes before a length; without either the plan says how long, and gives it once.
     trial_ends_at: datetime | None = None
     trial_period: str | None = None
@@ -113,7 +121,8 @@ def place_subscription(
         ends_at=options.trial_ends_at,
         period=options.trial_period,
     )
-    subscription = Subscription.objects.create(
+    periods = _term_periods(plan, options)
+    subscription = Subscription(
         organization_id=customer.organization_id,
         customer=customer,
         plan=plan,
@@ -151,7 +160,20 @@ def place_subscription(
         change_description=options.change_description,
         change_metadata=options.change_metadata,
         metadata=options.metadata,
+        auto_renew=plan.auto_renew if options.auto_renew is None else options.auto_renew,
     )
+    if periods:
+        subscription.term_periods, subscription.term_number = periods, max(options.term_number, 1)
+        subscription.term_ends_at = options.term_ends_at or first_term_end(
+            grid_of(subscription), cadence_of(subscription), periods
+        )
+        while subscription.auto_renew and subscription.term_ends_at <= as_of:
+            subscription.term_ends_at = following_term_end(subscription, subscription.term_ends_at)
+            subscription.term_number += 1
+        if subscription.term_ends_at <= as_of:
+            message = "The term is over already; choose a later start, more periods, or let it renew."
+            raise InvalidError(message, errors=[FieldError("termPeriods", message, "invalid")])
+    subscription.save()
     choose_quantities(subscription=subscription, items=options.items, from_=started_at)
     publish(
         SubscriptionCreated(
@@ -178,6 +200,7 @@ def activate(*, subscription: Subscription, as_of: datetime) -> None:
     subscription.period_number = 1
     subscription.period_start, subscription.period_end = slot.service.start, slot.service.end
     subscription.next_action_at = slot.service.end
+    plan_reminder(subscription)
     subscription.save()
     publish(
         SubscriptionActivated(subscription_id=subscription.public_id, activated_at=as_of),
@@ -205,6 +228,9 @@ BOUNDARY_COLUMNS = (
     "next_action_at",
     "plan_version",
     "next_version",
+    "next_reminder_at",
+    "term_number",
+    "term_ends_at",
 )
 
 
@@ -222,12 +248,17 @@ def move_on(*, subscriptions: Sequence[Subscription]) -> None:
         if slot is None:
             subscription.status = SubscriptionStatus.TERMINATED
             subscription.terminated_at = ended_at
-            subscription.next_action_at = None
+            subscription.next_action_at = subscription.next_reminder_at = None
             if subscription.cancels_at != ended_at:
                 subscription.terminated_by = "term"
                 subscription.termination_reason = "The fixed term ended."
             announcements.append(_cancelled(subscription))
             continue
+        reminder = None if subscription.paused_at else find_reminder(subscription, slot.service)
+        if subscription.term_ends_at is not None and subscription.term_ends_at <= ended_at:
+            subscription.term_ends_at = following_term_end(subscription, ended_at)
+            subscription.term_number += 1
+        subscription.next_reminder_at = reminder
         subscription.period_number += 1
         subscription.period_start, subscription.period_end = slot.service.start, slot.service.end
         subscription.next_action_at = slot.service.end
@@ -241,6 +272,8 @@ def move_on(*, subscriptions: Sequence[Subscription]) -> None:
                 period_number=subscription.period_number,
                 period_start=slot.service.start,
                 period_end=slot.service.end,
+                term_number=subscription.term_number,
+                term_ends_at=subscription.term_ends_at,
             )
             announcements.append(
                 Announcement(renewed, subscription.organization_id, subscription.public_id, ended_at)
@@ -255,7 +288,7 @@ def mark_terminated(*, subscription: Subscription, at: datetime, by: str, reason
     subscription.terminated_by = by
     subscription.termination_reason = reason
     subscription.termination_change_reason = change_reason
-    subscription.next_action_at = None
+    subscription.next_action_at = subscription.next_reminder_at = None
     subscription.save()
     announce_cancelled(subscription)
 
@@ -272,6 +305,13 @@ def _cancelled(subscription: Subscription) -> Announcement:
         reason=subscription.termination_reason,
     )
     return Announcement(cancelled, subscription.organization_id, subscription.public_id, subscription.terminated_at)
+
+
+def _term_periods(plan: Plan, options: SubscriptionOptions) -> int:
+    """Give of how many periods a new subscription's term is; 0 without one, as where its end is a date."""
+    if options.term_periods is not None:
+        return options.term_periods
+    return 0 if options.ending_at is not None else plan.term_periods or 0
 
 
 def _default_version(plan: Plan) -> int:

@@ -7,6 +7,8 @@ from apps.kernel.time import format_instant
 from apps.outbox.services import publish
 from apps.subscriptions.events import TrialChanged
 from apps.subscriptions.models import Subscription
+from apps.subscriptions.selectors.subscriptions import cadence_of, grid_of
+from apps.subscriptions.selectors.terms import first_term_end
 from apps.subscriptions.selectors.trials import is_tried
 from apps.subscriptions.services.pauses import require_active
 
@@ -33,7 +35,14 @@ def mark_trial_end(*, subscription: Subscription, ends_at: datetime, as_of: date
     subscription.trial_ends_at = ends_at
     if subscription.has_own_anchor:
         subscription.billing_anchor = ends_at
-    subscription.save(update_fields=["trial_ends_at", "billing_anchor", "updated_at"])
+    if subscription.term_periods is not None:
+        subscription.term_ends_at = first_term_end(
+            grid_of(subscription), cadence_of(subscription), subscription.term_periods
+        )
+    if ends_at > previously:
+        # What was announced is not so any more.
+        subscription.reminded_period = 0
+    subscription.save()
     publish(
         TrialChanged(subscription_id=subscription.public_id, trial_ends_at=ends_at, previously=previously),
         organization_id=subscription.organization_id,
