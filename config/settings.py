@@ -155,6 +155,8 @@ SPECTACULAR_SETTINGS = {
         "ProrationEnum": [("second", "second"), ("day", "day"), ("none", "none")],
         "TransitionProrationEnum": [("none", "none")],
         "EventJobStatusEnum": "apps.metering.models.corrections.JobStatus",
+        "MigrationTimingEnum": [("next_period", "next_period"), ("immediate", "immediate")],
+        "ChangeTimingEnum": [("now", "now"), ("period_end", "period_end")],
         "KeyStateEnum": "apps.metering.selectors.verdicts.KeyState",
     },
     "POSTPROCESSING_HOOKS": [
