@@ -3,6 +3,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
+from django.db import connection
 from hypothesis import settings as hypothesis_settings
 
 from apps.metering.selectors.registry import forget_metrics
@@ -28,6 +29,27 @@ def _fresh_caches() -> Iterator[None]:
     forget_interned()
     # Its connection must not outlive the test's database.
     let_go()
+
+
+# Django empties its own tables after a test that really commits; these belong to the database alone.
+TABLES_OF_EVENTS = (
+    "metering_stagedevent, metering_key, metering_event, metering_window, metering_windowvalue, metering_windowgone,"
+    " metering_logblock, metering_storeposition, metering_storechange"
+)
+
+
+@pytest.fixture(autouse=True)
+def _no_events_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Leave no events behind that were really committed, whatever test they are of."""
+    marker = request.node.get_closest_marker("django_db")
+    commits = marker is not None and bool(marker.kwargs.get("transaction"))
+    if commits:
+        # Before anything else of the test, so that it is taken down after this.
+        request.getfixturevalue("transactional_db")
+    yield
+    if commits:
+        with connection.cursor() as cursor:
+            cursor.execute(f"TRUNCATE {TABLES_OF_EVENTS}")
 
 
 @pytest.fixture

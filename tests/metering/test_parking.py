@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, connection
+from django.db import IntegrityError
 from django.test import Client
 from django.urls import reverse
 
@@ -344,10 +344,6 @@ def test_many_who_decide_at_once_decide_once() -> None:
     assert released == sum(done) - done[2]
     assert MeterEvent.objects.count() == released
     assert world.api.get(f"/v0/billableMetrics/{metric}/meter?{YEAR}")["totalValue"] == released
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "TRUNCATE metering_stagedevent, metering_key, metering_event, metering_window, metering_windowvalue"
-        )
 
 
 def test_the_check_costs_next_to_nothing(world: World, metric: str) -> None:

@@ -3,11 +3,11 @@
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.db import connection, connections, transaction
+from django.db import connections, transaction
 
 from apps.metering.selectors import freshness
 from apps.metering.selectors.freshness import wait_until_counted
@@ -21,13 +21,9 @@ MONTH = "from=2026-01-01T00:00:00Z&to=2026-02-01T00:00:00Z"
 
 
 @pytest.fixture
-def counted() -> Iterator[tuple[World, str]]:
+def counted() -> tuple[World, str]:
     world = make_world()
-    yield world, world.metric(world.product())
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "TRUNCATE metering_stagedevent, metering_key, metering_event, metering_window, metering_windowvalue"
-        )
+    return world, world.metric(world.product())
 
 
 class Running:

@@ -32,9 +32,6 @@ def shared_tables() -> Iterator[World]:
     with connection.cursor() as cursor:
         for month in stored_months():
             cursor.execute(f"DROP TABLE {partition_name(month)}")
-        cursor.execute(
-            "TRUNCATE metering_stagedevent, metering_key, metering_event, metering_window, metering_windowvalue"
-        )
 
 
 @pytest.mark.django_db(transaction=True)

@@ -45,13 +45,8 @@ def nats_log(request: pytest.FixtureRequest, cluster: Cluster, settings: Any) ->
 
 
 @pytest.fixture
-def counted() -> Iterator[World]:
-    yield counting_merchant()
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "TRUNCATE metering_stagedevent, metering_key, metering_event, metering_window, metering_windowvalue,"
-            " metering_logblock"
-        )
+def counted() -> World:
+    return counting_merchant()
 
 
 def counting_merchant() -> World:

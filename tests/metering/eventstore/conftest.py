@@ -54,8 +54,6 @@ def clickhouse(clickhouse_url: str, settings: Any) -> Iterator[EventStore]:
     client = clickhouse_connect.get_client(dsn=clickhouse_url)
     client.command("DROP TABLE IF EXISTS metering_event")
     client.close()
-    with connection.cursor() as cursor:
-        cursor.execute("TRUNCATE metering_storeposition, metering_storechange")
 
 
 @pytest.fixture
@@ -72,15 +70,11 @@ def metrics() -> tuple[World, dict[str, BillableMetric]]:
 
 
 @pytest.fixture(params=["postgresql", "clickhouse"])
-def store(request: pytest.FixtureRequest) -> Iterator[EventStore]:
+def store(request: pytest.FixtureRequest) -> EventStore:
     if request.param == "clickhouse":
         request.getfixturevalue("clickhouse")
     assert str(request.param) == event_store().CODE
-    yield event_store()
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "TRUNCATE metering_stagedevent, metering_key, metering_event, metering_window, metering_windowvalue"
-        )
+    return event_store()
 
 
 def carry_over(store: EventStore, *, seconds: float = 60.0) -> None:

@@ -30,12 +30,8 @@ Metrics = tuple[World, dict[str, BillableMetric]]
 
 
 @pytest.fixture
-def relayed(clickhouse: EventStore) -> Any:
-    yield clickhouse
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "TRUNCATE metering_stagedevent, metering_key, metering_event, metering_window, metering_windowvalue"
-        )
+def relayed(clickhouse: EventStore) -> EventStore:
+    return clickhouse
 
 
 @pytest.fixture
