@@ -8,7 +8,8 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.response import Response
 
-from apps.invoicing.api.subscriptions import REASONS, MetadataField, SubscriptionView
+from apps.invoicing.api.subscription_inputs import REASONS, MetadataField
+from apps.invoicing.api.subscriptions import SubscriptionView
 from apps.invoicing.services.intervals import ChangedInterval, NewInterval, Outcome, edit_intervals
 from apps.kernel.errors import FieldError, InvalidError
 from apps.kernel.http.fields import DecimalStringField, InstantField, StrictCharField

@@ -14,7 +14,8 @@ from apps.invoicing.api.changes import (
     MigrateVersionSerializer,
     PlanChangeView,
 )
-from apps.invoicing.api.subscriptions import CreateSubscriptionSerializer, SubscribingView, SubscriptionView
+from apps.invoicing.api.subscription_inputs import CreateSubscriptionSerializer
+from apps.invoicing.api.subscriptions import SubscribingView, SubscriptionView
 from apps.invoicing.services.previewing import (
     Bill,
     Preview,

@@ -7,7 +7,8 @@ from rest_framework import serializers
 from rest_framework.response import Response
 
 from apps.invoicing.api.previews import lines_of
-from apps.invoicing.api.subscriptions import ItemSerializer, SubscriptionSerializer, SubscriptionView, chosen_items
+from apps.invoicing.api.subscription_inputs import ItemSerializer, chosen_items
+from apps.invoicing.api.subscriptions import SubscriptionSerializer, SubscriptionView
 from apps.invoicing.services.changing import NOW, PERIOD_END
 from apps.invoicing.services.requantifying import change_quantities, preview_quantities, undo_quantity_change
 from apps.kernel.http.fields import InstantField

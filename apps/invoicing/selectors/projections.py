@@ -14,9 +14,9 @@ from apps.invoicing.domain.charges import Charge, charges_due
 from apps.invoicing.domain.targets import TargetLine, Totals, totals_of, with_tax
 from apps.invoicing.domain.taxes import tax_rate_for
 from apps.invoicing.selectors.adjustments import adjustment_terms
+from apps.invoicing.selectors.due import charge_terms, owned_terms
 from apps.invoicing.selectors.parts import fee_parts, parts_of
 from apps.invoicing.selectors.shares import is_asleep
-from apps.invoicing.selectors.targets import charge_terms, owned_terms
 from apps.kernel.time import Cadence, Period, add, format_instant
 from apps.rating.splits import rate_fee_parts
 from apps.subscriptions.domain.timeline import Timeline

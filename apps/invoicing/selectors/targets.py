@@ -2,45 +2,36 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from django.db.models import prefetch_related_objects
 
 from apps.catalog.models import BillableMetric, PriceRevision
-from apps.catalog.selectors.terms import current_revision_ids_of, revisions_by_id
+from apps.catalog.selectors.terms import revisions_by_id
 from apps.invoicing.domain.adjustments import AdjustmentTerms, quantity_terms
-from apps.invoicing.domain.charges import Charge, ChargeTerms, charges_due, charges_running
+from apps.invoicing.domain.charges import Charge
 from apps.invoicing.domain.early import BilledEarly
 from apps.invoicing.domain.targets import TargetLine
 from apps.invoicing.models import Invoice, InvoiceLine, InvoiceStatus, LineKind
 from apps.invoicing.selectors.adjustments import adjustment_terms
 from apps.invoicing.selectors.amounts import settled_lines
 from apps.invoicing.selectors.coupons import CouponBook, coupon_book
+from apps.invoicing.selectors.due import charges_of, next_terms_of
 from apps.invoicing.selectors.early import billed_early
 from apps.invoicing.selectors.late import find_late_usage
 from apps.invoicing.selectors.metered import MeteredRequest, metered_usage
 from apps.invoicing.selectors.parts import ChargePart, fee_parts, parts_of
 from apps.invoicing.selectors.rates import rate_of
-from apps.invoicing.selectors.shares import is_asleep
-from apps.kernel.time import Cadence, Period, format_instant
+from apps.kernel.time import Period, format_instant
 from apps.metering.selectors.links import SubjectSpan, subjects_of
 from apps.metering.selectors.usage import UsageRequest
 from apps.rating.grouped import parse_price
 from apps.rating.lines import RatedLine, rate_usage
 from apps.rating.splits import rate_fee_parts, split_terms
 from apps.rating.usage import Usage
-from apps.subscriptions.domain.grid import Grid
 from apps.subscriptions.domain.timeline import EMPTY, Timeline
-from apps.subscriptions.models import Subscription
 from apps.subscriptions.selectors.clocks import current_time
-from apps.subscriptions.selectors.subscriptions import (
-    cadence_of,
-    gives_back_unused,
-    grid_of,
-    open_grid_of,
-    upcoming_version_id,
-)
 from apps.subscriptions.selectors.timeline import timelines_of
 
 OPEN = (InvoiceStatus.ACTIVE, InvoiceStatus.CLOSING, InvoiceStatus.CALCULATING, InvoiceStatus.FAILED)
@@ -185,98 +176,6 @@ def calculated_lines(
         coupons=terms.coupons,
         early=terms.early,
     )
-
-
-def next_terms_of(invoices: Sequence[Invoice]) -> dict[int, Sequence[int]]:
-    """Give, by invoice key, the price revisions that charges in advance of the next period go by."""
-    opened = [invoice for invoice in invoices if invoice.status == InvoiceStatus.ACTIVE]
-    versions = {invoice.pk: upcoming_version_id(invoice.subscription) for invoice in opened}
-    current = current_revision_ids_of(set(versions.values()))
-    return {
-        invoice.pk: current[versions[invoice.pk]] if invoice.pk in versions else invoice.next_revision_ids
-        for invoice in invoices
-    }
-
-
-def charge_terms(revision: PriceRevision, *, plan_cadence: str, trial_usage: str) -> ChargeTerms:
-    """Give what decides when a price is charged; without an own cadence it follows the plan's."""
-    return ChargeTerms(
-        revision_id=revision.pk,
-        price_id=revision.price.public_id,
-        is_in_advance=revision.is_prepaid,
-        cadence=Cadence.parse(revision.billing_cadence or plan_cadence),
-        is_obligation=revision.is_obligation,
-        is_billed_in_trial=revision.bills_usage and trial_usage == "billed",
-    )
-
-
-def charges_of(
-    invoice: Invoice, revisions: Mapping[int, PriceRevision], next_ids: Sequence[int], timeline: Timeline
-) -> list[Charge]:
-    """Give the charges that belong on an invoice: those due in its window, each by the terms it opened with.
-
-    Prices that only this subscription has come last, each by the terms it was made with.
-    """
-    subscription = invoice.subscription
-    cadence = subscription.billing_cadence
-
-    def due(ids: Iterable[int]) -> list[Charge]:
-        known = (revisions[i] for i in ids if i in revisions)
-        return due_of(charge_terms(row, plan_cadence=cadence, trial_usage=subscription.trial_usage) for row in known)
-
-    def due_of(terms_of_all: Iterable[ChargeTerms]) -> list[Charge]:
-        found: list[Charge] = []
-        for terms in terms_of_all:
-            grid = grid_for(subscription, terms)
-            after, until = invoice.due_after, invoice.due_until
-            if invoice.is_early:
-                charges = charges_running([terms], grid, after=after, at=until)
-            else:
-                plan_cadence = cadence_of(subscription)
-                charges = charges_due([terms], grid, after=after, until=until, plan_cadence=plan_cadence)
-            revision = revisions[terms.revision_id]
-            found.extend(c for c in charges if is_owed(subscription, c) and not is_asleep(subscription, c, revision))
-        return found
-
-    if invoice.is_early:
-        return due(invoice.price_revision_ids)
-    owned = due_of(owned_terms(timeline, revisions, plan_cadence=cadence, trial_usage=subscription.trial_usage))
-    if invoice.sequence_number == 0:
-        return due(invoice.price_revision_ids) + owned
-    starts_next = invoice.due_until
-    own = [c for c in due(invoice.price_revision_ids) if c.service.start < starts_next]
-    return own + [c for c in due(next_ids) if c.service.start >= starts_next] + owned
-
-
-def owned_terms(
-    timeline: Timeline, revisions: Mapping[int, PriceRevision], *, plan_cadence: str, trial_usage: str
-) -> list[ChargeTerms]:
-    """Give what decides when the prices are charged that only one subscription has, each for its time."""
-    return [
-        replace(
-            charge_terms(revisions[interval.revision_id], plan_cadence=plan_cadence, trial_usage=trial_usage),
-            starts_at=interval.start,
-            ends_at=interval.end,
-            bills_at=interval.bills_at,
-        )
-        for interval in timeline.owned()
-        if interval.revision_id is not None
-    ]
-
-
-def grid_for(subscription: Subscription, terms: ChargeTerms) -> Grid:
-    """Give the calendar a charge goes by.
-
-    What fell due in advance before a termination is owed whole, unless the plan gives the unused part back.
-    """
-    if terms.is_in_advance and not gives_back_unused(subscription):
-        return open_grid_of(subscription)
-    return grid_of(subscription)
-
-
-def is_owed(subscription: Subscription, charge: Charge) -> bool:
-    """Whether a charge's service begins before the subscription was terminated."""
-    return subscription.terminated_at is None or charge.service.start < subscription.terminated_at
 
 
 def _lines(
