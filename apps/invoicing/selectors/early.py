@@ -2,14 +2,15 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 
 from django.db.models import Max, Q, Sum
 
 from apps.invoicing.domain.cuts import PREFIX
 from apps.invoicing.domain.early import WITHDRAWN, BilledEarly
-from apps.invoicing.domain.targets import TargetLine
 from apps.invoicing.models import AppliedCoupon, Invoice, InvoiceLine, InvoiceStatus
+from apps.invoicing.selectors.stored import target_of
 
 # A coupon is off what each bill is left with, so its lines are no part of what a period comes to.
 COUPONS = f"{PREFIX}{AppliedCoupon.PREFIX}_"
@@ -47,7 +48,7 @@ def billed_early(invoices: Sequence[Invoice]) -> dict[int, Mapping[str, BilledEa
         of_subscription[reference] = BilledEarly(
             row["gross_sum"] + (known.gross if known else 0),
             row["quantity_sum"] + (known.quantity if known else 0),
-            _as_target(line),
+            replace(target_of(line), description="", whole=Decimal(0)),
             line.price_revision.price_id if line.price_revision is not None else None,
         )
     return {
@@ -72,21 +73,3 @@ def is_settled_on(invoice: Invoice, sold: Collection[int], early: BilledEarly) -
     if invoice.is_early:
         return early.price_id is not None and early.price_id not in sold
     return early.last.period_end <= invoice.due_until or invoice.subscription.terminated_at is not None
-
-
-def _as_target(line: InvoiceLine) -> TargetLine:
-    return TargetLine(
-        kind=line.kind,
-        reference=line.reference,
-        display_name=line.display_name,
-        payment_term=line.payment_term,
-        period_start=line.period_start,
-        period_end=line.period_end,
-        quantity=line.quantity,
-        unit_price=line.unit_price,
-        gross=line.gross,
-        tax_rate=line.tax_rate,
-        price_revision_id=line.price_revision_id,
-        provenance=line.provenance,
-        whole=Decimal(0),
-    )

@@ -10,9 +10,9 @@ from apps.catalog.models import BillableMetric, PriceRevision
 from apps.invoicing.domain.adjustments import AdjustmentTerms, discounts_of, quantity_terms
 from apps.invoicing.domain.early import WITHDRAWN
 from apps.invoicing.domain.targets import TargetLine
-from apps.invoicing.domain.taxes import tax_rate_for
 from apps.invoicing.models import Invoice, InvoiceLine, LineKind
 from apps.invoicing.selectors.metered import MeteredRequest, metered_usage
+from apps.invoicing.selectors.rates import rate_of
 from apps.kernel.time import Period, format_instant, parse_instant
 from apps.metering.selectors.links import SubjectSpan
 from apps.metering.selectors.usage import UsageRequest, usage_changed_since
@@ -220,14 +220,7 @@ def _late_line(
         quantity=rated.quantity,
         unit_price=rated.unit_price,
         gross=rated.subtotal,
-        tax_rate=tax_rate_for(
-            is_exempt=invoice.subscription.tax_exempt,
-            is_in_scope=revision.supply_scope == "IN_SCOPE",
-            customer_rates=invoice.customer.tax_rates,
-            metric_public_id=metric.public_id,
-            plan_public_id=invoice.subscription.plan.public_id,
-            plan_rate=invoice.subscription.plan.default_tax_rate,
-        ),
+        tax_rate=rate_of(invoice, revision),
         price_revision_id=revision.pk,
         metric_id=metric.pk,
         is_late=True,

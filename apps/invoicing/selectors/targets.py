@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from django.db.models import prefetch_related_objects
@@ -23,6 +23,7 @@ from apps.invoicing.selectors.late import find_late_usage
 from apps.invoicing.selectors.metered import MeteredRequest, metered_usage
 from apps.invoicing.selectors.parts import ChargePart, fee_parts, parts_of
 from apps.invoicing.selectors.rates import rate_of
+from apps.invoicing.selectors.stored import target_of
 from apps.kernel.time import Period, format_instant
 from apps.metering.selectors.links import SubjectSpan, subjects_of
 from apps.metering.selectors.usage import UsageRequest
@@ -104,7 +105,7 @@ def target_lines(invoices: Sequence[Invoice], *, as_of: datetime | None) -> dict
     beside: dict[int, list[TargetLine]] = defaultdict(list)
     beside |= find_late_usage(invoices, terms.subjects, terms.adjustments, as_of=as_of)
     for stored in _stored_lines(invoices):
-        beside[stored.invoice_id].append(_of_stored(stored))
+        beside[stored.invoice_id].append(replace(target_of(stored), stored_id=stored.pk, public_id=stored.public_id))
     return calculated_lines(invoices, terms, as_of=as_of, beside=beside)
 
 
@@ -295,26 +296,6 @@ def _stored_lines(invoices: Sequence[Invoice]) -> Iterable[InvoiceLine]:
         invoice_id__in=[invoice.pk for invoice in invoices],
         kind__in=[LineKind.MANUAL, LineKind.ADJUSTMENT],
     ).order_by("pk")
-
-
-def _of_stored(line: InvoiceLine) -> TargetLine:
-    return TargetLine(
-        kind=line.kind,
-        reference=line.reference,
-        display_name=line.display_name,
-        description=line.description,
-        payment_term=line.payment_term,
-        period_start=line.period_start,
-        period_end=line.period_end,
-        quantity=line.quantity,
-        unit_price=line.unit_price,
-        gross=line.gross,
-        tax_rate=line.tax_rate,
-        price_revision_id=line.price_revision_id,
-        provenance=line.provenance,
-        stored_id=line.pk,
-        public_id=line.public_id,
-    )
 
 
 def just_before(instant: datetime) -> datetime:

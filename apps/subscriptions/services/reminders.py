@@ -4,6 +4,7 @@ from datetime import datetime
 
 from django.db import transaction
 
+from apps.kernel.rows import update_rows
 from apps.kernel.time import Period
 from apps.outbox.services import publish
 from apps.subscriptions.events import RenewalUpcoming, TrialEnding
@@ -41,7 +42,7 @@ def run_reminders(clock_id: int | None, as_of: datetime) -> int:
             continue
         subscription.reminded_at, subscription.reminded_period = as_of, subscription.period_number
         _announce(subscription, as_of)
-    Subscription.objects.bulk_update(rows, ["next_reminder_at", "reminded_at", "reminded_period"])
+    update_rows(rows, ["next_reminder_at", "reminded_at", "reminded_period"])
     return len(rows)
 
 
