@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 from django.db import IntegrityError, transaction
+from django.test import Client
+from django.urls import reverse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -381,3 +383,27 @@ def test_early_bills_at_once_bill_once() -> None:
     bills = at_once([twins.bill] * 4)
     assert sorted(bill is not None for bill in bills) == [False, False, False, True]
     assert twins.bills() == [(1, 0, 0), (1, 1, Decimal("33.30"))]
+
+
+def test_people_and_programs_bill_usage_early(world: World) -> None:
+    product = world.product()
+    plan = world.plan(product, [world.usage_price(world.metric(product), "1")])
+    customer, clock = world.customer(), world.clock("2026-01-01T00:00:00Z")
+    subscription = world.subscribe(customer, plan, at="2026-01-01T00:00:00Z", clock=clock)
+    world.advance(clock, "2026-01-10T00:00:00Z")
+    url = f"/v0/subscriptions/{subscription['id']}/earlyBill"
+    assert world.api.post(url, expect=409)["code"] == "NOTHING_TO_BILL"
+    world.send(customer, "2026-01-05T00:00:00Z", tokens=30)
+    made = world.api.post(url)
+    assert (made["status"], made["sequenceNumber"], made["grandTotal"]) == ("ISSUED", 1, "30.00")
+    assert world.api.post(url, expect=409)["code"] == "NOTHING_TO_BILL"
+    world.send(customer, "2026-01-06T00:00:00Z", key="more", tokens=5)
+    row = Subscription.objects.get(public_id=subscription["id"])
+    page = Client()
+    page.force_login(world.owner)
+    action = reverse("admin:subscriptions_subscription_bill_usage", args=[row.pk])
+    assert page.post(action, {"_form_submitted": "1"}).status_code == 302
+    assert page.post(action, {"_form_submitted": "1"}).status_code == 302
+    world.advance(clock, "2026-02-02T00:00:00Z")
+    totals = Invoice.objects.filter(subscription=row).order_by("sequence_number", "part")
+    assert [invoice.grand_total for invoice in totals] == [0, 30, 5, 0]

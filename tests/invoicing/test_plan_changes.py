@@ -208,7 +208,7 @@ def test_in_the_admin(shop: Shop) -> None:
         answer = client.post(path, {"effective_at": "", **sent, "_form_submitted": "1"}, follow=True)
         return answer.content.decode()
 
-    said = act("preview-plan-change", plan=shop.large, timing="now")
+    said = act("change-plan", plan=shop.large, timing="now", preview="1")
     assert "$21.00" in said
     assert "$42.00" in said
     assert "There is no plan plan_x" in act("change-plan", plan="plan_x", timing="now")

@@ -68,11 +68,14 @@ def team(world: World) -> Team:
 def test_more_seats_now_cost_the_rest_of_the_month(team: Team) -> None:
     team.advance("2026-01-11T00:00:00Z")
     previewed = team.preview("5")
-    assert (previewed["effectiveAt"], previewed["before"], previewed["after"], previewed["net"]) == (
+    assert (previewed["effectiveAt"], previewed["before"]["total"], previewed["closing"]["total"]) == (
         # Three seats more for 21 of 31 days, and in February.
-        "2026-01-11T00:00:00Z", "65.10", "221.10", "156.00",
+        "2026-01-11T00:00:00Z", "65.10", "221.10",
     )  # fmt: skip
-    assert [(line["quantity"], line["total"]) for line in previewed["lines"]] == [("5", "155.00"), ("1", "63.00")]
+    assert [(line["quantity"], line["total"]) for line in previewed["closing"]["lines"][-2:]] == [
+        ("5", "155.00"), ("1", "63.00"),
+    ]  # fmt: skip
+    assert (previewed["credit"], previewed["dueToday"]) == ("0.00", "0.00")
     assert SubscriptionQuantity.objects.count() == 1
     changed = team.change("5")
     assert changed["items"] == [{"priceKey": "seats", "quantity": "5"}]

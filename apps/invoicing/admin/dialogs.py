@@ -32,7 +32,6 @@ from apps.invoicing.services.trials import move_trial_end
 from apps.kernel.adminsite.actions import Call
 from apps.kernel.adminsite.display import moment
 from apps.kernel.errors import InvalidError, NotFoundError
-from apps.kernel.money import format_money
 from apps.kernel.time import parse_instant
 from apps.subscriptions.models import Subscription
 from apps.subscriptions.selectors.clocks import current_time
@@ -210,19 +209,6 @@ def _asked(row: Subscription, data: dict[str, Any]) -> dict[str, Any]:
         "timing": data["timing"],
         "at": _instant(data["effective_at"]),
     }
-
-
-def preview(call: Call) -> str:
-    """Say what another plan would bill."""
-    preview = preview_plan_change(**_asked(call.row, call.data))
-    closing, opening, credit = (
-        format_money(amount, preview.currency)
-        for amount in (preview.closing.total, preview.opening.total, preview.credit)
-    )
-    return (
-        f"From {moment(preview.effective_at)}: last bill {closing}, with {credit} given back; first bill of the other"
-        f" plan {opening}. Nothing is changed yet."
-    )
 
 
 def change(call: Call) -> str:

@@ -15,12 +15,14 @@ from apps.invoicing.admin.subscribing import NEW_SUBSCRIPTION_FIELDS, NewSubscri
 from apps.invoicing.admin.timeline import IntervalInline, QuantityInline
 from apps.invoicing.models import Invoice
 from apps.invoicing.services.closing import repair_subscription
+from apps.invoicing.services.early import bill_usage_now
 from apps.invoicing.services.settlement import settle_out_of_band
 from apps.invoicing.services.terminating import terminate_subscription
 from apps.kernel.adminsite.actions import Call, service_action
 from apps.kernel.adminsite.base import ReadOnlyModelAdmin
 from apps.kernel.adminsite.display import link, moment
 from apps.kernel.errors import ConflictError
+from apps.kernel.money import format_money
 from apps.subscriptions.models import Subscription, SubscriptionPause, SubscriptionStatus
 from apps.subscriptions.selectors.clocks import current_time
 from apps.subscriptions.selectors.trials import is_tried
@@ -56,6 +58,12 @@ def _terminate(call: Call) -> str:
         reason=call.data["reason"],
     )
     return f"Ended at {moment(ended.terminated_at)}; its last usage is billed after the grace period."
+
+
+def _bill_usage(call: Call) -> str:
+    invoice = bill_usage_now(subscription_id=call.row.pk, as_of=current_time(call.row))
+    amount = format_money(invoice.grand_total, invoice.currency)
+    return f"{invoice.number or invoice.public_id}: {amount} of usage is billed."
 
 
 def _repair(call: Call) -> str:
@@ -101,7 +109,7 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
         "undo_cancellation",
         "move_trial_end",
         "set_auto_renewal",
-        "preview_plan_change",
+        "bill_usage",
         "change_plan",
         "terminate",
         "migrate_version",
@@ -204,13 +212,12 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
         icon="autorenew",
         fits=lambda row: row.status != SubscriptionStatus.TERMINATED and row.term_ends_at is not None,
     )
-    preview_plan_change = service_action(
-        title="Preview plan change",
-        permissions=["manage_subscription"],
-        description="Says what the change would bill and give back; nothing is changed.",
-        run=dialogs.preview,
-        form=dialogs.ChangePlanForm,
-        icon="preview",
+    bill_usage = service_action(
+        title="Bill usage now",
+        permissions=["bill"],
+        description="The usage of the open period so far is billed; the period's own bill has what comes after.",
+        run=_bill_usage,
+        icon="receipt_long",
         fits=lambda row: row.status == SubscriptionStatus.ACTIVE,
     )
     change_plan = service_action(

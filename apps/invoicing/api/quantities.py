@@ -6,15 +6,14 @@ from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.response import Response
 
-from apps.invoicing.api.previews import lines_of
+from apps.invoicing.api.previews import PreviewSerializer, render_preview
 from apps.invoicing.api.subscription_inputs import ItemSerializer, chosen_items
 from apps.invoicing.api.subscriptions import SubscriptionSerializer, SubscriptionView
 from apps.invoicing.services.changing import NOW, PERIOD_END
-from apps.invoicing.services.requantifying import change_quantities, preview_quantities, undo_quantity_change
+from apps.invoicing.services.previewing import preview_quantities
+from apps.invoicing.services.requantifying import change_quantities, undo_quantity_change
 from apps.kernel.http.fields import InstantField
 from apps.kernel.http.views import Request
-from apps.kernel.money import format_amount
-from apps.kernel.time import format_instant
 from apps.subscriptions.selectors.clocks import current_time
 
 
@@ -22,17 +21,6 @@ class ChangeQuantitySerializer(serializers.Serializer[Any]):
     items = serializers.ListField(child=ItemSerializer(), min_length=1, max_length=100)
     timing = serializers.ChoiceField(choices=[NOW, PERIOD_END], default=NOW)
     effectiveAt = InstantField(required=False)
-
-
-class QuantityPreviewSerializer(serializers.Serializer[Any]):
-    """What a change of quantities would bill and give back on the open invoice."""
-
-    effectiveAt = InstantField()
-    currency = serializers.CharField()
-    lines = serializers.ListField(child=serializers.DictField())
-    before = serializers.CharField()
-    after = serializers.CharField()
-    net = serializers.CharField()
 
 
 class QuantityChangeView(SubscriptionView):
@@ -72,19 +60,8 @@ class QuantityChangePreview(QuantityChangeView):
     @extend_schema(
         operation_id="previewSubscriptionQuantityChange",
         request=ChangeQuantitySerializer,
-        responses=QuantityPreviewSerializer,
+        responses=PreviewSerializer,
     )
     def post(self, request: Request, public_id: str) -> Response:
         """Say what the change would bill and give back, without making it."""
-        preview = preview_quantities(**self.asked(public_id))
-        currency = preview.currency
-        return Response(
-            {
-                "effectiveAt": format_instant(preview.effective_at),
-                "currency": currency,
-                "lines": lines_of(preview.lines, currency),
-                "before": format_amount(preview.before, currency),
-                "after": format_amount(preview.after, currency),
-                "net": format_amount(preview.after - preview.before, currency),
-            }
-        )
+        return render_preview(preview_quantities(**self.asked(public_id)))

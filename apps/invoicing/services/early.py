@@ -12,16 +12,15 @@ from apps.catalog.models import Aggregation, PriceRevision
 from apps.catalog.selectors.terms import revisions_by_id
 from apps.invoicing.domain.early import worth_billing
 from apps.invoicing.domain.targets import TargetLine
-from apps.invoicing.events import InvoiceCreated
 from apps.invoicing.models import Invoice, InvoiceStatus
 from apps.invoicing.selectors.invoices import with_neighbours
 from apps.invoicing.selectors.targets import target_lines
 from apps.invoicing.services.issuing import issue_group, store_calculations
-from apps.invoicing.services.periods import approves_itself
+from apps.invoicing.services.periods import announcement_of, approves_itself
 from apps.kernel.clock import wall_now
 from apps.kernel.errors import ConflictError
 from apps.metering.services.merge import drain
-from apps.outbox.services import publish
+from apps.outbox.services import publish_all
 from apps.subscriptions.models import Subscription, SubscriptionStatus
 
 # What these give can only grow as events come. Others, such as an average, are known when their period is over.
@@ -114,7 +113,7 @@ def store_early_bills(bills: Sequence[EarlyBill], *, counted_at: datetime) -> li
         invoice.pk = None
         invoice.part = last.get((invoice.subscription_id, invoice.sequence_number), 0) + 1
         invoice.save()
-        _announce(invoice, as_of)
+        publish_all([announcement_of(invoice, at=as_of)])
         lines = {invoice.pk: bill.lines}
         store_calculations(invoices=[invoice], lines=lines, as_of=as_of, counted_at=counted_at)
         if not invoice.auto_approve:
@@ -140,19 +139,3 @@ def _opened(subscription_id: int, as_of: datetime) -> Invoice:
             "The open period is over, or its clock is on the way; its own bill has the usage.", code="PERIOD_OVER"
         )
     return opened
-
-
-def _announce(invoice: Invoice, as_of: datetime) -> None:
-    publish(
-        InvoiceCreated(
-            invoice_id=invoice.public_id,
-            subscription_id=invoice.subscription.public_id,
-            sequence_number=invoice.sequence_number,
-            period_start=invoice.period_start,
-            period_end=invoice.period_end,
-            part=invoice.part,
-        ),
-        organization_id=invoice.organization_id,
-        object_id=invoice.public_id,
-        at=as_of,
-    )

@@ -53,7 +53,7 @@ def cross_boundaries(*, subscription_ids: Sequence[int], as_of: datetime) -> lis
     update_rows(subscriptions, [*BOUNDARY_COLUMNS, "price_revision_ids"])
     update_rows(list(closed.values()), CLOSED_COLUMNS)
     insert_rows(opened)
-    publish_all([_created(invoice, at=ended_at[invoice.subscription_id]) for invoice in opened])
+    publish_all([announcement_of(invoice, at=ended_at[invoice.subscription_id]) for invoice in opened])
     return subscriptions
 
 
@@ -63,7 +63,7 @@ def open_invoice(
     """Make the live invoice of a subscription's open period (caller's transaction)."""
     invoice = _opened(subscription=subscription, due_after=due_after, revision_ids=revision_ids)
     invoice.save()
-    publish_all([_created(invoice, at=as_of)])
+    publish_all([announcement_of(invoice, at=as_of)])
     return invoice
 
 
@@ -88,13 +88,15 @@ def _opened(*, subscription: Subscription, due_after: datetime, revision_ids: Se
     )
 
 
-def _created(invoice: Invoice, *, at: datetime) -> Announcement:
+def announcement_of(invoice: Invoice, *, at: datetime) -> Announcement:
+    """Give what is announced of a new invoice."""
     created = InvoiceCreated(
         invoice_id=invoice.public_id,
         subscription_id=invoice.subscription.public_id,
         sequence_number=invoice.sequence_number,
         period_start=invoice.period_start,
         period_end=invoice.period_end,
+        part=invoice.part,
     )
     return Announcement(created, invoice.organization_id, invoice.public_id, at)
 

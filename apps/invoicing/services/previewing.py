@@ -1,6 +1,6 @@
 """What a change would bill: it is made, looked at, and undone; a preview and the change are one calculation."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -21,10 +21,12 @@ from apps.invoicing.services.changing import NOW, change_plan, pass_boundary
 from apps.invoicing.services.migrating import migrate_version
 from apps.invoicing.services.pausing import pause_subscription, resume_subscription
 from apps.invoicing.services.prepaid import CREDIT
+from apps.invoicing.services.requantifying import change_quantities, effective_at_of
 from apps.invoicing.services.subscribing import start_billing, subscribe
 from apps.invoicing.services.terminating import refused, terminate_subscription
 from apps.kernel.errors import ConflictError
 from apps.subscriptions.models import Subscription
+from apps.subscriptions.services.quantities import ChosenItem
 from apps.subscriptions.services.subscriptions import SubscriptionOptions
 
 # Up to so many periods a change may lie ahead to be looked at.
@@ -210,6 +212,26 @@ def preview_adjustment(*, subscription_id: int, agreement: Agreement, as_of: dat
         return row.effective_from
 
     return _previewed(subscription_id, agree, as_of=as_of)
+
+
+def preview_quantities(
+    *,
+    subscription_id: int,
+    items: Sequence[ChosenItem],
+    as_of: datetime,
+    timing: str = NOW,
+    at: datetime | None = None,
+) -> Preview:
+    """Say what the open bill would be with other quantities; refused as the change itself."""
+
+    def change() -> datetime | None:
+        made = change_quantities(
+            subscription_id=subscription_id, items=items, as_of=as_of, by="", timing=timing, at=at
+        )
+        subscription = Subscription.objects.get(pk=subscription_id)
+        return None if made is None else effective_at_of(subscription, as_of, timing, at)
+
+    return _previewed(subscription_id, change, as_of=as_of)
 
 
 def _previewed(subscription_id: int, change: Callable[[], datetime | None], *, as_of: datetime) -> Preview:

@@ -1,17 +1,13 @@
 """Another quantity of what a subscription pays for: now, with the period, or on a date; undone before it comes."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
-from decimal import Decimal
 
 from django.db import transaction
 
-from apps.invoicing.domain.targets import TargetLine, totals_of
 from apps.invoicing.models import Invoice
-from apps.invoicing.selectors.targets import target_lines
 from apps.invoicing.services.changing import NOW
-from apps.invoicing.services.intervals import open_invoice_of
 from apps.invoicing.services.pausing import locked_at_present
 from apps.invoicing.services.prepaid import reconcile_prepaid
 from apps.kernel.errors import ConflictError, FieldError, InvalidError
@@ -25,24 +21,6 @@ from apps.subscriptions.selectors.timeline import lines_of, shown_of, timeline_o
 from apps.subscriptions.services.pauses import require_active
 from apps.subscriptions.services.quantities import ChosenItem
 from apps.subscriptions.services.timeline import Occasion, store_timeline
-
-
-@dataclass(frozen=True, slots=True)
-class QuantityPreview:
-    """What a change of quantities would bring.
-
-    Attributes:
-        effective_at: when it begins.
-        lines: of the open invoice, those that it adds or changes.
-        before: total of the open invoice with tax, major units, as it stands.
-        after: the same with the change.
-    """
-
-    effective_at: datetime
-    currency: str
-    lines: tuple[TargetLine, ...]
-    before: Decimal
-    after: Decimal
 
 
 @transaction.atomic
@@ -75,7 +53,7 @@ def change_quantities(
     """
     subscription = locked_at_present(subscription_id, as_of)
     require_active(subscription)
-    effective_at = _effective_at(subscription, as_of, timing, at)
+    effective_at = effective_at_of(subscription, as_of, timing, at)
     before = timeline_of(subscription)
     lines = lines_of(subscription, before)
     chosen = _chosen(subscription, before, lines, items, effective_at)
@@ -125,40 +103,6 @@ def undo_quantity_change(*, subscription_id: int, as_of: datetime, by: str) -> S
     return subscription
 
 
-def preview_quantities(
-    *,
-    subscription_id: int,
-    items: Sequence[ChosenItem],
-    as_of: datetime,
-    timing: str = NOW,
-    at: datetime | None = None,
-) -> QuantityPreview:
-    """Say what a change of quantities would bill and give back: it is made, looked at, and undone.
-
-    Raises:
-        ConflictError: as the change itself.
-        InvalidError: as the change itself.
-    """
-    with transaction.atomic():
-        subscription = locked_at_present(subscription_id, as_of)
-        require_active(subscription)
-        before = _open_lines(subscription, as_of)
-        change_quantities(subscription_id=subscription_id, items=items, as_of=as_of, by="", timing=timing, at=at)
-        after = _open_lines(subscription, as_of)
-        known = {(line.reference, line.quantity, line.unit_price, line.total) for line in before}
-        preview = QuantityPreview(
-            effective_at=_effective_at(subscription, as_of, timing, at),
-            currency=subscription.currency,
-            lines=tuple(
-                line for line in after if (line.reference, line.quantity, line.unit_price, line.total) not in known
-            ),
-            before=totals_of(before).grand_total,
-            after=totals_of(after).grand_total,
-        )
-        transaction.set_rollback(True)
-    return preview
-
-
 def _store(
     subscription: Subscription,
     before: Timeline,
@@ -185,7 +129,12 @@ def _store(
     return made
 
 
-def _effective_at(subscription: Subscription, as_of: datetime, timing: str, at: datetime | None) -> datetime:
+def effective_at_of(subscription: Subscription, as_of: datetime, timing: str, at: datetime | None) -> datetime:
+    """Give from when quantities change; the arguments are those of the change.
+
+    Raises:
+        InvalidError: it lies in the past, or the subscription ends before.
+    """
     if at is None:
         at = as_of if timing == NOW else subscription.period_end
         assert at is not None
@@ -239,11 +188,6 @@ def _problem(subscription: Subscription, timeline: Timeline, line: Line | None, 
         if at not in (slot.service.start, slot.whole.start):
             return f"It is owed whole, so it changes with its period: at {format_instant(slot.service.end)}."
     return None
-
-
-def _open_lines(subscription: Subscription, as_of: datetime) -> list[TargetLine]:
-    invoice = open_invoice_of(subscription)
-    return [] if invoice is None else target_lines([invoice], as_of=as_of)[invoice.pk]
 
 
 def _invalid(*errors: FieldError) -> InvalidError:
