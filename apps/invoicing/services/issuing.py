@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from django.db import transaction
@@ -21,7 +21,15 @@ from apps.outbox.services import publish
 
 logger = logging.getLogger(__name__)
 
+# What higher apps keep of invoices, in the transaction that issues them.
+_keepers: list[Callable[[Sequence[Invoice]], None]] = []
+
 STORED_KINDS = (LineKind.MANUAL, LineKind.ADJUSTMENT)
+
+
+def register_issue_keeper(keep: Callable[[Sequence[Invoice]], None]) -> None:
+    """Let a higher app write down what it needs of invoices, of one organization, as they are issued."""
+    _keepers.append(keep)
 
 
 def calculate_invoices(*, invoice_ids: Sequence[int], as_of: datetime) -> int:
@@ -132,6 +140,8 @@ def issue_group(*, invoices: Sequence[Invoice], as_of: datetime) -> None:
         )
         if invoice.grand_total <= 0:
             mark_paid(invoice=invoice, as_of=as_of, note="Nothing to pay")
+    for keep in _keepers:
+        keep(invoices)
 
 
 @transaction.atomic
