@@ -3,6 +3,7 @@ from typing import Any
 from django.http import HttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework import serializers
 
 from apps.documents.models import DocumentFormat
 from apps.documents.services.formats import FORMATS
@@ -33,6 +34,27 @@ class InvoicePdf(DocumentView):
     )
     def get(self, request: Request, public_id: str) -> HttpResponse:
         return document(self.invoice(public_id), DocumentFormat.PDF)
+
+
+class EInvoiceQuerySerializer(serializers.Serializer[Any]):
+    format = serializers.ChoiceField(choices=["facturx", "cii", "ubl"])
+
+
+class InvoiceEInvoice(DocumentView):
+    @extend_schema(
+        operation_id="downloadEInvoice",
+        parameters=[EInvoiceQuerySerializer],
+        responses={
+            (200, "application/xml"): OpenApiTypes.BINARY,
+            (200, "application/pdf"): OpenApiTypes.BINARY,
+            409: OpenApiResponse(
+                description="It is not issued, or lacks what EN 16931 asks for; every gap is named."
+            ),
+        },
+    )
+    def get(self, request: Request, public_id: str) -> HttpResponse:
+        invoice = self.invoice(public_id)
+        return document(invoice, self.read_query(EInvoiceQuerySerializer)["format"])
 
 
 def document(invoice: Invoice, kind: str) -> HttpResponse:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from apps.documents.models import DocumentFormat
+from apps.documents.services.einvoices import get_cii, get_facturx, get_ubl
 from apps.documents.services.rendering import get_pdf
 from apps.invoicing.models import Invoice
 
@@ -20,4 +21,7 @@ class Format:
 
 FORMATS: Mapping[str, Format] = {
     DocumentFormat.PDF: Format("PDF", "application/pdf", ".pdf", get_pdf),
+    DocumentFormat.FACTURX: Format("Factur-X", "application/pdf", "-facturx.pdf", get_facturx),
+    DocumentFormat.UBL: Format("UBL", "application/xml", "-ubl.xml", get_ubl),
+    DocumentFormat.CII: Format("CII", "application/xml", "-cii.xml", get_cii),
 }

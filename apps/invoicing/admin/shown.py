@@ -9,7 +9,7 @@ from apps.invoicing.models import Invoice, InvoiceStatus
 from apps.invoicing.selectors.invoices import live_lines, stored_lines, totals, with_neighbours
 from apps.kernel.money import format_money, format_unit_price
 
-DOCUMENTS = {"pdf": "Download PDF"}
+DOCUMENTS = {"pdf": "Download PDF", "facturx": "Factur-X", "ubl": "UBL", "cii": "CII"}
 PREVIEWED = (InvoiceStatus.ACTIVE, InvoiceStatus.CLOSING, InvoiceStatus.DRAFT)
 
 
