@@ -49,7 +49,7 @@ def fonts() -> typst.Fonts:
         font_paths=[str(folder) for folder in font_folders()],
     )
     if FAMILIES[0] not in found.families():
-        raise MissingFontsError(f"The font {FAMILIES[0]} is missing; run `make setup`.")
+        raise MissingFontsError(f"the font {FAMILIES[0]} is missing")
     return found
 
 
