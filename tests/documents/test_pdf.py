@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from dataclasses import replace
 from decimal import Decimal
 
 import pgtrigger
@@ -21,6 +22,7 @@ from apps.invoicing.models import Invoice
 from apps.kernel.errors import ConflictError, InvalidError
 from apps.organizations.models import Organization
 from tests.documents.papers import bill, equip, rename, text_of
+from tests.documents.samples import BUYER, line, paper
 from tests.world import World, make_world
 
 pytestmark = pytest.mark.django_db
@@ -261,6 +263,16 @@ def test_the_api_gives_the_file(world: World) -> None:
     assert refused.json()["code"] == "INVOICE_HAS_NO_DOCUMENT"
     foreign = make_world().api.call("get", f"/v2/invoices/{invoice.public_id}/pdf", Accept="application/pdf")
     assert foreign.status_code == 404
+
+
+def test_why_there_is_no_tax_is_said_where_there_is_none() -> None:
+    reverse = replace(BUYER, zero_tax_reason="AE", zero_tax_note="Art. 196")
+    said = layout_of(paper(line("1", "0"), buyer=reverse), logo_path="")["notes"]
+    assert said == ["Reverse charge: the recipient owes the tax. Art. 196"]
+    taxed = paper(line("1"), line("-1", "0", is_out_of_scope=True), buyer=reverse)
+    assert layout_of(taxed, logo_path="")["notes"] == []
+    contained = paper(line("1.19"), is_inclusive=True)
+    assert layout_of(contained, logo_path="")["notes"] == ["Unit prices contain tax; amounts are without it."]
 
 
 def test_figures_are_the_invoices(world: World) -> None:

@@ -98,7 +98,7 @@ def _notes(paper: Paper) -> list[str]:
         notes.append("This is a preview: it has no number, nothing is owed by it, and its figures may change.")
     if any(line.is_inclusive for line in paper.lines):
         notes.append(INCLUSIVE)
-    if any(not line.tax_rate for line in paper.lines):
+    if any(not line.tax_rate and not line.is_out_of_scope for line in paper.lines):
         reason = REVERSE_CHARGE if paper.buyer.zero_tax_reason == "AE" else ""
         note = " ".join(part for part in (reason, paper.buyer.zero_tax_note) if part)
         if note:
