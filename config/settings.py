@@ -156,7 +156,6 @@ SPECTACULAR_SETTINGS = {
         "ProrationEnum": [("second", "second"), ("day", "day"), ("none", "none")],
         "TransitionProrationEnum": [("none", "none")],
         "EventJobStatusEnum": "apps.metering.models.corrections.JobStatus",
-        "ZeroTaxReasonEnum": "apps.customers.models.ZeroTaxReason",
         "KeyStateEnum": "apps.metering.selectors.verdicts.KeyState",
     },
     "POSTPROCESSING_HOOKS": [

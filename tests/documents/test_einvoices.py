@@ -141,7 +141,7 @@ GAPS = {
     "no such country": (paper(line("1"), buyer=replace(BUYER, country="xx")), [("customer", "address.country")]),
     "no VAT id": (paper(line("1"), seller=replace(SELLER, tax_id="")), [("merchant", "vatId")]),
     "a wrong VAT id": (paper(line("1"), seller=replace(SELLER, tax_id="DE136695977")), [("merchant", "vatId")]),
-    "no reason": (paper(line("1", "0")), [("customer", "zeroTax.reason")]),
+    "no reason": (paper(line("1", "0")), [("customer", "zeroTax.category")]),
     "reverse charge of nobody": (
         paper(line("1", "0"), buyer=replace(BUYER, zero_tax_reason="AE", tax_id="")), [("customer", "taxId")],
     ),
@@ -229,9 +229,9 @@ def test_what_cannot_be_an_e_invoice_says_why(world: World) -> None:
     body = world.api.call("get", f"{address}?format=ubl", expect=409).json()
     assert body["code"] == "E_INVOICE_INCOMPLETE"
     assert [(gap["of"], gap["field"]) for gap in body["details"]["missing"]] == [
-        ("merchant", "address.country"), ("customer", "zeroTax.reason"),
+        ("merchant", "address.country"), ("customer", "zeroTax.category"),
     ]  # fmt: skip
-    assert "Customer, zeroTax.reason: Say why" in body["message"]
+    assert "Customer, zeroTax.category: Say why" in body["message"]
     open_one = f"/v2/invoices/{billed.invoice(2).public_id}/eInvoice?format=cii"
     assert world.api.call("get", open_one, expect=409).json()["code"] == "INVOICE_NOT_ISSUED"
     for query in ("", "?format=docx", "?format=pdf"):

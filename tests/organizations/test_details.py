@@ -85,9 +85,9 @@ def test_the_database_holds_their_shape(world: World) -> None:
 def test_a_customer_says_why_it_pays_no_tax(world: World) -> None:
     url = f"/v0/customers/{world.customer()}"
     assert "zeroTax" not in world.api.get(url)
-    said = world.api.patch(url, {"zeroTax": {"reason": "AE", "note": "Art. 196"}, "billingReference": "PO 7"})
-    assert (said["zeroTax"], said["billingReference"]) == ({"reason": "AE", "note": "Art. 196"}, "PO 7")
-    assert world.api.patch(url, {"billingReference": None})["zeroTax"]["reason"] == "AE"
+    said = world.api.patch(url, {"zeroTax": {"category": "AE", "note": "Art. 196"}, "billingReference": "PO 7"})
+    assert (said["zeroTax"], said["billingReference"]) == ({"category": "AE", "note": "Art. 196"}, "PO 7")
+    assert world.api.patch(url, {"billingReference": None})["zeroTax"]["category"] == "AE"
     assert "zeroTax" not in world.api.patch(url, {"zeroTax": None})
-    wrong = world.api.patch(url, {"zeroTax": {"reason": "X"}}, expect=400)
-    assert wrong["errors"][0]["field"] == "zeroTax.reason"
+    wrong = world.api.patch(url, {"zeroTax": {"category": "X"}}, expect=400)
+    assert wrong["errors"][0]["field"] == "zeroTax.category"

@@ -73,7 +73,7 @@ class TaxRatesField(serializers.Field[Any, Any, Any, Any]):
 class ZeroTaxSerializer(serializers.Serializer[Any]):
     """Why lines without tax have none (zero rated, exempt, reverse charge, not subject to tax), by which rule."""
 
-    reason = serializers.ChoiceField(choices=ZeroTaxReason.values)
+    category = serializers.ChoiceField(choices=ZeroTaxReason.values)
     note = StrictCharField(max_length=255, required=False, allow_blank=True)
 
 
@@ -158,7 +158,7 @@ def render_customer(customer: Customer) -> dict[str, Any]:
     if customer.external_id:
         body["externalId"] = customer.external_id
     if customer.zero_tax_reason:
-        body["zeroTax"] = {"reason": customer.zero_tax_reason, "note": customer.zero_tax_note}
+        body["zeroTax"] = {"category": customer.zero_tax_reason, "note": customer.zero_tax_note}
     if customer.billing_reference:
         body["billingReference"] = customer.billing_reference
     return body
@@ -265,8 +265,8 @@ class CustomerDetail(ContractView):
         if "taxRates" in data:
             changes["tax_rates"] = check_tax_rates(data["taxRates"])
         if "zeroTax" in data:
-            why = data["zeroTax"] or {"reason": ""}
-            changes["zero_tax_reason"], changes["zero_tax_note"] = why["reason"], why.get("note", "")
+            why = data["zeroTax"] or {"category": ""}
+            changes["zero_tax_reason"], changes["zero_tax_note"] = why["category"], why.get("note", "")
         if "billingReference" in data:
             changes["billing_reference"] = data["billingReference"] or ""
         names = {

@@ -147,7 +147,7 @@ def gaps_of(paper: Paper) -> list[Gap]:
             message = f"Give the country of the {of}'s address, by its two letters, such as DE."
             gaps.append(Gap(of, "address.country", message))
     if None in categories:
-        gaps.append(Gap("customer", "zeroTax.reason", "Say why the customer pays no tax: Z, E, AE or O."))
+        gaps.append(Gap("customer", "zeroTax.category", "Say why the customer pays no tax: Z, E, AE or O."))
     if OUTSIDE in categories and len(categories - {None}) > 1:
         message = "What is not subject to tax stands on an invoice of its own in the standard; bill it apart."
         gaps.append(Gap("invoice", "lineItems", message))
