@@ -236,7 +236,10 @@ def test_every_operation(call: Caller, stack: dict[str, Any]) -> None:
     document = call("invoices_v2", "download_invoice_pdf", id=closed.id)
     assert content_of(call, document).startswith(b"%PDF")
     assert (closed.pdf_source, closed.pdf_url) == ("paygentic", str(document.request.url))
-    call.refused(404, "invoices_v2", "download_invoice_pdf", id="inv_00000000000000000000")
+    # What it streams it has read when it refuses, so the words stand on the error alone.
+    with pytest.raises(errors.PaygenticError) as caught:
+        call("invoices_v2", "download_invoice_pdf", id="inv_00000000000000000000")
+    assert (caught.value.status_code, "There is no invoice" in caught.value.body) == (404, True)
     first = call("invoices_v2", "get_line_items", id=closed.id, limit=2)
     rest = call("invoices_v2", "get_line_items", id=closed.id, limit=2, page_token=first.next_page_token)
     assert (first.total_count, len(first.line_items), len(rest.line_items)) == (3, 2, 1)

@@ -22,7 +22,7 @@ from apps.invoicing.models import Invoice
 from apps.kernel.errors import ConflictError, InvalidError
 from apps.organizations.models import Organization
 from tests.documents.papers import bill, equip, rename, text_of
-from tests.documents.samples import BUYER, line, paper
+from tests.documents.samples import BUYER, FEBRUARY, line, paper
 from tests.world import World, make_world
 
 pytestmark = pytest.mark.django_db
@@ -263,6 +263,17 @@ def test_the_api_gives_the_file(world: World) -> None:
     assert refused.json()["code"] == "INVOICE_HAS_NO_DOCUMENT"
     foreign = make_world().api.call("get", f"/v2/invoices/{invoice.public_id}/pdf", Accept="application/pdf")
     assert foreign.status_code == 404
+
+
+def test_a_long_document_is_set_apart_to_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    layout = layout_of(paper(*[line("1.01", name="株式会社")] * 40), logo_path="/a.png")
+    here = typeset(layout, country="JP", at=FEBRUARY, images={"/a.png": png()})
+    monkeypatch.setattr("apps.documents.services.typesetting.LONG", 39)
+    monkeypatch.setattr("apps.documents.services.typesetting._compiler", None)
+    assert typeset(layout, country="JP", at=FEBRUARY, images={"/a.png": png()}) == here
+    monkeypatch.setattr("apps.documents.services.typesetting.template", lambda: b"#nonsense")
+    with pytest.raises(RuntimeError, match="could not be set"):
+        typeset(layout, country="JP", at=FEBRUARY, images={})
 
 
 def test_why_there_is_no_tax_is_said_where_there_is_none() -> None:

@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import subprocess
+import sys
 import threading
 from collections.abc import Mapping
 from datetime import datetime
@@ -13,9 +15,12 @@ from typing import Any
 import typst
 from django.conf import settings
 
-from apps.documents.services.fonts import families_for, fonts, missing_in
+from apps.documents.services.fonts import families_for, font_folders, fonts, missing_in
 
 TEMPLATE = Path(__file__).resolve().parent.parent / "typst" / "invoice.typ"
+APART = Path(__file__).resolve().parent / "setting.py"
+# Documents with more lines are set apart; starting a process is nothing beside what they take.
+LONG, LONGEST_SECONDS = 1_000, 300
 UNSHOWN = "Characters that no font here has are written as their Unicode numbers."
 # Marks that only steer how their neighbours look; without them a text reads the same.
 STEERING = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufe00-\ufe0f\ufeff]")
@@ -47,18 +52,42 @@ def typeset(layout: dict[str, Any], *, country: str, at: datetime, images: Mappi
             fresh = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
             fresh.write_bytes(content)
             fresh.replace(path)
-    data = showable({**layout, "fonts": families_for(country)})
+    data = json.dumps(showable({**layout, "fonts": families_for(country)}), ensure_ascii=False)
+    moment = int(at.timestamp())
+    if len(layout["lines"]) > LONG:
+        return _set_apart(data, moment)
     made = _compiler().compile(
         template(),
-        sys_inputs={"data": json.dumps(data, ensure_ascii=False)},
+        sys_inputs={"data": data},
         format="pdf",
         pdf_standards=["a-3b"],
-        # Tags double the work; level B of the standard does without them.
+        # Level B of the standard does without tags of structure.
         pdf_tags=False,
-        timestamp=int(at.timestamp()),
+        timestamp=moment,
     )
     assert isinstance(made, bytes)
     return made
+
+
+def _set_apart(data: str, moment: int) -> bytes:
+    """Set a long document in a process of its own, so that its memory is given back."""
+    job = {
+        "template": template().decode(),
+        "data": data,
+        "at": moment,
+        "root": str(_folder()),
+        "fonts": [str(folder) for folder in font_folders()],
+    }
+    done = subprocess.run(
+        [sys.executable, "-I", str(APART)],
+        input=json.dumps(job).encode(),
+        capture_output=True,
+        timeout=LONGEST_SECONDS,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"A long document could not be set: {done.stderr.decode(errors='replace')[-2000:]}")
+    return done.stdout
 
 
 def try_image(content: bytes, kind: str) -> None:
