@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any, Self
 
 
@@ -41,15 +41,17 @@ class Party:
 
     def as_facts(self) -> dict[str, str]:
         """Give the filled fields."""
-        return {name: value for name, value in asdict(self).items() if value}
+        return {name: value for name in NAMES if (value := getattr(self, name))}
 
     @classmethod
     def of_facts(cls, facts: Mapping[str, Any]) -> Self:
         """Read kept facts; names that are unknown here are passed over."""
-        known = {field.name for field in fields(cls)}
-        return cls(**{"name": "", **{name: str(value) for name, value in facts.items() if name in known}})
+        return cls(**{"name": "", **{name: str(value) for name, value in facts.items() if name in NAMES}})
 
     @property
     def digest(self) -> str:
         text = json.dumps(self.as_facts(), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+NAMES = tuple(field.name for field in fields(Party))

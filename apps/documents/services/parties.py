@@ -29,15 +29,17 @@ def get_sides(invoice: Invoice) -> Sides:
 
 
 def _keep(invoices: Sequence[Invoice], *, is_later: bool) -> None:
-    logos = current_logos(list({invoice.organization_id for invoice in invoices}))
-    both = [
-        (seller_of(invoice.organization, logos.get(invoice.organization_id, "")), buyer_of(invoice.customer))
-        for invoice in invoices
-    ]
-    wanted = {
-        (invoice.organization_id, party.digest): party
-        for invoice, parties in zip(invoices, both, strict=True)
-        for party in parties
+    merchants = {invoice.organization_id: invoice.organization for invoice in invoices}
+    logos = current_logos(list(merchants))
+    # Issuing a whole merchant's month must not cost a digest of the merchant for each invoice.
+    sellers = {key: seller_of(merchant, logos.get(key, "")) for key, merchant in merchants.items()}
+    seller_digests = {key: party.digest for key, party in sellers.items()}
+    buyers = [buyer_of(invoice.customer) for invoice in invoices]
+    buyer_digests = [party.digest for party in buyers]
+    wanted = {(key, seller_digests[key]): party for key, party in sellers.items()}
+    wanted |= {
+        (invoice.organization_id, digest): party
+        for invoice, digest, party in zip(invoices, buyer_digests, buyers, strict=True)
     }
     keys = _facts_keys(wanted)
     InvoiceParties.objects.bulk_create(
@@ -45,13 +47,13 @@ def _keep(invoices: Sequence[Invoice], *, is_later: bool) -> None:
             InvoiceParties(
                 organization_id=invoice.organization_id,
                 invoice=invoice,
-                seller_id=keys[invoice.organization_id, seller.digest],
-                buyer_id=keys[invoice.organization_id, buyer.digest],
+                seller_id=keys[invoice.organization_id, seller_digests[invoice.organization_id]],
+                buyer_id=keys[invoice.organization_id, digest],
                 is_tax_exempt=invoice.subscription.tax_exempt,
                 timezone=invoice.subscription.timezone,
                 is_later=is_later,
             )
-            for invoice, (seller, buyer) in zip(invoices, both, strict=True)
+            for invoice, digest in zip(invoices, buyer_digests, strict=True)
         ],
         # Two that ask at once for what was not kept: the first one's stays.
         ignore_conflicts=True,
