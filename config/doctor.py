@@ -12,8 +12,11 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.db.models import Exists, F, OuterRef, Q
 from django_celery_beat.models import PeriodicTask
+from typst import TypstError
 
 from apps.customers.models import Customer, ExternalIdLink
+from apps.documents.services.fonts import MissingFontsError
+from apps.documents.services.sample import sample_pdf, unshown_names
 from apps.invoicing.models import Invoice, InvoiceStatus
 from apps.kernel.clock import wall_now
 from apps.kernel.doctor import Check, Finding, ok, problem, warning
@@ -258,6 +261,22 @@ def _invoices(as_of: datetime) -> Finding:
     return ok("none failed")
 
 
+def _documents(as_of: datetime) -> Finding:
+    fix = "Run `make setup`: the fonts and the typesetter come as packages."
+    try:
+        unshown = sample_pdf()
+    except (MissingFontsError, TypstError) as error:
+        return problem(f"no document can be made: {error}", fix)
+    if unshown:
+        return warning(f"no font has {' '.join(sorted(unshown))}", fix)
+    if names := unshown_names():
+        return warning(
+            f"documents write Unicode numbers for signs in {len(names)} name(s), such as {names[0]}",
+            "Put a font that has them into a folder and set DOCUMENT_FONTS to it.",
+        )
+    return ok("a sample is set, and every name can be shown")
+
+
 def _days(days: int) -> str:
     return f"{days} days" if days else "for ever"
 
@@ -293,4 +312,5 @@ CHECKS: Sequence[Check] = (
     Check("own ids", _links, needs=HERE),
     Check("lifecycle", _lifecycle, needs=HERE),
     Check("invoices", _invoices, needs=HERE),
+    Check("documents", _documents, needs=HERE),
 )

@@ -72,6 +72,7 @@ class Environment:
     raw_event_days: int
     event_key_days: int
     export_dir: Path
+    document_fonts: str
 
     @property
     def broker_url(self) -> str:
@@ -140,6 +141,7 @@ class Environment:
             raw_event_days=raw_days,
             event_key_days=key_days,
             export_dir=Path(text(environ, "EXPORT_DIR", default=str(var_dir / "exports"))),
+            document_fonts=text(environ, "DOCUMENT_FONTS", default=""),
         )
 
 

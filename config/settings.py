@@ -26,6 +26,7 @@ INSTALLED_APPS = [
     "apps.metering",
     "apps.subscriptions",
     "apps.invoicing",
+    "apps.documents",
     "unfold",
     "unfold.contrib.filters",
     "unfold.contrib.forms",
@@ -223,6 +224,9 @@ RAW_EVENT_DAYS = ENV.raw_event_days
 EVENT_KEY_DAYS = ENV.event_key_days
 EXPORT_DIR = ENV.export_dir
 
+# A folder with fonts beside those that come along, for scripts that these do not have.
+DOCUMENT_FONTS = ENV.document_fonts
+
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -233,5 +237,7 @@ LOGGING = {
     "handlers": {
         "stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["request_id"]},
     },
+    # It tells of every document it touches.
+    "loggers": {"factur-x": {"level": "WARNING"}},
     "root": {"handlers": ["stderr"], "level": ENV.log_level},
 }

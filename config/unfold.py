@@ -62,6 +62,7 @@ UNFOLD: dict[str, Any] = {
                     _entry("Invoices", "receipt_long", "invoicing_invoice"),
                     _entry("Invoice lines", "list_alt", "invoicing_invoiceline"),
                     _entry("Payment sessions", "credit_card", "invoicing_paymentsession"),
+                    _entry("Documents", "picture_as_pdf", "documents_invoicedocument"),
                 ],
             },
             {
@@ -132,6 +133,7 @@ UNFOLD: dict[str, Any] = {
                     _entry("Members", "badge", "organizations_membership", "administer"),
                     _entry("People", "person", "organizations_user", "administer"),
                     _entry("Number series", "tag", "invoicing_numberseries"),
+                    _entry("Logos", "image", "documents_logo"),
                 ],
             },
         ],

@@ -30,4 +30,5 @@ urlpatterns = [
     path("", include("apps.metering.api.urls")),
     path("", include("apps.subscriptions.api.urls")),
     path("", include("apps.invoicing.api.urls")),
+    path("", include("apps.documents.api.urls")),
 ]

@@ -9,6 +9,15 @@ from django.db.models import Q
 from apps.kernel.models import Entity
 
 
+class ZeroTaxReason(models.TextChoices):
+    """Why a customer pays no tax, in the words of e-invoices; the code is theirs."""
+
+    ZERO_RATED = "Z", "Zero rated"
+    EXEMPT = "E", "Exempt"
+    REVERSE_CHARGE = "AE", "Reverse charge"
+    OUTSIDE_SCOPE = "O", "Not subject to tax"
+
+
 @pghistory.track()
 class Customer(Entity):
     """The link between a merchant and a consumer: who is billed, and by which ids events name them."""
@@ -22,6 +31,18 @@ class Customer(Entity):
     )
     tax_id = models.CharField(max_length=50, blank=True)
     tax_rates = models.JSONField(default=dict, blank=True, help_text='Percent by plan id, metric id or "default".')
+    zero_tax_reason = models.CharField(
+        max_length=2,
+        choices=ZeroTaxReason,
+        blank=True,
+        help_text="Why lines without tax have none; e-invoices ask for it.",
+    )
+    zero_tax_note = models.CharField(
+        max_length=255, blank=True, help_text="The rule that says so, as documents quote it."
+    )
+    billing_reference = models.CharField(
+        max_length=100, blank=True, help_text="What it wants to find on its invoices."
+    )
     timezone = models.CharField(max_length=64, blank=True, help_text="Empty: the merchant's.")
     notify_invoice_issued = models.BooleanField(default=True)
     notify_invoice_paid = models.BooleanField(default=True)
@@ -41,6 +62,9 @@ class Customer(Entity):
                 condition=Q(deleted_at__isnull=True, external_id__isnull=False),
             ),
             models.CheckConstraint(name="customer_external_id_filled", condition=~Q(external_id="")),
+            models.CheckConstraint(
+                name="customer_zero_tax_reason_known", condition=Q(zero_tax_reason__in=["", *ZeroTaxReason.values])
+            ),
             models.CheckConstraint(
                 name="customer_is_not_its_merchant", condition=~Q(organization=models.F("consumer"))
             ),

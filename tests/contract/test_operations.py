@@ -33,7 +33,7 @@ SERVED = {
     "test_clocks": {"create", "get", "advance", "list", "delete"},
     "invoices_v2": {
         "list", "get", "get_line_items", "list_line_items", "create_line_item", "list_projected_invoices",
-        "record_invoice_payment",
+        "record_invoice_payment", "download_invoice_pdf",
     },
     "users": {"get", "update"},
 }  # fmt: skip
@@ -274,6 +274,13 @@ def test_every_operation(call: Caller, stack: dict[str, Any]) -> None:
     # Ten units, the manual line and the next month's fee.
     assert (closed.status, closed.grand_total) == ("ISSUED", "45.50")
     assert call("invoices_v2", "get", id=closed.id).invoice_number == closed.invoice_number
+    document = call("invoices_v2", "download_invoice_pdf", id=closed.id)
+    assert content_of(call, document).startswith(b"%PDF")
+    assert (closed.pdf_source, closed.pdf_url) == ("paygentic", str(document.request.url))
+    # What it streams it has read when it refuses, so the words stand on the error alone.
+    with pytest.raises(errors.PaygenticError) as caught:
+        call("invoices_v2", "download_invoice_pdf", id="inv_00000000000000000000")
+    assert (caught.value.status_code, "There is no invoice" in caught.value.body) == (404, True)
     first = call("invoices_v2", "get_line_items", id=closed.id, limit=2)
     rest = call("invoices_v2", "get_line_items", id=closed.id, limit=2, page_token=first.next_page_token)
     assert (first.total_count, len(first.line_items), len(rest.line_items)) == (3, 2, 1)
@@ -304,6 +311,11 @@ def test_every_operation(call: Caller, stack: dict[str, Any]) -> None:
     assert call("test_clocks", "delete", id=clock.id).deleted_at is not None
 
     assert call.called == SERVED
+
+
+def content_of(call: Caller, answer: httpx.Response) -> bytes:
+    """Read what the client streams."""
+    return answer.read() if call.run is None else call.run(answer.aread())  # type: ignore[no-any-return]
 
 
 def event(counted: str, subject: str | None, units: int) -> dict[str, Any]:

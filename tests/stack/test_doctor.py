@@ -17,12 +17,14 @@ from django.db import connection
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from apps.customers.models import Customer
+from apps.documents.services.fonts import covered, fonts
 from apps.kernel.clock import wall_now
 from apps.kernel.doctor import Check, Finding, State, examine, ok, problem
 from apps.kernel.time import format_instant
 from apps.metering.models import DeadLetter, EventExport
 from apps.metering.services.partitions import make_partitions
 from apps.metering.services.staging import accept_events
+from apps.organizations.models import Organization
 from config.schedule import SCHEDULE
 from tests.world import World
 
@@ -124,6 +126,11 @@ def unschedule(world: World) -> None:
     PeriodicTask.objects.filter(name="metering.sweep").delete()
 
 
+def name_oddly(world: World) -> None:
+    world.customer()
+    Organization.objects.filter(managed_by=world.merchant).update(name="Smile 😀 Ltd")
+
+
 @pytest.mark.parametrize(
     ("name", "break_it", "state", "said"),
     [
@@ -138,6 +145,7 @@ def unschedule(world: World) -> None:
         ("own ids", write_past_the_services, "problem", "2 customers"),
         ("schedule", switch_off, "warning", "switched off: lifecycle"),
         ("schedule", unschedule, "problem", "not scheduled: metering.sweep"),
+        ("documents", name_oddly, "warning", "such as Smile 😀 Ltd"),
     ],
 )
 def test_each_ailment_is_found_with_a_remedy(
@@ -149,6 +157,19 @@ def test_each_ailment_is_found_with_a_remedy(
     assert said in found[name]["text"]
     assert found[name]["fix"]
     assert doctor("--strict")[0] == 1
+
+
+def test_documents_without_their_fonts_are_found(well: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("apps.documents.services.fonts.PACKAGES", ())
+    for looked_up in (fonts, covered):
+        looked_up.cache_clear()
+    try:
+        code, found = doctor()
+    finally:
+        fonts.cache_clear()
+    assert (code, found["documents"]["state"]) == (1, "problem")
+    assert "Noto Sans is missing" in found["documents"]["text"]
+    assert "make setup" in found["documents"]["fix"]
 
 
 def test_one_check_that_breaks_keeps_no_other_from_running() -> None:

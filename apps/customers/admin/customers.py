@@ -34,8 +34,8 @@ class CustomerForm(forms.ModelForm):
     class Meta:
         model = Customer
         fields = [
-            "external_id", "tax_id", "tax_rates", "timezone", "notify_invoice_issued", "notify_invoice_paid",
-            "notify_renewal",
+            "external_id", "tax_id", "tax_rates", "zero_tax_reason", "zero_tax_note", "billing_reference", "timezone",
+            "notify_invoice_issued", "notify_invoice_paid", "notify_renewal",
         ]  # fmt: skip
 
     def clean_external_id(self) -> str | None:
@@ -97,8 +97,9 @@ class CustomerAdmin(BillingModelAdmin):
     list_select_related = ["consumer", "organization"]
     date_hierarchy = "created_at"
     fields = [
-        "public_id", "organization", "consumer_page", "related", "external_id", "tax_id", "tax_rates", "timezone",
-        "notify_invoice_issued", "notify_invoice_paid", "notify_renewal", "created_at",
+        "public_id", "organization", "consumer_page", "related", "external_id", "tax_id", "tax_rates",
+        "zero_tax_reason", "zero_tax_note", "billing_reference", "timezone", "notify_invoice_issued",
+        "notify_invoice_paid", "notify_renewal", "created_at",
     ]  # fmt: skip
     readonly_fields = ["public_id", "organization", "consumer_page", "related", "created_at"]
     form = CustomerForm

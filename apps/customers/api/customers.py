@@ -5,7 +5,7 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_sche
 from rest_framework import serializers
 from rest_framework.response import Response
 
-from apps.customers.models import Customer
+from apps.customers.models import Customer, ZeroTaxReason
 from apps.customers.selectors.customers import customers_of, tax_address_problem
 from apps.customers.services.customers import (
     check_tax_rates,
@@ -71,12 +71,21 @@ class TaxRatesField(serializers.Field[Any, Any, Any, Any]):
         return value
 
 
+class ZeroTaxSerializer(serializers.Serializer[Any]):
+    """Why lines without tax have none (zero rated, exempt, reverse charge, not subject to tax), by which rule."""
+
+    category = serializers.ChoiceField(choices=ZeroTaxReason.values)
+    note = StrictCharField(max_length=255, required=False, allow_blank=True)
+
+
 class UpdateCustomerSerializer(serializers.Serializer[Any]):
     taxId = StrictCharField(max_length=50, required=False, allow_null=True)
     externalId = StrictCharField(max_length=255, required=False, allow_null=True)
     taxRates = TaxRatesField(required=False)
     notificationSettings = NotificationsSerializer(required=False)
     timezone = TimeZoneField(required=False, allow_null=True)
+    zeroTax = ZeroTaxSerializer(required=False, allow_null=True)
+    billingReference = StrictCharField(max_length=100, required=False, allow_null=True)
 
 
 class ValidTaxAddressSerializer(serializers.Serializer[Any]):
@@ -111,6 +120,8 @@ class CustomerSerializer(serializers.Serializer[Any]):
     taxRates = serializers.DictField()
     notificationSettings = NotificationsSerializer()
     timezone = serializers.CharField(allow_null=True)
+    zeroTax = ZeroTaxSerializer(required=False)
+    billingReference = serializers.CharField(required=False)
 
 
 def render_customer(customer: Customer) -> dict[str, Any]:
@@ -150,6 +161,10 @@ def render_customer(customer: Customer) -> dict[str, Any]:
         body["taxId"] = customer.tax_id
     if customer.external_id:
         body["externalId"] = customer.external_id
+    if customer.zero_tax_reason:
+        body["zeroTax"] = {"category": customer.zero_tax_reason, "note": customer.zero_tax_note}
+    if customer.billing_reference:
+        body["billingReference"] = customer.billing_reference
     return body
 
 
@@ -256,6 +271,11 @@ class CustomerDetail(ContractView):
             changes["timezone"] = data["timezone"] or ""
         if "taxRates" in data:
             changes["tax_rates"] = check_tax_rates(data["taxRates"])
+        if "zeroTax" in data:
+            why = data["zeroTax"] or {"category": ""}
+            changes["zero_tax_reason"], changes["zero_tax_note"] = why["category"], why.get("note", "")
+        if "billingReference" in data:
+            changes["billing_reference"] = data["billingReference"] or ""
         names = {
             "invoiceIssued": "notify_invoice_issued",
             "invoicePaid": "notify_invoice_paid",

@@ -2,10 +2,15 @@
 
 from typing import Any
 
+from django.urls import reverse
+
 from apps.invoicing.domain.words import steps_in_words
-from apps.invoicing.models import Invoice
+from apps.invoicing.models import Invoice, InvoiceStatus
 from apps.invoicing.selectors.invoices import live_lines, stored_lines, totals, with_neighbours
 from apps.kernel.money import format_money, format_unit_price
+
+DOCUMENTS = {"pdf": "Download PDF", "facturx": "Factur-X", "ubl": "UBL", "cii": "CII"}
+PREVIEWED = (InvoiceStatus.ACTIVE, InvoiceStatus.CLOSING, InvoiceStatus.DRAFT)
 
 
 def paper_context(row: Invoice) -> dict[str, Any]:
@@ -39,4 +44,15 @@ def paper_context(row: Invoice) -> dict[str, Any]:
         "customer": invoice.customer,
         "consumer": invoice.customer.consumer,
         "merchant": invoice.organization,
+        "documents": _documents(invoice),
     }
+
+
+def _documents(invoice: Invoice) -> list[tuple[str, str]]:
+    """Give the downloads of an invoice, by address: this app does not know who makes them."""
+    kinds = DOCUMENTS if invoice.number else {"pdf": "Preview as PDF"}
+    if invoice.number is None and invoice.status not in PREVIEWED:
+        return []
+    return [
+        (reverse("admin:documents_invoice_download", args=[invoice.pk, kind]), words) for kind, words in kinds.items()
+    ]

@@ -63,6 +63,8 @@ def render_invoice(invoice: Invoice, lines: Sequence[TargetLine] | None) -> dict
         "createdAt": format_instant(invoice.created_at),
         "updatedAt": format_instant(invoice.updated_at),
         "paymentUrl": None,
+        "pdfUrl": f"{settings.BASE_URL}/v2/invoices/{invoice.public_id}/pdf" if invoice.number else None,
+        "pdfSource": "paygentic" if invoice.number else None,
     }
     if invoice.failure_reason:
         body["failureReason"] = invoice.failure_reason

@@ -1,7 +1,7 @@
 """From a closed period to an issued document."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from django.db import transaction
@@ -22,7 +22,15 @@ from apps.outbox.services import Announcement, publish, publish_all
 
 logger = logging.getLogger(__name__)
 
+# What higher apps keep of invoices, in the transaction that issues them.
+_keepers: list[Callable[[Sequence[Invoice]], None]] = []
+
 STORED_KINDS = (LineKind.MANUAL, LineKind.ADJUSTMENT)
+
+
+def register_issue_keeper(keep: Callable[[Sequence[Invoice]], None]) -> None:
+    """Let a higher app write down what it needs of invoices, of one organization, as they are issued."""
+    _keepers.append(keep)
 
 
 def calculate_invoices(*, invoice_ids: Sequence[int], as_of: datetime) -> int:
@@ -162,6 +170,8 @@ def issue_group(*, invoices: Sequence[Invoice], as_of: datetime) -> None:
     for invoice in invoices:
         if invoice.grand_total <= 0:
             mark_paid(invoice=invoice, as_of=as_of, note="Nothing to pay")
+    for keep in _keepers:
+        keep(invoices)
 
 
 @transaction.atomic

@@ -1,11 +1,37 @@
 from typing import Any, ClassVar
 
+from django import forms
 from django.contrib import admin
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 
 from apps.kernel.adminsite.base import BillingModelAdmin
+from apps.organizations.domain.identifiers import compact
 from apps.organizations.models import Membership, Organization, User
+from apps.organizations.services.details import CHECKS
+
+
+class OrganizationForm(forms.ModelForm):
+    """Ids are kept without blanks, and only where they can be right."""
+
+    class Meta:
+        model = Organization
+        fields = "__all__"
+
+    def clean_vat_id(self) -> str:
+        return self._checked("vat_id")
+
+    def clean_iban(self) -> str:
+        return self._checked("iban")
+
+    def clean_bic(self) -> str:
+        return self._checked("bic")
+
+    def _checked(self, name: str) -> str:
+        text = compact(self.cleaned_data[name])
+        if text and (problem := CHECKS[name](text)):
+            raise forms.ValidationError(problem)
+        return text
 
 
 @admin.register(Organization)
@@ -13,6 +39,7 @@ class OrganizationAdmin(BillingModelAdmin):
     """Merchants and the consumers they manage."""
 
     empty_text = "Merchants and their consumers are listed here."
+    form = OrganizationForm
     organization_path: ClassVar[str] = "pk"
     change_right: ClassVar[str | None] = "administer"
     list_display = ["name", "public_id", "environment", "is_merchant", "is_consumer", "country", "created_at"]

@@ -62,5 +62,7 @@ class Scope(StrEnum):
     INVOICES_WRITE = "invoices:write"
     TEST_CLOCKS_READ = "testClocks:read"
     TEST_CLOCKS_WRITE = "testClocks:write"
+    ORGANIZATIONS_READ = "organizations:read"
+    ORGANIZATIONS_WRITE = "organizations:write"
     USERS_READ = "users:read"
     USERS_WRITE = "users:write"

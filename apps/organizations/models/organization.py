@@ -32,6 +32,20 @@ class Organization(Entity):
     country = models.CharField(max_length=2, blank=True)
     zip_code = models.CharField(max_length=20, blank=True)
 
+    # What documents say beside name and address.
+    legal_name = models.CharField(max_length=255, blank=True, help_text="On documents, in place of the name.")
+    vat_id = models.CharField(
+        "VAT id",
+        max_length=20,
+        blank=True,
+        help_text="A merchant's, with the country's letters. A customer has its own.",
+    )
+    registration_number = models.CharField(
+        max_length=50, blank=True, help_text="In the register of companies or of the tax office."
+    )
+    iban = models.CharField("IBAN", max_length=34, blank=True, help_text="Where customers transfer money to.")
+    bic = models.CharField("BIC", max_length=11, blank=True)
+
     environment = models.CharField(max_length=4, choices=Environment, default=Environment.TEST)
     is_merchant = models.BooleanField(default=False)
     is_consumer = models.BooleanField(default=False)
@@ -73,6 +87,18 @@ class Organization(Entity):
                 name="organization_event_window_in_reach",
                 condition=Q(event_days_back__lte=36_500, event_seconds_ahead__lte=31_536_000),
                 violation_error_message="Accept events at most 100 years back and a year ahead.",
+            ),
+            models.CheckConstraint(
+                name="organization_vat_id_shaped",
+                condition=Q(vat_id="") | Q(vat_id__regex=r"^[A-Z]{2}[A-Z0-9]{2,18}$"),
+            ),
+            models.CheckConstraint(
+                name="organization_iban_shaped",
+                condition=Q(iban="") | Q(iban__regex=r"^[A-Z]{2}[0-9]{2}[A-Z0-9]{11,30}$"),
+            ),
+            models.CheckConstraint(
+                name="organization_bic_shaped",
+                condition=Q(bic="") | Q(bic__regex=r"^[A-Z]{6}[A-Z0-9]{2}([A-Z0-9]{3})?$"),
             ),
             # A managed consumer is found again by its e-mail within its merchant.
             models.UniqueConstraint(

@@ -1,0 +1,225 @@
+"""An invoice in the terms of EN 16931, whatever the syntax.
+
+The standard's rules hold by construction: lines sum to the net total, taxes by category to the tax total, and both
+to the grand total, because they are the invoice's own rounded figures, regrouped and never computed again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+
+from apps.documents.domain.paper import Paper, PaperLine, first_day, last_day
+from apps.documents.domain.parties import Party
+from apps.kernel.money import EXACT, minor_digits, round_money
+from apps.organizations.domain.countries import COUNTRIES
+from apps.organizations.domain.identifiers import compact, vat_id_problem
+
+SPECIFICATION = "urn:cen.eu:en16931:2017"
+COMMERCIAL_INVOICE = "380"
+SEPA_TRANSFER, TRANSFER = "58", "30"
+# A unit of the standard's list for what has no other: one.
+ONE = "C62"
+STANDARD, ZERO, EXEMPT, REVERSE, OUTSIDE = "S", "Z", "E", "AE", "O"
+REASONS = {EXEMPT: "Exempt from VAT", REVERSE: "Reverse charge", OUTSIDE: "Not subject to VAT"}
+REASON_CODES = {REVERSE: "VATEX-EU-AE", OUTSIDE: "VATEX-EU-O"}
+# The standard writes no more digits of an amount.
+MOST_DIGITS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Something the standard asks for and the invoice does not have: what, of whom, and what to do."""
+
+    of: str
+    field: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ELine:
+    """A line; its net amount is `quantity × price ÷ base_quantity`, rounded.
+
+    Attributes:
+        price: never negative; what is given back has a negative quantity.
+        base_quantity: how many units the price is for; None for one.
+        rate: percent; None outside the scope of tax.
+    """
+
+    number: str
+    name: str
+    description: str
+    quantity: Decimal
+    price: Decimal
+    base_quantity: Decimal | None
+    net: Decimal
+    category: str
+    rate: Decimal | None
+    start: date
+    end: date
+
+
+@dataclass(frozen=True, slots=True)
+class ETax:
+    """What the lines of one category and rate come to."""
+
+    category: str
+    rate: Decimal | None
+    net: Decimal
+    tax: Decimal
+    reason: str
+    reason_code: str
+
+
+@dataclass(frozen=True, slots=True)
+class EInvoice:
+    """An issued invoice; its first and last day are those of its lines' services."""
+
+    number: str
+    issued_on: date
+    due_on: date | None
+    currency: str
+    start: date
+    end: date
+    seller: Party
+    buyer: Party
+    seller_vat_id: str
+    buyer_vat_id: str
+    lines: Sequence[ELine]
+    taxes: Sequence[ETax]
+    net: Decimal
+    tax: Decimal
+
+    @property
+    def total(self) -> Decimal:
+        return EXACT.add(self.net, self.tax)
+
+    @property
+    def payment_means(self) -> str:
+        """The code of a transfer to the seller's account, or nothing."""
+        if not self.seller.iban or self.total <= 0:
+            return ""
+        return SEPA_TRANSFER if self.currency == "EUR" else TRANSFER
+
+
+def einvoice_of(paper: Paper) -> EInvoice | list[Gap]:
+    """Give an issued invoice in the standard's terms, or everything that keeps it from having them."""
+    gaps = gaps_of(paper)
+    if gaps:
+        return gaps
+    assert paper.number is not None
+    assert paper.issued_on is not None
+    lines = [_line(number, line, paper) for number, line in enumerate(paper.lines, 1)]
+    is_outside = any(line.category == OUTSIDE for line in lines)
+    buyer_vat_id = compact(paper.buyer.tax_id)
+    return EInvoice(
+        number=paper.number,
+        issued_on=paper.issued_on,
+        due_on=paper.due_on,
+        currency=paper.currency,
+        start=min(line.start for line in lines),
+        end=max(line.end for line in lines),
+        seller=paper.seller,
+        buyer=paper.buyer,
+        # What is not subject to tax must name nobody's tax id.
+        seller_vat_id="" if is_outside else paper.seller.tax_id,
+        buyer_vat_id="" if is_outside or vat_id_problem(buyer_vat_id) else buyer_vat_id,
+        lines=lines,
+        taxes=_taxes(paper, lines),
+        net=paper.subtotal,
+        tax=paper.total_tax,
+    )
+
+
+def gaps_of(paper: Paper) -> list[Gap]:
+    """Give what the standard asks for and an invoice does not have."""
+    seller, buyer = paper.seller, paper.buyer
+    categories = {category_of(line, paper) for line in paper.lines}
+    gaps = []
+    if minor_digits(paper.currency) > MOST_DIGITS:
+        gaps.append(
+            Gap("invoice", "currency", f"The standard has two digits after the point, {paper.currency} more.")
+        )
+    if not paper.lines:
+        gaps.append(Gap("invoice", "lineItems", "The standard knows no invoice without a line."))
+    for of, party in (("merchant", seller), ("customer", buyer)):
+        if party.country not in COUNTRIES:
+            message = f"Give the country of the {of}'s address, by its two letters, such as DE."
+            gaps.append(Gap(of, "address.country", message))
+    if None in categories:
+        gaps.append(Gap("customer", "zeroTax.category", "Say why the customer pays no tax: Z, E, AE or O."))
+    if OUTSIDE in categories and len(categories - {None}) > 1:
+        message = "What is not subject to tax stands on an invoice of its own in the standard; bill it apart."
+        gaps.append(Gap("invoice", "lineItems", message))
+    if OUTSIDE in categories and not seller.registration_number:
+        message = "Give the merchant's number in its register; without tax it is what identifies it."
+        gaps.append(Gap("merchant", "registrationNumber", message))
+    if categories & {STANDARD, ZERO, EXEMPT, REVERSE} and (problem := _vat_id_gap(seller.tax_id)):
+        gaps.append(Gap("merchant", "vatId", problem))
+    if REVERSE in categories and not buyer.registration_number and (problem := _vat_id_gap(buyer.tax_id)):
+        gaps.append(Gap("customer", "taxId", f"{problem} It is who owes the tax."))
+    return gaps
+
+
+def category_of(line: PaperLine, paper: Paper) -> str | None:
+    """Give the standard's code of a line's tax; None where it is not said why there is none."""
+    if line.tax_rate > 0:
+        return STANDARD
+    if line.is_out_of_scope:
+        return OUTSIDE
+    return paper.buyer.zero_tax_reason or (EXEMPT if paper.is_tax_exempt else None)
+
+
+def _vat_id_gap(text: str) -> str | None:
+    return vat_id_problem(text) if text else "Give a VAT id."
+
+
+def _line(number: int, line: PaperLine, paper: Paper) -> ELine:
+    quantity, price, base = _priced(line, paper.currency)
+    category = category_of(line, paper) or ""
+    first = first_day(line.start, paper.timezone)
+    return ELine(
+        number=str(number),
+        name=line.name,
+        description=line.description,
+        quantity=quantity,
+        price=price,
+        base_quantity=base,
+        net=line.net,
+        category=category,
+        rate=None if category == OUTSIDE else line.tax_rate,
+        start=first,
+        end=max(first, last_day(line.start, line.end, paper.timezone)),
+    )
+
+
+def _priced(line: PaperLine, currency: str) -> tuple[Decimal, Decimal, Decimal | None]:
+    """Give quantity, price and the quantity the price is for, so that they make the net amount exactly.
+
+    A tiered, prorated or tax-inclusive line is worth what it is worth for its whole quantity: so many units for
+    that price.
+    """
+    sign = -1 if line.unit_price < 0 else 1
+    if line.quantity and round_money(EXACT.multiply(line.quantity, line.unit_price), currency) == line.net:
+        return line.quantity * sign, abs(line.unit_price), None
+    quantity = abs(line.quantity) or Decimal(1)
+    signed = -quantity if line.net < 0 else quantity
+    return signed, abs(line.net), None if quantity == 1 else quantity
+
+
+def _taxes(paper: Paper, lines: Sequence[ELine]) -> list[ETax]:
+    sums: dict[tuple[str, Decimal | None], tuple[Decimal, Decimal]] = {}
+    for line, source in zip(lines, paper.lines, strict=True):
+        net, tax = sums.get((line.category, line.rate), (Decimal(0), Decimal(0)))
+        sums[line.category, line.rate] = (EXACT.add(net, source.net), EXACT.add(tax, source.tax))
+    return [
+        ETax(
+            category=category,
+            rate=rate,
+            net=net,
+            tax=tax,
+            reason=(paper.buyer.zero_tax_note or REASONS[category]) if category in REASONS else "",
+            reason_code=REASON_CODES.get(category, ""),
+        )
+        for (category, rate), (net, tax) in sorted(sums.items(), key=lambda item: (item[0][0], item[0][1] or 0))
+    ]

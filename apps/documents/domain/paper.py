@@ -1,0 +1,128 @@
+"""An invoice as a document says it: plain figures and dates, whatever the format."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+from apps.documents.domain.parties import Party
+from apps.kernel.money import EXACT
+
+
+@dataclass(frozen=True, slots=True)
+class PaperLine:
+    """One line, in major units, rounded to the minor one where it is money.
+
+    Attributes:
+        net: without tax; `net + tax` is what the line costs.
+        is_inclusive: the unit price contains the tax, the net amount does not.
+        is_out_of_scope: what it bills is no supply, so no tax is due whoever buys.
+        steps: the calculation in words.
+    """
+
+    name: str
+    description: str
+    kind: str
+    start: datetime
+    end: datetime
+    quantity: Decimal
+    unit_price: Decimal
+    net: Decimal
+    tax_rate: Decimal
+    tax: Decimal
+    is_late: bool
+    is_inclusive: bool
+    is_out_of_scope: bool
+    steps: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Paper:
+    """Everything a document says; an issued invoice has one that never changes.
+
+    Attributes:
+        number: None before it is issued; such a document is a preview and says so.
+        status: in words, for a preview.
+        start, end: what is billed, half-open.
+        is_tax_exempt: the subscription is.
+        timezone: of the service periods.
+    """
+
+    number: str | None
+    status: str
+    currency: str
+    issued_at: datetime | None
+    due_at: datetime | None
+    start: datetime
+    end: datetime
+    seller: Party
+    buyer: Party
+    is_tax_exempt: bool
+    timezone: str
+    subtotal: Decimal
+    total_tax: Decimal
+    lines: Sequence[PaperLine]
+
+    @property
+    def grand_total(self) -> Decimal:
+        return EXACT.add(self.subtotal, self.total_tax)
+
+    @property
+    def issued_on(self) -> date | None:
+        """The day of issue where the merchant is."""
+        return None if self.issued_at is None else self.issued_at.astimezone(ZoneInfo(self.seller.timezone)).date()
+
+    @property
+    def due_on(self) -> date | None:
+        # Due at midnight UTC of a day: the day is meant, not the moment.
+        return None if self.due_at is None else self.due_at.date()
+
+
+@dataclass(frozen=True, slots=True)
+class TaxSum:
+    """What the lines of one rate come to."""
+
+    rate: Decimal
+    is_out_of_scope: bool
+    net: Decimal
+    tax: Decimal
+
+    @property
+    def total(self) -> Decimal:
+        return EXACT.add(self.net, self.tax)
+
+
+def tax_sums(lines: Sequence[PaperLine]) -> list[TaxSum]:
+    """Give the taxes of a document by rate, the highest first; what is outside the scope of tax comes last."""
+    found: dict[tuple[bool, Decimal], TaxSum] = {}
+    for line in lines:
+        key = (line.is_out_of_scope, line.tax_rate)
+        before = found.get(key) or TaxSum(line.tax_rate, line.is_out_of_scope, Decimal(0), Decimal(0))
+        found[key] = TaxSum(
+            line.tax_rate, line.is_out_of_scope, EXACT.add(before.net, line.net), EXACT.add(before.tax, line.tax)
+        )
+    return sorted(found.values(), key=lambda row: (row.is_out_of_scope, -row.rate))
+
+
+def first_day(start: datetime, timezone: str) -> date:
+    """Give the local day on which a period begins."""
+    return start.astimezone(ZoneInfo(timezone)).date()
+
+
+def last_day(start: datetime, end: datetime, timezone: str) -> date:
+    """Give the last local day that a half-open period touches."""
+    local = end.astimezone(ZoneInfo(timezone))
+    if end > start and local.time() == time():
+        return local.date() - timedelta(days=1)
+    return local.date()
+
+
+def period_in_words(start: datetime, end: datetime, timezone: str) -> str:
+    """Give a period by its days where it is whole days, else by its moments."""
+    zone = ZoneInfo(timezone)
+    begins, ends = start.astimezone(zone), end.astimezone(zone)
+    if begins.time() == ends.time() == time():
+        first, last = begins.date(), last_day(start, end, timezone)
+        return f"{first}" if first == last else f"{first} – {last}"
+    return f"{begins:%Y-%m-%d %H:%M} – {ends:%Y-%m-%d %H:%M}"

@@ -1,0 +1,34 @@
+import pgtrigger
+from django.db import models
+
+
+class DocumentFormat(models.TextChoices):
+    PDF = "pdf", "PDF"
+    FACTURX = "facturx", "Factur-X"
+    CII = "cii", "CII"
+    UBL = "ubl", "UBL"
+
+
+class InvoiceDocument(models.Model):
+    """A document of an issued invoice as it was first given out; who asks again gets the very same bytes."""
+
+    organization = models.ForeignKey("organizations.Organization", on_delete=models.PROTECT, related_name="+")
+    invoice = models.ForeignKey("invoicing.Invoice", on_delete=models.PROTECT, related_name="+")
+    format = models.CharField(max_length=8, choices=DocumentFormat)
+    source_digest = models.CharField(max_length=64, help_text="SHA-256 of what it was made from.")
+    digest = models.CharField(max_length=64, help_text="SHA-256 of the document.")
+    size_bytes = models.PositiveIntegerField()
+    content = models.BinaryField()
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            # Also serves "is it made already".
+            models.UniqueConstraint(fields=["invoice", "format"], name="invoicedocument_once"),
+        ]
+        # Serves the list of documents.
+        indexes = [models.Index(fields=["organization", "-id"], name="invoicedocument_list")]
+        triggers = [pgtrigger.Protect(name="document_never_changes", operation=pgtrigger.Update)]
+
+    def __str__(self) -> str:
+        return f"{self.invoice} · {self.get_format_display()}"

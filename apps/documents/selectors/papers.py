@@ -1,0 +1,60 @@
+"""What an invoice's document says, read from its rows."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from apps.catalog.models import PriceRevision
+from apps.catalog.selectors.terms import revisions_by_id
+from apps.documents.domain.paper import Paper, PaperLine
+from apps.documents.selectors.parties import Sides
+from apps.invoicing.domain.words import steps_in_words
+from apps.invoicing.models import Invoice
+from apps.invoicing.selectors.invoices import live_lines, stored_lines, totals
+
+
+def paper_of(invoice: Invoice, sides: Sides) -> Paper:
+    """Give what the document of an invoice says; of an issued one, from frozen rows alone.
+
+    Args:
+        invoice: read with its neighbours.
+        sides: its parties, as they were kept.
+    """
+    live = live_lines([invoice]).get(invoice.pk)
+    lines: Sequence[Any] = live if live is not None else list(stored_lines(invoice))
+    sums, _ = totals(invoice, live)
+    revisions = revisions_by_id({line.price_revision_id for line in lines if line.price_revision_id})
+    return Paper(
+        number=invoice.number,
+        status=invoice.get_status_display(),
+        currency=invoice.currency,
+        issued_at=invoice.issued_at,
+        due_at=invoice.due_at,
+        start=invoice.period_start,
+        end=invoice.period_end,
+        seller=sides.seller,
+        buyer=sides.buyer,
+        is_tax_exempt=sides.is_tax_exempt,
+        timezone=sides.timezone,
+        subtotal=sums.subtotal,
+        total_tax=sums.total_tax,
+        lines=[_line(line, revisions.get(line.price_revision_id)) for line in lines],
+    )
+
+
+def _line(line: Any, revision: PriceRevision | None) -> PaperLine:
+    return PaperLine(
+        name=line.display_name,
+        description=line.description,
+        kind=line.kind,
+        start=line.period_start,
+        end=line.period_end,
+        quantity=line.quantity,
+        unit_price=line.unit_price,
+        net=line.subtotal,
+        tax_rate=line.tax_rate,
+        tax=line.tax_amount,
+        is_late=line.is_late,
+        is_inclusive=line.gross != line.subtotal,
+        is_out_of_scope=revision is not None and revision.supply_scope != "IN_SCOPE",
+        steps=steps_in_words(line.provenance),
+    )

@@ -1,0 +1,85 @@
+"""Keeping who an invoice is from and to, so that later changes of a name or an address never reach it."""
+
+from collections.abc import Sequence
+
+from django.db import transaction
+
+from apps.documents.domain.parties import Party
+from apps.documents.models import InvoiceParties, PartyFacts
+from apps.documents.selectors.parties import Sides, buyer_of, current_logos, current_sides, find_sides, seller_of
+from apps.invoicing.models import Invoice
+
+
+def keep_parties(invoices: Sequence[Invoice]) -> None:
+    """Write down the parties of invoices that are being issued (caller's transaction)."""
+    _keep(invoices, is_later=False)
+
+
+@transaction.atomic
+def get_sides(invoice: Invoice) -> Sides:
+    """Give the parties of an invoice; of an issued one that has none kept yet, they are kept from now on."""
+    if invoice.number is None:
+        return current_sides(invoice)
+    sides = find_sides(invoice)
+    if sides is None:
+        _keep([invoice], is_later=True)
+        sides = find_sides(invoice)
+    assert sides is not None
+    return sides
+
+
+def _keep(invoices: Sequence[Invoice], *, is_later: bool) -> None:
+    merchants = {invoice.organization_id: invoice.organization for invoice in invoices}
+    logos = current_logos(list(merchants))
+    # Issuing a whole merchant's month must not cost a digest of the merchant for each invoice.
+    sellers = {key: seller_of(merchant, logos.get(key, "")) for key, merchant in merchants.items()}
+    seller_digests = {key: party.digest for key, party in sellers.items()}
+    buyers = [buyer_of(invoice.customer) for invoice in invoices]
+    buyer_digests = [party.digest for party in buyers]
+    wanted = {(key, seller_digests[key]): party for key, party in sellers.items()}
+    wanted |= {
+        (invoice.organization_id, digest): party
+        for invoice, digest, party in zip(invoices, buyer_digests, buyers, strict=True)
+    }
+    keys = _facts_keys(wanted)
+    InvoiceParties.objects.bulk_create(
+        [
+            InvoiceParties(
+                organization_id=invoice.organization_id,
+                invoice=invoice,
+                seller_id=keys[invoice.organization_id, seller_digests[invoice.organization_id]],
+                buyer_id=keys[invoice.organization_id, digest],
+                is_tax_exempt=invoice.subscription.tax_exempt,
+                timezone=invoice.subscription.timezone,
+                is_later=is_later,
+            )
+            for invoice, digest in zip(invoices, buyer_digests, strict=True)
+        ],
+        # Two that ask at once for what was not kept: the first one's stays.
+        ignore_conflicts=True,
+    )
+
+
+def _facts_keys(wanted: dict[tuple[int, str], Party]) -> dict[tuple[int, str], int]:
+    """Give the rows of facts, making those that are new."""
+    known = _known(wanted)
+    missing = sorted(wanted.keys() - known.keys())
+    if not missing:
+        return known
+    PartyFacts.objects.bulk_create(
+        [
+            PartyFacts(
+                organization_id=organization_id, digest=digest, facts=wanted[organization_id, digest].as_facts()
+            )
+            for organization_id, digest in missing
+        ],
+        ignore_conflicts=True,
+    )
+    return _known(wanted)
+
+
+def _known(wanted: dict[tuple[int, str], Party]) -> dict[tuple[int, str], int]:
+    rows = PartyFacts.objects.filter(
+        organization_id__in={key[0] for key in wanted}, digest__in=[key[1] for key in wanted]
+    )
+    return {(row[0], row[1]): row[2] for row in rows.values_list("organization_id", "digest", "pk")}

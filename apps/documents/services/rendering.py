@@ -1,0 +1,87 @@
+"""Documents of invoices: made when they are first asked for, then kept as they are."""
+
+import hashlib
+from collections.abc import Callable
+
+from django.db import transaction
+
+from apps.documents.domain.layout import layout_of
+from apps.documents.domain.paper import Paper
+from apps.documents.models import DocumentFormat, InvoiceDocument, Logo
+from apps.documents.selectors.papers import paper_of
+from apps.documents.services.parties import get_sides
+from apps.documents.services.typesetting import template, typeset
+from apps.invoicing.models import Invoice, InvoiceStatus
+from apps.kernel.errors import ConflictError
+
+# Before an invoice is issued its document is a preview.
+PREVIEWED = (InvoiceStatus.ACTIVE, InvoiceStatus.CLOSING, InvoiceStatus.DRAFT)
+
+
+def get_pdf(invoice: Invoice) -> bytes:
+    """Give an invoice as PDF/A-3: of an issued one always the same bytes, before that a preview with a watermark.
+
+    Args:
+        invoice: read with its neighbours.
+
+    Raises:
+        ConflictError: there is nothing to show, because it was never calculated.
+    """
+    if invoice.number is None:
+        if invoice.status not in PREVIEWED:
+            raise ConflictError(
+                f"The invoice is {invoice.get_status_display().lower()} and has no number, so it has no document.",
+                code="INVOICE_HAS_NO_DOCUMENT",
+            )
+        return render_pdf(paper_of(invoice, get_sides(invoice)), invoice.organization_id)
+    return kept_document(invoice, DocumentFormat.PDF, lambda paper: render_pdf(paper, invoice.organization_id))
+
+
+def render_pdf(paper: Paper, organization_id: int) -> bytes:
+    """Set the PDF of a document."""
+    images = {}
+    path = ""
+    if paper.seller.logo:
+        logo = Logo.objects.get(organization_id=organization_id, digest=paper.seller.logo)
+        path = f"/{logo.digest}.{logo.media_type.removeprefix('image/')}"
+        images[path] = bytes(logo.content)
+    return typeset(
+        layout_of(paper, logo_path=path),
+        country=paper.buyer.country,
+        at=paper.issued_at or paper.end,
+        images=images,
+    )
+
+
+def kept_document(invoice: Invoice, kind: DocumentFormat, make: Callable[[Paper], bytes]) -> bytes:
+    """Give a document of an issued invoice, making and keeping it the first time.
+
+    Two that ask at once may both make it; the first one's is kept, and both get that.
+    """
+    rows = InvoiceDocument.objects.filter(invoice=invoice, format=kind)
+    known = rows.first()
+    if known is None:
+        paper = paper_of(invoice, get_sides(invoice))
+        content = make(paper)
+        with transaction.atomic():
+            InvoiceDocument.objects.bulk_create(
+                [
+                    InvoiceDocument(
+                        organization_id=invoice.organization_id,
+                        invoice=invoice,
+                        format=kind,
+                        source_digest=source_digest(paper),
+                        digest=hashlib.sha256(content).hexdigest(),
+                        size_bytes=len(content),
+                        content=content,
+                    )
+                ],
+                ignore_conflicts=True,
+            )
+        known = rows.get()
+    return bytes(known.content)
+
+
+def source_digest(paper: Paper) -> str:
+    """Give a digest of what a document is made from: its facts and the template."""
+    return hashlib.sha256(repr(paper).encode() + template()).hexdigest()
