@@ -2,6 +2,7 @@ from apps.catalog.models.coupons import Coupon, CouponDuration, CouponTarget
 from apps.catalog.models.plans import Plan, PlanVersion, PlanVersionPrice, PlanVersionStatus
 from apps.catalog.models.prices import PaymentTerm, Price, PriceRevision, SupplyScope
 from apps.catalog.models.products import Aggregation, BillableMetric, Feature, FeatureType, Fee, Product
+from apps.catalog.models.spend import SpendKind, SpendTerms
 
 __all__ = [
     "Aggregation",
@@ -20,5 +21,7 @@ __all__ = [
     "Price",
     "PriceRevision",
     "Product",
+    "SpendKind",
+    "SpendTerms",
     "SupplyScope",
 ]

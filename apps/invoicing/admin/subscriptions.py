@@ -11,6 +11,7 @@ from unfold.decorators import display
 from apps.invoicing.admin import dialogs
 from apps.invoicing.admin.adjustments import AdjustmentForm, agree
 from apps.invoicing.admin.coupons import apply_action
+from apps.invoicing.admin.spend import agree_action, spend_in_words
 from apps.invoicing.admin.subscribing import NEW_SUBSCRIPTION_FIELDS, NewSubscriptionForm
 from apps.invoicing.models import Invoice
 from apps.invoicing.services.closing import repair_subscription
@@ -104,10 +105,11 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
         "resume_work",
         "adjust",
         "apply_coupon",
+        "agree_spend",
     ]
     inlines = [PauseInline]
     autocomplete_fields = ["customer", "plan"]
-    readonly_fields = ["invoices", "customer_page", "plan_page"]
+    readonly_fields = ["invoices", "customer_page", "plan_page", "spend"]
     fieldsets = [
         (None, {"fields": ["name", "public_id", "customer_page", "plan_page", "status", "invoices"]}),
         ("Period", {"fields": ["period_number", "period_start", "period_end", "billing_anchor", "billing_cadence",
@@ -115,7 +117,7 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
         ("Dates", {"fields": ["placed_at", "started_at", "billing_starts_at", "activated_at", "paused_at",
                               "ending_at", "cancels_at", "terminated_at", "terminated_by", "termination_reason"]}),
         ("Terms", {"fields": ["plan_version", "next_version", "version_policy", "next_plan", "replaces", "currency",
-                              "payment_term_days",
+                              "spend", "payment_term_days",
                               "tax_exempt", "auto_charge", "auto_approve", "elapsed_period_billing", "metadata"]}),
         ("Held back", {"fields": ["parked_reason"]}),
     ]  # fmt: skip
@@ -234,6 +236,7 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
     )
 
     apply_coupon = apply_action
+    agree_spend = agree_action
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         if obj is None:
@@ -273,6 +276,10 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
     @display(description="Held back", label={"held back": "danger"})
     def parked(self, row: Subscription) -> str | None:
         return "held back" if row.parked_reason else None
+
+    @display(description="Commitments and caps")
+    def spend(self, row: Subscription) -> str:
+        return spend_in_words(row)
 
     @display(description="Invoices")
     def invoices(self, row: Subscription) -> str:

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from apps.invoicing.api import adjustments, changes, coupons, invoices, subscriptions
+from apps.invoicing.api import adjustments, changes, coupons, invoices, spend, subscriptions
 from apps.invoicing.api.checkout import checkout
 
 urlpatterns = [
@@ -17,6 +17,8 @@ urlpatterns = [
     path("v0/subscriptions/<str:public_id>/adjustments/<str:adjustment_id>", adjustments.AdjustmentDetail.as_view()),
     path("v0/subscriptions/<str:public_id>/coupons", coupons.SubscriptionCouponList.as_view()),
     path("v0/subscriptions/<str:public_id>/coupons/<str:applied_id>", coupons.SubscriptionCouponDetail.as_view()),
+    path("v0/subscriptions/<str:public_id>/spendAgreements", spend.SpendAgreementList.as_view()),
+    path("v0/subscriptions/<str:public_id>/spendAgreements/<str:agreement_id>", spend.SpendAgreementDetail.as_view()),
     path("v0/customers/<str:public_id>/coupons", coupons.CustomerCouponList.as_view()),
     path("v0/customers/<str:public_id>/coupons/<str:applied_id>", coupons.CustomerCouponDetail.as_view()),
     path("v0/coupons/<str:public_id>/redemptions", coupons.RedemptionList.as_view()),

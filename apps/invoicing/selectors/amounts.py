@@ -1,7 +1,7 @@
 """What happens to the amounts of invoices once their lines are rated, in one fixed order.
 
-The order is: percentages agreed with the subscriber → rebates and corrections held at zero → coupons → tax. ADR 0017
-says why.
+The order is: percentages agreed with the subscriber → spend caps → minimum commitments → rebates and corrections held
+at zero → coupons → tax. ADR 0017 says why.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,6 +13,7 @@ from apps.invoicing.domain.coupons import with_coupons
 from apps.invoicing.domain.targets import TargetLine, limit_rebates, with_tax
 from apps.invoicing.models import Invoice
 from apps.invoicing.selectors.coupons import coupon_book
+from apps.invoicing.selectors.spend import spend_book
 from apps.kernel.time import Period
 
 
@@ -21,6 +22,7 @@ def settled_lines(
     lines: Mapping[int, Sequence[TargetLine]],
     adjustments: Mapping[int, Sequence[AdjustmentTerms]],
     revisions: Mapping[int, PriceRevision],
+    next_ids: Mapping[int, Sequence[int]],
 ) -> dict[int, list[TargetLine]]:
     """Give the final lines of open invoices from their rated ones.
 
@@ -32,13 +34,20 @@ def settled_lines(
         lines: rated, by invoice key.
         adjustments: by subscription.
         revisions: the price revisions known by now; others that lines go by are read.
+        next_ids: by invoice, the revisions that charges in advance of the next period go by.
     """
+    spend = spend_book(invoices, lines, revisions, next_ids)
     book = coupon_book(invoices)
-    prices = _prices(lines, revisions) if book.rows else {}
+    prices = _prices(lines, revisions if spend is None else spend.revisions) if book.rows else {}
     found: dict[int, list[TargetLine]] = {}
     for invoice in sorted(invoices, key=lambda row: (row.due_until, row.pk)):
         plan = invoice.subscription.plan
-        kept = limit_rebates(_discounted(invoice, lines.get(invoice.pk, ()), adjustments))
+        kept = _discounted(invoice, lines.get(invoice.pk, ()), adjustments)
+        if spend is not None:
+            kept = spend.settle(invoice, kept)
+        kept = limit_rebates(kept)
+        if spend is not None:
+            spend.note(invoice, kept)
         coupons = book.of(invoice)
         if coupons:
             kept = with_coupons(kept, coupons, currency=invoice.currency, plan_id=plan.pk, prices=prices)

@@ -102,7 +102,7 @@ def target_lines(invoices: Sequence[Invoice], *, as_of: datetime | None) -> dict
         lines[invoice_id].extend(late)
     for stored in _stored_lines(invoices):
         lines[stored.invoice_id].append(_of_stored(stored))
-    return settled_lines(invoices, lines, adjustments, revisions)
+    return settled_lines(invoices, lines, adjustments, revisions, next_ids)
 
 
 def next_terms_of(invoices: Sequence[Invoice]) -> dict[int, Sequence[int]]:

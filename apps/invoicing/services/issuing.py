@@ -16,6 +16,7 @@ from apps.invoicing.selectors.targets import target_lines
 from apps.invoicing.services.coupons import hold_coupons
 from apps.invoicing.services.numbers import next_number
 from apps.invoicing.services.settlement import mark_paid
+from apps.invoicing.services.spend import take_turns
 from apps.kernel.clock import wall_now
 from apps.kernel.ids import BASE_62
 from apps.outbox.services import publish
@@ -69,6 +70,7 @@ def _calculate(invoice_ids: Sequence[int], as_of: datetime) -> int:
             )
         ).order_by("organization_id", "pk")
     )
+    take_turns(invoices)
     hold_coupons(invoices)
     lines = target_lines(invoices, as_of=as_of)
     to_issue: list[Invoice] = []

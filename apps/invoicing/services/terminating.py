@@ -7,6 +7,7 @@ from django.db import transaction
 from apps.catalog.models import Plan
 from apps.invoicing.domain import states
 from apps.invoicing.models import Invoice, InvoiceStatus, PaymentSession, SessionStatus
+from apps.invoicing.selectors.spend import commits_to_spend
 from apps.invoicing.services.periods import close_invoice
 from apps.invoicing.services.prepaid import reconcile_prepaid
 from apps.kernel.errors import ConflictError, FieldError, InvalidError
@@ -116,8 +117,8 @@ def _end_open_period(subscription: Subscription, ends_at: datetime) -> None:
     if ends_at == subscription.period_start:
         reconcile_prepaid(subscription=subscription, ends_at=ends_at, as_of=ends_at)
         invoice = Invoice.objects.select_for_update().get(subscription=subscription, status=InvoiceStatus.ACTIVE)
-        if invoice.lines.exists():
-            # What was prepaid is given back, on a bill of no time.
+        if invoice.lines.exists() or commits_to_spend(subscription):
+            # What was prepaid is given back, or what is committed to is trued up, on a bill of no time.
             close_invoice(subscription=subscription, at=ends_at, next_revision_ids=[])
             return
         # Nothing of the period was served: its invoice never becomes a document.
