@@ -3,13 +3,12 @@
 from typing import Any
 
 from django import forms
-from django.http import HttpRequest
-from unfold.admin import TabularInline
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from apps.catalog.domain.cadences import find_cadence_problem
 from apps.catalog.models import SpendKind, SpendTerms
 from apps.catalog.selectors.spend import Spend, SpendAmount
+from apps.kernel.adminsite.inlines import ReadOnlyInline
 
 CADENCE_HELP = "Such as P1Y; empty: each billing period."
 SPEND_FIELDS = ("commitment_amount", "commitment_cadence", "cap_amount", "cap_cadence")
@@ -65,22 +64,9 @@ def own_fields(form: forms.ModelForm) -> dict[str, Any]:
     return {name: value for name, value in form.cleaned_data.items() if name not in SPEND_FIELDS}
 
 
-class SpendInline(TabularInline):
+class SpendInline(ReadOnlyInline):
     """The commitments and caps of an edition that never changes."""
 
     model = SpendTerms
     fields = readonly_fields = ["kind", "amount", "cadence"]
-    extra = 0
     verbose_name_plural = "Commitments and caps"
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return True

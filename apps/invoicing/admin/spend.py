@@ -1,29 +1,25 @@
-from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.http import HttpRequest
 from django.utils.html import format_html_join
 from unfold.decorators import display
-from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from apps.catalog.models import SpendKind
 from apps.catalog.selectors.spend import SpendAmount, spend_of_version
+from apps.invoicing.admin.agreeing import AgreedAdmin, WindowForm, in_one_sentence, withdrawn
 from apps.invoicing.models import SpendAgreement
 from apps.invoicing.selectors.spend import agreements_of
 from apps.invoicing.services.spend import SpendDeal, agree_spend, withdraw_spend
 from apps.kernel.adminsite.actions import Call, service_action
-from apps.kernel.adminsite.base import ReadOnlyModelAdmin
 from apps.kernel.adminsite.display import link, moment
 from apps.kernel.errors import InvalidError
 from apps.kernel.money import format_money
-from apps.kernel.time import parse_instant
 from apps.subscriptions.models import Subscription
 from apps.subscriptions.selectors.clocks import current_time
 
 
-class SpendDealForm(BaseDialogForm):
+class SpendDealForm(WindowForm):
     """What a subscriber commits to, or pays at most."""
 
     kind = forms.ChoiceField(label="What", choices=SpendKind.choices, widget=UnfoldAdminSelectWidget)
@@ -39,23 +35,7 @@ class SpendDealForm(BaseDialogForm):
         max_length=64, required=False, widget=UnfoldAdminTextInputWidget,
         help_text="Id of the price it is of; empty: the whole subscription.",
     )  # fmt: skip
-    effective_from = forms.CharField(
-        max_length=40, widget=UnfoldAdminTextInputWidget, help_text="Such as 2026-02-01T00:00:00Z."
-    )
-    effective_to = forms.CharField(
-        max_length=40, required=False, widget=UnfoldAdminTextInputWidget, help_text="Empty: without end."
-    )
     description = forms.CharField(max_length=1000, required=False, widget=UnfoldAdminTextInputWidget)
-
-    def clean(self) -> dict[str, Any]:
-        data: dict[str, Any] = super().clean() or {}
-        for name in ("effective_from", "effective_to"):
-            if data.get(name):
-                try:
-                    data[name] = parse_instant(data[name])
-                except (ValueError, OverflowError):
-                    self.add_error(name, "Give an instant such as 2026-02-01T00:00:00Z.")
-        return data
 
 
 def _agree(call: Call) -> str:
@@ -74,7 +54,7 @@ def _agree(call: Call) -> str:
             as_of=current_time(call.row),
         )
     except InvalidError as error:
-        raise InvalidError(" ".join(problem.message for problem in error.errors) or error.message) from error
+        raise in_one_sentence(error) from error
     return f"{row} is agreed from {moment(row.effective_from)}."
 
 
@@ -90,10 +70,7 @@ agree_action = service_action(
 
 
 def _withdraw(call: Call) -> str:
-    left = withdraw_spend(agreement_id=call.row.pk, as_of=current_time(call.row.subscription))
-    if left is None:
-        return "It was never billed and is deleted."
-    return f"It ends with the last period that was billed with it, {moment(left.effective_to)}."
+    return withdrawn(withdraw_spend(agreement_id=call.row.pk, as_of=current_time(call.row.subscription)))
 
 
 def spend_in_words(subscription: Subscription) -> str:
@@ -116,16 +93,13 @@ def spend_in_words(subscription: Subscription) -> str:
 
 
 @admin.register(SpendAgreement)
-class SpendAgreementAdmin(ReadOnlyModelAdmin):
+class SpendAgreementAdmin(AgreedAdmin):
     """Commitments and caps agreed with single subscribers."""
 
     empty_text = "Commitments and caps are agreed on the page of a subscription, or over the API."
     list_display = ["shown", "subscription_page", "of", "figure", "each", "begins", "ends", "description"]
     list_filter = ["organization", "kind"]
     search_fields = ["public_id", "description", "subscription__public_id", "subscription__name"]
-    list_select_related = ["subscription", "price", "organization"]
-    date_hierarchy = "effective_from"
-    actions_detail = ["withdraw"]
     readonly_fields = ["subscription_page", "of"]
 
     withdraw = service_action(
@@ -136,16 +110,9 @@ class SpendAgreementAdmin(ReadOnlyModelAdmin):
         icon="undo",
     )
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        return [*self.readonly_fields, *(field.name for field in self.opts.fields)]
-
     @display(description="Agreement", header=True, ordering="kind")
     def shown(self, row: SpendAgreement) -> list[str]:
         return [SpendKind(row.kind).label, row.public_id]
-
-    @display(description="Subscription")
-    def subscription_page(self, row: SpendAgreement) -> str:
-        return link(row.subscription)
 
     @display(description="Of")
     def of(self, row: SpendAgreement) -> str:
@@ -158,11 +125,3 @@ class SpendAgreementAdmin(ReadOnlyModelAdmin):
     @display(description="For each", ordering="cadence")
     def each(self, row: SpendAgreement) -> str:
         return row.cadence or "billing period"
-
-    @display(description="From", ordering="effective_from")
-    def begins(self, row: SpendAgreement) -> str:
-        return moment(row.effective_from)
-
-    @display(description="To", ordering="effective_to")
-    def ends(self, row: SpendAgreement) -> str:
-        return moment(row.effective_to) if row.effective_to is not None else "without end"

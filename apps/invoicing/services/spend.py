@@ -11,10 +11,11 @@ from apps.catalog.selectors.spend import SpendAmount
 from apps.catalog.services.spend import amount_errors
 from apps.invoicing.events import SpendAgreed, SpendWithdrawn
 from apps.invoicing.models import Invoice, InvoiceLine, InvoiceStatus, LineKind, SpendAgreement
-from apps.kernel.errors import ConflictError, FieldError, InvalidError
+from apps.invoicing.services.agreeing import find_known, hold_invoices, require_live, withdraw
+from apps.kernel.errors import FieldError, InvalidError
 from apps.kernel.time import parse_instant
 from apps.outbox.services import publish
-from apps.subscriptions.models import Subscription, SubscriptionStatus
+from apps.subscriptions.models import Subscription
 
 # The class of the advisory locks by which calculations of one subscription take turns.
 SETTLING_LOCKS = 7_201
@@ -49,12 +50,10 @@ def agree_spend(*, subscription_id: int, deal: SpendDeal, as_of: datetime) -> tu
     """
     subscription = Subscription.objects.select_for_update().get(pk=subscription_id)
     rows = SpendAgreement.objects.filter(subscription=subscription)
-    if deal.idempotency_key is not None:
-        known = rows.filter(idempotency_key=deal.idempotency_key).first()
-        if known is not None:
-            return known, False
-    if subscription.status == SubscriptionStatus.TERMINATED:
-        raise ConflictError("The subscription has ended.", code="SUBSCRIPTION_TERMINATED")
+    known = find_known(rows, deal.idempotency_key)
+    if known is not None:
+        return known, False
+    require_live(subscription)
     errors = []
     if deal.effective_to is not None and deal.effective_to <= deal.effective_from:
         errors.append(FieldError("effectiveTo", "Must be after effectiveFrom.", "invalid"))
@@ -62,7 +61,7 @@ def agree_spend(*, subscription_id: int, deal: SpendDeal, as_of: datetime) -> tu
         errors.extend(amount_errors(deal.kind, deal.amount, currency=subscription.currency, field=""))
     if errors:
         raise InvalidError("The agreement is malformed.", errors=errors)
-    _hold_invoices(subscription)
+    hold_invoices(subscription)
     row = SpendAgreement(
         organization_id=subscription.organization_id,
         subscription=subscription,
@@ -100,30 +99,14 @@ def withdraw_spend(*, agreement_id: int, as_of: datetime) -> SpendAgreement | No
     Returns:
         The agreement as it stands, None when it is deleted.
     """
-    found = SpendAgreement.objects.filter(pk=agreement_id)
-    subscription = Subscription.objects.select_for_update().filter(pk__in=found.values("subscription_id")).first()
-    row = found.select_related("price").first()
-    if subscription is None or row is None:
-        return None
-    row.subscription = subscription
-    _hold_invoices(subscription)
-    used_until = _used_until(row)
-    if used_until is not None and row.effective_to is not None and row.effective_to <= used_until:
-        return row
-    publish(
-        SpendWithdrawn(
-            spend_agreement_id=row.public_id, subscription_id=subscription.public_id, effective_to=used_until
-        ),
-        organization_id=row.organization_id,
-        object_id=row.public_id,
-        at=as_of,
-    )
-    if used_until is None:
-        row.delete()
-        return None
-    row.effective_to = used_until
-    row.save(update_fields=["effective_to", "updated_at"])
-    return row
+
+    def announce(row: SpendAgreement, used_until: datetime | None) -> None:
+        told = SpendWithdrawn(
+            spend_agreement_id=row.public_id, subscription_id=row.subscription.public_id, effective_to=used_until
+        )
+        publish(told, organization_id=row.organization_id, object_id=row.public_id, at=as_of)
+
+    return withdraw(SpendAgreement.objects.filter(pk=agreement_id), used_until=_used_until, announce=announce)
 
 
 def take_turns(invoices: Sequence[Invoice]) -> None:
@@ -144,12 +127,6 @@ def take_turns(invoices: Sequence[Invoice]) -> None:
             "SELECT pg_advisory_xact_lock(%s, key) FROM (SELECT unnest(%s::int[]) AS key ORDER BY key) AS keys",
             [SETTLING_LOCKS, sorted(wanted)],
         )
-
-
-def _hold_invoices(subscription: Subscription) -> None:
-    """Wait for calculations that go on."""
-    waiting = Invoice.objects.filter(subscription=subscription, calculated_at__isnull=True).order_by("pk")
-    list(waiting.select_for_update())
 
 
 def _used_until(row: SpendAgreement) -> datetime | None:
