@@ -214,7 +214,7 @@ def database(address: str) -> dict[str, Any]:
     if not name:
         raise SettingError("DATABASE_URL names no database; end it with /metergate.")
     return {
-        "ENGINE": "django.db.backends.postgresql",
+        "ENGINE": "apps.kernel.postgresql",
         "NAME": name,
         "USER": unquote(parts.username or ""),
         "PASSWORD": unquote(parts.password or ""),

@@ -7,6 +7,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
+from apps.catalog.models import Plan
 from apps.customers.models import Customer
 from apps.invoicing.models import Invoice
 from apps.kernel.clock import wall_now
@@ -122,3 +123,17 @@ def test_nobody_else_adds_them(world: World) -> None:
         client = browser(member(world, role))
         assert client.get(CUSTOMER).status_code == 403
         assert client.get(SUBSCRIPTION).status_code == 403
+
+
+def test_quantities_are_chosen_in_the_form(world: World, plan: str) -> None:
+    client = browser(member(world, "finance"))
+    version = Plan.objects.get(public_id=plan).default_version
+    assert version is not None
+    slot = version.slots.select_related("price").get()
+    for text in ("seats", f"{slot.key} many", f"{slot.key} -1", "nothing 5"):
+        answer = add_subscription(client, world.customer(), plan, wall_now(), items=text)
+        assert list(problems(answer)) == ["items"], text
+    for name in (slot.key, slot.price.public_id):
+        answer = add_subscription(client, world.customer(), plan, wall_now(), items=f"{name} 2\n\n")
+        assert answer.status_code == 302
+    assert [invoice.grand_total for invoice in Invoice.objects.all()] == [98, 98]

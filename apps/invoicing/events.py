@@ -15,6 +15,7 @@ class InvoiceCreated:
     sequence_number: int
     period_start: datetime
     period_end: datetime
+    part: int = 0
 
 
 @outbox_event("invoice.issued.v0")

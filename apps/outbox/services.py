@@ -1,9 +1,12 @@
 import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from apps.kernel.money import format_decimal
+from apps.kernel.rows import insert_rows
 from apps.kernel.time import format_instant
 from apps.outbox.domain.events import event_name
 from apps.outbox.models import OutboxEvent
@@ -18,12 +21,33 @@ def publish(event: Any, *, organization_id: int, object_id: str, at: datetime) -
         object_id: public id of what changed.
         at: instant of the change in the object's own time.
     """
-    return OutboxEvent.objects.create(
-        organization_id=organization_id,
-        event_type=event_name(event),
-        object_id=object_id,
-        payload=payload_of(event),
-        occurred_at=at,
+    row = _row(Announcement(event, organization_id, object_id, at))
+    row.save()
+    return row
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """One of many events; its fields are the arguments of `publish`."""
+
+    event: Any
+    organization_id: int
+    object_id: str
+    at: datetime
+
+
+def publish_all(announcements: Sequence[Announcement]) -> None:
+    """Write many announcements at once, in their order (caller's transaction)."""
+    insert_rows([_row(announcement) for announcement in announcements])
+
+
+def _row(announcement: Announcement) -> OutboxEvent:
+    return OutboxEvent(
+        organization_id=announcement.organization_id,
+        event_type=event_name(announcement.event),
+        object_id=announcement.object_id,
+        payload=payload_of(announcement.event),
+        occurred_at=announcement.at,
     )
 
 

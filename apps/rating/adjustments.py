@@ -6,10 +6,11 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from apps.kernel.money import EXACT, format_decimal
+from apps.kernel.money import EXACT, format_decimal, round_to
 from apps.rating.steps import step_of
 
 ZERO = Decimal(0)
+QUANTITY_PLACES = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,8 @@ class QuantityTerms:
         maximum: the least of the maximums; None without one.
         waived_by: ids of the agreements that waive them.
         bounded_by: ids of those that set the bounds.
+        scale: what a part of a period is multiplied by, where the whole was held within the bounds.
+        set_to: the quantity of each part, where the whole had none to scale.
     """
 
     waived: Decimal = ZERO
@@ -29,6 +32,8 @@ class QuantityTerms:
     maximum: Decimal | None = None
     waived_by: tuple[str, ...] = ()
     bounded_by: tuple[str, ...] = ()
+    scale: Fraction = Fraction(1)
+    set_to: Decimal | None = None
 
     def waive(self, quantity: Decimal) -> Decimal:
         """Take the waived units off, never below zero."""
@@ -39,6 +44,12 @@ class QuantityTerms:
         if self.minimum is not None:
             quantity = max(quantity, self.minimum)
         return quantity if self.maximum is None else min(quantity, self.maximum)
+
+    def fit(self, quantity: Decimal) -> Decimal:
+        """Scale the quantity of a part as the whole was, to 9 places."""
+        if self.set_to is not None:
+            return self.set_to
+        return quantity if self.scale == 1 else round_to(part_of(quantity, self.scale), QUANTITY_PLACES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +95,7 @@ def quantity_steps(quantity: Decimal, terms: QuantityTerms | None) -> tuple[list
     for op, changed, params, sources in (
         ("subtract", terms.waive, {"units": format_decimal(terms.waived)}, terms.waived_by),
         ("clamp", terms.bound, {"min": _optional(terms.minimum), "max": _optional(terms.maximum)}, terms.bounded_by),
+        ("scaleToBound", terms.fit, _scale(terms), terms.bounded_by),
     ):
         after = changed(quantity)
         if after != quantity:
@@ -91,6 +103,12 @@ def quantity_steps(quantity: Decimal, terms: QuantityTerms | None) -> tuple[list
             steps.append(step_of(op, "quantity", format_decimal(quantity), after, given, "adjustments"))
         quantity = after
     return steps, quantity
+
+
+def _scale(terms: QuantityTerms) -> dict[str, Any]:
+    if terms.set_to is not None:
+        return {"quantity": format_decimal(terms.set_to)}
+    return {"numerator": str(terms.scale.numerator), "denominator": str(terms.scale.denominator)}
 
 
 def _optional(value: Decimal | None) -> str | None:

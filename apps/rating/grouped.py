@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from functools import reduce
 from itertools import combinations, product
 from typing import Any, Self
 
@@ -101,15 +102,24 @@ class GroupedPrice:
         """Price a quantity that is of no group."""
         return self.default.components(quantity)
 
-    def usage_of(self, quantities: Mapping[tuple[str, ...], Decimal]) -> Usage:
-        """Give the usage of quantities by the values of `dimensions`, in their order."""
-        total = ZERO
+    def usage_of(
+        self,
+        quantities: Mapping[tuple[str, ...], Decimal],
+        rounded: Callable[[Decimal], Decimal] = lambda known: known,
+    ) -> Usage:
+        """Give the usage of quantities by the values of `dimensions`, in their order.
+
+        Args:
+            quantities: what was used, by values.
+            rounded: how the metric rounds what is priced together.
+        """
         found: dict[_Key, Decimal] = {} if self.has_own_tiers else {(None, ()): ZERO}
         key_of = self.keys()
         for values, quantity in quantities.items():
             key = key_of(values)
             found[key] = EXACT.add(found.get(key, ZERO), quantity)
-            total = EXACT.add(total, quantity)
+        found = {key: rounded(quantity) for key, quantity in found.items()}
+        total = reduce(EXACT.add, found.values(), ZERO)
         return Usage(total, self._listed({key: _Counted(quantity) for key, quantity in found.items()}))
 
     def counter(self) -> "GroupCounter":

@@ -62,6 +62,14 @@ class Billed:
     amount: Decimal
 
 
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """An exact amount that a fee's line takes over from elsewhere, in major units, and where it comes from."""
+
+    amount: Decimal
+    params: Mapping[str, Any]
+
+
 def rate_usage(
     *,
     price: AnyPrice,
@@ -157,11 +165,13 @@ def rate_fee(
     whole: Period | None = None,
     basis: str = "second",
     terms: QuantityTerms | None = None,
+    besides: Sequence[Beside] = (),
 ) -> RatedLine:
     """Price a fixed charge, or the part of it that a short period is worth.
 
     Args:
         terms: bounds of the quantity, of the whole period.
+        besides: what is added before the amount is rounded.
         share: which part of the full period is billed; 1 bills it whole.
         whole: the full period, for provenance.
         basis: how the share was measured.
@@ -191,6 +201,10 @@ def rate_fee(
                 "period",
             )
         )
+    for beside in besides:
+        before, amount = amount, EXACT.add(amount, beside.amount)
+        params = {"amount": format_decimal(-beside.amount), **beside.params}
+        steps.append(step_of("subtract", "amount", format_decimal(before), amount, params, "period"))
     subtotal = _rounded(steps, amount, currency)
     unit_price = _unit_price(parts, _sum(parts), billed_quantity)
     return RatedLine(

@@ -29,6 +29,21 @@ class SubscriptionActivated:
     activated_at: datetime
 
 
+@outbox_event("subscription.trial_changed.v0")
+@dataclass(frozen=True, slots=True)
+class TrialChanged:
+    subscription_id: str
+    trial_ends_at: datetime
+    previously: datetime
+
+
+@outbox_event("subscription.trial_ended.v0")
+@dataclass(frozen=True, slots=True)
+class TrialEnded:
+    subscription_id: str
+    trial_ends_at: datetime
+
+
 @outbox_event("subscription.renewed.v0")
 @dataclass(frozen=True, slots=True)
 class SubscriptionRenewed:

@@ -6,7 +6,7 @@ import pytest
 from django.test import Client
 
 from apps.invoicing.models import Invoice, PaymentSession
-from apps.invoicing.services.periods import cross_boundary
+from apps.invoicing.services.periods import cross_boundaries
 from apps.kernel.time import parse_instant
 from apps.organizations.models import Organization
 from apps.outbox.models import OutboxEvent
@@ -310,6 +310,6 @@ def test_a_worker_that_comes_late_to_a_boundary_does_nothing(world: World, clock
     row = Subscription.objects.get(public_id=subscription["id"])
     first = parse_instant("2026-02-01T00:00:00Z")
     # The second read the list of due subscriptions before the first one moved it.
-    assert [cross_boundary(subscription_id=row.pk, as_of=first) for _ in range(2)] == [True, False]
+    assert [len(cross_boundaries(subscription_ids=[row.pk], as_of=first)) for _ in range(2)] == [1, 0]
     row.refresh_from_db()
     assert row.period_number == 2

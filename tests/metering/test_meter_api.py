@@ -5,6 +5,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from apps.catalog.models import BillableMetric
 from apps.metering.services.merge import drain
@@ -39,6 +41,25 @@ def test_days_begin_at_the_midnight_of_the_zone(world: World) -> None:
     assert len(meter(world, metric, windowSize="DAY")["windowedValues"]) == 2
     refused = meter(world, metric, expect=400, timeZone="Mars/Base")
     assert refused["errors"][0]["field"] == "timeZone"
+
+
+def test_a_question_of_one_customer_takes_two_round_trips(world: World) -> None:
+    metric = world.metric(world.product())
+    customer = world.customer(externalId="acme")
+    world.send(customer, "2026-01-05T10:00:00Z", tokens=7)
+    assert meter(world, metric, subject=customer)["totalValue"] == 7
+    with CaptureQueriesContext(connection) as asked:
+        again = world.api.get(f"/v0/billableMetrics/{metric}/meter?{urlencode(MONTH | {'subject': customer})}")
+    assert again["totalValue"] == 7
+    assert len(asked) == 2
+
+
+def test_of_two_mistakes_the_address_is_named_first(world: World) -> None:
+    assert meter(world, "bm_nobody", expect=404, to="never")["message"] == "There is no billable metric bm_nobody."
+    metric = world.metric(world.product())
+    assert meter(world, metric, expect=400, to="never")["errors"][0]["field"] == "to"
+    BillableMetric.objects.filter(public_id=metric).update(deleted_at="2026-01-05T10:00:00Z")
+    assert meter(world, metric, expect=404)["message"] == f"There is no billable metric {metric}."
 
 
 def test_a_day_on_which_clocks_change_has_23_or_25_hours(world: World) -> None:

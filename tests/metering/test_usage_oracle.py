@@ -16,6 +16,7 @@ from apps.catalog.models import BillableMetric, Product
 from apps.customers.models import Customer
 from apps.kernel.time import Period, format_instant
 from apps.metering.aggregations import REGISTRY, CountedEvent, UsageState, get
+from apps.metering.selectors.grouped import grouped_usage
 from apps.metering.selectors.links import SubjectSpan, subjects_of
 from apps.metering.selectors.meter import MeterQuestion, meter_rows
 from apps.metering.selectors.registry import forget_metrics
@@ -158,6 +159,34 @@ class UsageOracle(TestCase):
         # One at a time the statements are others, because parts that are not needed are left out.
         for request, answer in list(zip(requests, wanted, strict=True))[::9]:
             assert period_usage(requests=[request]) == [answer]
+
+    @settings(max_examples=30)
+    @given(
+        rows=st.lists(sent, max_size=30),
+        a=edges,
+        b=edges,
+        names=st.sampled_from([("model",), ("region",), ("region", "model")]),
+    )
+    def test_prices_by_dimension_get_what_the_events_say(
+        self, rows: list[Sent], a: int, b: int, names: tuple[str, ...]
+    ) -> None:
+        self.prepare()
+        begin = SPANS["UTC"]
+        start, end = begin + timedelta(seconds=min(a, b)), begin + timedelta(seconds=max(a, b) + 1)
+        stored = self.ingest(begin, rows)
+        stranger = [SubjectSpan(key) for key in intern_subjects([(self.organization, False, STRANGER)]).values()]
+        own = subjects_of(customer_ids=[self.customer.pk]).get(self.customer.pk, [])
+        requests, wanted = [], []
+        for code, metric in self.metrics.items():
+            for subjects, owner in ((own, self.customer.public_id), (stranger, STRANGER)):
+                requests.append((UsageRequest(self.organization, metric.pk, subjects, start, end), names))
+                known = [one for one in stored if one.subject == owner]
+                found = answers(
+                    code, known, start, end, size=None, tz="UTC",
+                    group_of=lambda one: tuple(one.groups[name] for name in names),
+                )  # fmt: skip
+                wanted.append({group: answer.quantity for (_, group), answer in found.items()})
+        assert grouped_usage(requests=requests) == wanted
 
     @settings(max_examples=60)
     @given(

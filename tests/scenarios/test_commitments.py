@@ -13,6 +13,7 @@ from apps.catalog.models import Plan, Price, PriceRevision, SpendTerms
 from apps.invoicing.models import Invoice, InvoiceLine, SpendAgreement
 from apps.invoicing.selectors.invoices import with_neighbours
 from apps.invoicing.selectors.targets import target_lines
+from apps.invoicing.services.early import bill_usage_now
 from apps.invoicing.services.issuing import calculate_or_set_aside, retry_failed
 from apps.organizations.models import Organization
 from apps.outbox.models import OutboxEvent
@@ -431,6 +432,44 @@ def test_what_is_charged_once_has_no_period(world: World) -> None:
     price = world.fee_price(product, billingCadence="P0D")
     answer = world.api.call("patch", f"/v0/prices/{price}", {"spendCap": {"amount": "5"}}, expect=400)
     assert b"charged once" in answer.content
+
+
+def test_bills_before_the_end_are_capped_and_trued_up_once(world: World) -> None:
+    capped, committed = (
+        Case(world, **terms)
+        for terms in ({"spendCap": {"amount": "100.00"}}, {"minimumCommitment": {"amount": "200.00"}})
+    )
+    for case, first, rest in ((capped, 130, 20), (committed, 60, 80)):
+        case.use("2026-01-10T10:00:00Z", first)
+        case.advance("2026-01-12T00:00:00Z")
+        row = Subscription.objects.get(public_id=case.id)
+        bill_usage_now(subscription_id=row.pk, as_of=at("2026-01-12T00:00:00Z"))
+        case.use("2026-01-20T10:00:00Z", rest)
+        case.advance("2026-02-02T00:00:00Z")
+    bills = Invoice.objects.filter(sequence_number=1).order_by("subscription_id", "-part")
+    assert [[(line.display_name, line.gross) for line in bill.lines.order_by("pk")] for bill in bills] == [
+        [("Tokens", 130), ("Spend cap: Tokens", -30)],
+        [("Tokens", 20), ("Spend cap: Tokens", -20)],
+        [("Tokens", 60)],
+        [("Tokens", 80), ("Minimum commitment", 60)],
+    ]
+    assert all(recompute(line.provenance) == line.gross for line in InvoiceLine.objects.all())
+
+
+def test_a_trial_commits_to_nothing(world: World) -> None:
+    case = Case(world, minimumCommitment={"amount": "100.00"}, trialPeriod="P14D")
+    case.advance("2026-03-16T00:00:00Z")
+    assert [case.lines(n)[1:] for n in range(1, 4)] == [
+        [], [("Minimum commitment", "100.00")], [("Minimum commitment", "100.00")],
+    ]  # fmt: skip
+
+
+def test_what_is_agreed_is_previewed(world: World) -> None:
+    case = Case(world)
+    body = {"type": "minimumCommitment", "amount": "40.00", "effectiveFrom": JANUARY}
+    shown = world.api.post(f"{case.path}/spendAgreements/preview", body, expect=200)
+    assert (shown["before"]["total"], shown["closing"]["total"]) == ("0.00", "40.00")
+    assert not SpendAgreement.objects.exists()
 
 
 def agree(case: Case, expect: int = 201, **terms: Any) -> dict[str, Any]:

@@ -24,10 +24,19 @@ cadences = st.sampled_from(CADENCES)
 def grids(draw: st.DrawFn) -> Grid:
     started = draw(instants)
     is_own = draw(st.booleans())
-    anchor = own_anchor(started) if is_own else draw(instants)
+    tried = draw(st.one_of(st.none(), st.integers(1, 400 * 86_400)))
+    trial_ends = None if tried is None else started + timedelta(seconds=tried)
+    anchor = own_anchor(started, trial_ends) if is_own else draw(instants)
     length = draw(st.one_of(st.none(), st.integers(1, 4 * 366 * 86_400)))
     ends = None if length is None else started + timedelta(seconds=length)
-    return Grid(anchor=anchor, starts_at=started, ends_at=ends, tz=draw(st.sampled_from(ZONES)), is_own=is_own)
+    return Grid(
+        anchor=anchor,
+        starts_at=started,
+        ends_at=ends,
+        tz=draw(st.sampled_from(ZONES)),
+        is_own=is_own,
+        trial_ends_at=trial_ends,
+    )
 
 
 def walk(grid: Grid, cadence: Cadence, *, most: int = 10_000, until: datetime | None = None) -> list[Slot]:
@@ -46,21 +55,28 @@ def test_periods_tile_the_service(grid: Grid, text: str) -> None:
     assert slots[0].service.start == grid.starts_at
     for before, after in itertools.pairwise(slots):
         assert before.service.end == after.service.start
-        assert after.service.start == after.whole.start
+        assert after.service.start in {after.whole.start, grid.trial_ends_at}
     for slot in slots:
         assert slot.whole.start <= slot.service.start
         assert slot.service.end <= slot.whole.end
-    # Only the first can be cut at its start, only the last at its end.
-    assert all(slot.service.end == slot.whole.end for slot in slots[:-1])
+        # What is tried and what is paid for never lie in the same period.
+        assert grid.is_tried(slot.service.start) or not grid.is_tried(slot.service.end - MICROSECOND)
+    # Only the first can be cut at its start, only the last at its end; a trial that ends cuts as well.
+    assert all(slot.service.end in {slot.whole.end, grid.trial_ends_at} for slot in slots[:-1])
     if len(slots) < 30:
         assert slots[-1].service.end == grid.ends_at
 
 
-@given(grid=grids(), plan=cadences, price=cadences, in_advance=st.booleans())
-def test_bills_charge_every_moment_once(grid: Grid, plan: str, price: str, in_advance: bool) -> None:
+@given(grid=grids(), plan=cadences, price=cadences, in_advance=st.booleans(), in_trial=st.booleans())
+def test_bills_charge_every_moment_once(grid: Grid, plan: str, price: str, in_advance: bool, in_trial: bool) -> None:
     """Invoice 0 and the bills of the periods together carry each period of a price once, whatever its interval."""
     terms = ChargeTerms(
-        revision_id=1, price_id="p", is_in_advance=in_advance, cadence=Cadence.parse(price), is_obligation=False
+        revision_id=1,
+        price_id="p",
+        is_in_advance=in_advance,
+        cadence=Cadence.parse(price),
+        is_obligation=False,
+        is_billed_in_trial=in_trial,
     )
     cadence = Cadence.parse(plan)
 
@@ -76,6 +92,7 @@ def test_bills_charge_every_moment_once(grid: Grid, plan: str, price: str, in_ad
         slot
         for slot in walk(grid, Cadence.parse(price), until=end)
         if (slot.service.start if in_advance else slot.service.end) <= end
+        and (in_trial or not grid.is_tried(slot.service.start))
     ]
     assert [charge.service for charge in charges] == [slot.service for slot in expected]
     assert [charge.whole for charge in charges] == [slot.whole for slot in expected]

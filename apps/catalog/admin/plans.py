@@ -17,6 +17,7 @@ from unfold.widgets import (
 from apps.catalog.admin.base import CatalogAdmin
 from apps.catalog.admin.spend import SpendForm, SpendInline, own_fields
 from apps.catalog.domain.cadences import find_cadence_problem
+from apps.catalog.domain.trials import find_trial_problem
 from apps.catalog.models import Plan, PlanVersion, PlanVersionPrice, Price
 from apps.catalog.selectors.catalog import subscription_counts, versions_of
 from apps.catalog.selectors.spend import spend_of_version
@@ -91,6 +92,13 @@ class PlanForm(SpendForm):
         if problem is not None:
             raise forms.ValidationError(problem)
         return cadence
+
+    def clean_trial_period(self) -> str:
+        period = str(self.cleaned_data["trial_period"])
+        problem = find_trial_problem(period)
+        if problem is not None:
+            raise forms.ValidationError(problem)
+        return period
 
     def clean_currency(self) -> str:
         currency = str(self.cleaned_data["currency"])

@@ -41,6 +41,8 @@ class MetricForm(forms.ModelForm):
                     self.instance.group_by = data["group_by"]
                     require_dimensions(metric=self.instance)
 
+            if data.get("rounding_precision") and not data.get("rounding_function"):
+                self.add_error("rounding_function", "Say how to round, or leave the places at 0.")
             check_by_rules(self, check, {"valueProperty": "value_property", "groupBy": "group_by"})
         return data
 
@@ -58,7 +60,9 @@ class MetricAdmin(CatalogAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         # Windows keep what their aggregation needs and nothing else, so another one would find nothing to read.
-        return [*self.readonly_fields, *(["aggregation"] if obj is not None else [])]
+        # And what is billed would be worth something else with another rounding.
+        fixed = ["aggregation", "rounding_function", "rounding_precision"]
+        return [*self.readonly_fields, *(fixed if obj is not None else [])]
 
 
 @admin.register(Fee)

@@ -6,7 +6,8 @@ from rest_framework import serializers
 
 from apps.catalog.api.spend import SpendFields
 from apps.catalog.domain.cadences import NAMED, find_cadence_problem
-from apps.catalog.models import Aggregation, FeatureType
+from apps.catalog.domain.trials import find_trial_problem
+from apps.catalog.models import Aggregation, FeatureType, RoundingFunction, TrialUsage
 from apps.kernel.http.fields import DecimalStringField, InstantField, StrictCharField, StringMapField
 from apps.rating.price_models import REGISTRY
 
@@ -27,6 +28,13 @@ class UpdateProductSerializer(serializers.Serializer[Any]):
     description = StrictCharField(allow_blank=True, max_length=10_000, required=False)
 
 
+class RoundingSerializer(serializers.Serializer[Any]):
+    """How the quantity of a period is rounded before it is priced; it never changes."""
+
+    function = serializers.ChoiceField(choices=RoundingFunction.values)
+    precision = serializers.IntegerField(min_value=-12, max_value=12, default=0)
+
+
 class CreateMetricSerializer(serializers.Serializer[Any]):
     aggregation = serializers.ChoiceField(choices=Aggregation.values)
     description = StrictCharField(allow_blank=True, max_length=10_000)
@@ -38,6 +46,7 @@ class CreateMetricSerializer(serializers.Serializer[Any]):
     valueProperty = StrictCharField(max_length=255, required=False, allow_null=True)
     groupBy = StringMapField(required=False, allow_null=True)
     eventFrom = InstantField(required=False, allow_null=True)
+    rounding = RoundingSerializer(required=False, allow_null=True)
 
 
 class UpdateMetricSerializer(serializers.Serializer[Any]):
@@ -173,6 +182,17 @@ class CadenceField(StrictCharField):
         return text
 
 
+class TrialField(StrictCharField):
+    """An ISO 8601 duration of whole days or weeks, or months or years: `P14D`, `P1M`; `P0D` is none."""
+
+    def to_internal_value(self, data: Any) -> str:
+        text = super().to_internal_value(data)
+        problem = find_trial_problem(text)
+        if problem is not None:
+            raise serializers.ValidationError(problem, code="invalid")
+        return text
+
+
 class PlanFieldsSerializer(SpendFields):
     """What creating and changing a plan share."""
 
@@ -191,6 +211,8 @@ class PlanFieldsSerializer(SpendFields):
     stablePriceIds = serializers.BooleanField(required=False)
     versionTransition = VersionTransitionSerializer(required=False)
     proration = serializers.ChoiceField(choices=["second", "day", "none"], required=False)
+    trialPeriod = TrialField(required=False, allow_null=True, max_length=20)
+    trialUsage = serializers.ChoiceField(choices=TrialUsage.values, required=False)
 
 
 class CreatePlanSerializer(PlanFieldsSerializer):

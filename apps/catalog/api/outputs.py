@@ -61,6 +61,12 @@ class MetricSerializer(EntitySerializer):
     valueProperty = serializers.SerializerMethodField()
     groupBy = serializers.SerializerMethodField()
     eventFrom = InstantField(source="event_from", allow_null=True)
+    rounding = serializers.SerializerMethodField()
+
+    def get_rounding(self, metric: Any) -> dict[str, Any] | None:
+        if not metric.rounding_function:
+            return None
+        return {"function": metric.rounding_function, "precision": metric.rounding_precision}
 
     def get_valueProperty(self, metric: Any) -> str | None:
         return metric.value_property or None
@@ -185,6 +191,8 @@ def render_plan(plan: Plan, slots: list[PlanVersionPrice]) -> dict[str, Any]:
         "taxBehavior": plan.tax_behavior,
         "proration": plan.proration,
         "paymentTerm": {"in_advance": "in_advance" in terms, "in_arrears": "in_arrears" in terms},
+        "trialPeriod": plan.trial_period or None,
+        "trialUsage": plan.trial_usage,
         "renewalReminderEnabled": plan.renewal_reminder_enabled,
         "renewalReminderDays": plan.renewal_reminder_days,
         "stablePriceIds": plan.stable_price_ids,

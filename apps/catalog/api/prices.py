@@ -49,6 +49,7 @@ PLAN_NAMES = {
     "billingAnchor": "billing_anchor",
     "stablePriceIds": "stable_price_ids",
     "proration": "proration",
+    "trialUsage": "trial_usage",
     "name": "name",
     "currency": "currency",
     "billingVersion": "billing_version",
@@ -207,6 +208,8 @@ class PlanView(CatalogView):
         fields = {own: data[name] for name, own in PLAN_NAMES.items() if name in data}
         if "billingCadence" not in data and "billingInterval" in data:
             fields["billing_cadence"] = NAMED[data["billingInterval"]]
+        if "trialPeriod" in data:
+            fields["trial_period"] = data["trialPeriod"] or ""
         if "versionTransition" in data:
             fields["version_effective"] = data["versionTransition"]["effectiveDate"]
         return fields

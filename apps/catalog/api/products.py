@@ -96,6 +96,7 @@ class MetricList(CatalogView):
     def post(self, request: Request) -> Response:
         data = self.read(inputs.CreateMetricSerializer)
         self.require_merchant(data["merchantId"])
+        rounding = data.get("rounding") or {}
         metric = services.create_metric(
             product=self.product(data["productId"]),
             name=data["name"],
@@ -106,6 +107,8 @@ class MetricList(CatalogView):
             value_property=data.get("valueProperty") or "",
             group_by=data.get("groupBy") or {},
             event_from=data.get("eventFrom"),
+            rounding_function=rounding.get("function", ""),
+            rounding_precision=rounding.get("precision", 0),
         )
         return Response(MetricSerializer(metric).data, status=201)
 

@@ -10,7 +10,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('catalog', '0005_cadences'),
+        ('catalog', '0006_metric_rounding'),
         ('organizations', '0002_event_window_in_reach'),
         ('pghistory', '0007_auto_20250421_0444'),
     ]

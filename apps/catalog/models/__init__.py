@@ -1,7 +1,15 @@
 from apps.catalog.models.coupons import Coupon, CouponDuration, CouponTarget
-from apps.catalog.models.plans import Plan, PlanVersion, PlanVersionPrice, PlanVersionStatus
+from apps.catalog.models.plans import Plan, PlanVersion, PlanVersionPrice, PlanVersionStatus, TrialUsage
 from apps.catalog.models.prices import PaymentTerm, Price, PriceRevision, SupplyScope
-from apps.catalog.models.products import Aggregation, BillableMetric, Feature, FeatureType, Fee, Product
+from apps.catalog.models.products import (
+    Aggregation,
+    BillableMetric,
+    Feature,
+    FeatureType,
+    Fee,
+    Product,
+    RoundingFunction,
+)
 from apps.catalog.models.spend import SpendKind, SpendTerms
 
 __all__ = [
@@ -21,7 +29,9 @@ __all__ = [
     "Price",
     "PriceRevision",
     "Product",
+    "RoundingFunction",
     "SpendKind",
     "SpendTerms",
     "SupplyScope",
+    "TrialUsage",
 ]

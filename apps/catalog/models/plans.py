@@ -21,6 +21,11 @@ class Proration(models.TextChoices):
     NONE = "none", "Never"
 
 
+class TrialUsage(models.TextChoices):
+    BILLED = "billed", "Billed"
+    FREE = "free", "Free"
+
+
 @pghistory.track()
 class Plan(CatalogEntity):
     """A bundle of prices customers subscribe to; the set itself stands on its versions."""
@@ -48,6 +53,14 @@ class Plan(CatalogEntity):
     credit_unused_at_end = models.BooleanField(
         default=False, help_text="Credit the unused part of prepaid fees when a subscription is terminated."
     )
+    trial_period = models.CharField(
+        max_length=20,
+        blank=True,
+        help_text="ISO 8601, such as P14D: no fees for that long, once for each customer and product. Empty: none.",
+    )
+    trial_usage = models.CharField(
+        max_length=6, choices=TrialUsage, default=TrialUsage.BILLED, help_text="What usage costs in a trial."
+    )
     renewal_reminder_enabled = models.BooleanField(default=True)
     renewal_reminder_days = models.PositiveSmallIntegerField(default=3)
     stable_price_ids = models.BooleanField(default=True)
@@ -69,6 +82,15 @@ class Plan(CatalogEntity):
                 condition=Q(billing_cadence__regex=r"[1-9]")
                 & (Q(billing_cadence__regex=OF_MONTHS) | Q(billing_cadence__regex=OF_DAYS)),
             ),
+            models.CheckConstraint(
+                name="plan_trial_is_a_length",
+                condition=Q(trial_period="")
+                | (
+                    Q(trial_period__regex=r"[0-9]")
+                    & (Q(trial_period__regex=OF_MONTHS) | Q(trial_period__regex=OF_DAYS))
+                ),
+            ),
+            models.CheckConstraint(name="plan_trial_usage_known", condition=Q(trial_usage__in=TrialUsage.values)),
             models.CheckConstraint(
                 name="plan_reminder_days",
                 condition=Q(renewal_reminder_days__gte=1, renewal_reminder_days__lte=30),

@@ -94,6 +94,11 @@ class Price(PriceTermsColumns, CatalogEntity):
     def __str__(self) -> str:
         return self.invoice_display_name
 
+    @property
+    def bills_usage(self) -> bool:
+        """Whether events are its quantity; otherwise one is chosen."""
+        return self.metric_id is not None
+
 
 class PriceRevision(PriceTermsColumns):
     """The terms of a price as they stood; periods bill the revision they opened with."""
@@ -113,3 +118,13 @@ class PriceRevision(PriceTermsColumns):
 
     def __str__(self) -> str:
         return f"{self.invoice_display_name} v{self.number}"
+
+    @property
+    def bills_usage(self) -> bool:
+        """Whether events are its quantity; otherwise one is chosen."""
+        return self.metric_id is not None
+
+    @property
+    def is_prepaid(self) -> bool:
+        """Whether it is charged before its service; usage never is, in advance it is billed as it comes."""
+        return self.payment_term == PaymentTerm.IN_ADVANCE and not self.bills_usage

@@ -44,6 +44,14 @@ class Aggregation(models.TextChoices):
     WEIGHTED_SUM = "WEIGHTED_SUM", "Time-weighted sum"
 
 
+class RoundingFunction(models.TextChoices):
+    """How the quantity of a period is rounded before it is priced."""
+
+    ROUND = "round", "Half up"
+    CEIL = "ceil", "Up"
+    FLOOR = "floor", "Down"
+
+
 @pghistory.track()
 class BillableMetric(CatalogEntity):
     """What is counted: which events, which value of them, and how they become a quantity."""
@@ -61,6 +69,13 @@ class BillableMetric(CatalogEntity):
     )
     group_by = models.JSONField(default=dict, blank=True, help_text="Dimension name → path in the event's data.")
     event_from = models.DateTimeField(null=True, blank=True, help_text="Events before this do not count.")
+    # Neither is ever changed: what is billed would be worth something else.
+    rounding_function = models.CharField(
+        max_length=5, choices=RoundingFunction, blank=True, help_text="Empty: quantities are priced as they are."
+    )
+    rounding_precision = models.SmallIntegerField(
+        default=0, help_text="Decimal places that are kept; negative ones round to tens, hundreds …"
+    )
 
     class Meta:
         constraints = [
@@ -76,6 +91,15 @@ class BillableMetric(CatalogEntity):
                 ),
             ),
             models.CheckConstraint(name="metric_event_type_filled", condition=~Q(event_type="")),
+            models.CheckConstraint(
+                name="metric_rounding_is_whole",
+                condition=Q(rounding_function="", rounding_precision=0)
+                | Q(
+                    rounding_function__in=RoundingFunction.values,
+                    rounding_precision__gte=-12,
+                    rounding_precision__lte=12,
+                ),
+            ),
         ]
         indexes = [
             models.Index(fields=["organization", "-id"], name="metric_list"),

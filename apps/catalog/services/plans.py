@@ -7,6 +7,7 @@ from typing import Any
 from django.db import transaction
 
 from apps.catalog.domain.cadences import find_cadence_problem
+from apps.catalog.domain.trials import find_trial_problem
 from apps.catalog.events import PlanVersionPublished
 from apps.catalog.models import Plan, PlanVersion, PlanVersionPrice, Price, Product
 from apps.catalog.selectors.spend import Spend, SpendAmount, spend_of_version
@@ -197,6 +198,9 @@ def _check_plan(plan: Plan, as_of: datetime) -> None:
     problem = find_cadence_problem(plan.billing_cadence)
     if problem is not None:
         errors.append(FieldError("billingCadence", problem, "invalid"))
+    problem = find_trial_problem(plan.trial_period)
+    if problem is not None:
+        errors.append(FieldError("trialPeriod", problem, "invalid"))
     if plan.billing_anchor is not None and plan.billing_anchor > as_of:
         errors.append(FieldError("billingAnchor", "The anchor must not lie in the future.", "invalid"))
     if plan.billing_version != 1:

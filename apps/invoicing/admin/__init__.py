@@ -3,6 +3,7 @@ from apps.invoicing.admin.coupons import AppliedCouponAdmin
 from apps.invoicing.admin.invoices import InvoiceAdmin, InvoiceLineAdmin, NumberSeriesAdmin, PaymentSessionAdmin
 from apps.invoicing.admin.spend import SpendAgreementAdmin
 from apps.invoicing.admin.subscriptions import SubscriptionAdmin
+from apps.invoicing.admin.timeline import SubscriptionIntervalChangeAdmin
 
 __all__ = [
     "AppliedCouponAdmin",
@@ -13,4 +14,5 @@ __all__ = [
     "SpendAgreementAdmin",
     "SubscriptionAdjustmentAdmin",
     "SubscriptionAdmin",
+    "SubscriptionIntervalChangeAdmin",
 ]

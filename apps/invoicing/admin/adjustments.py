@@ -8,10 +8,12 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 from apps.invoicing.admin.agreeing import AgreedAdmin, WindowForm, in_one_sentence, withdrawn
 from apps.invoicing.models import AdjustmentType, SubscriptionAdjustment
 from apps.invoicing.services.adjustments import Agreement, create_adjustment, withdraw_adjustment
+from apps.invoicing.services.previewing import Preview, preview_adjustment
 from apps.kernel.adminsite.actions import Call, service_action
 from apps.kernel.adminsite.display import link, moment
 from apps.kernel.errors import InvalidError
 from apps.kernel.money import format_decimal
+from apps.subscriptions.models import Subscription
 from apps.subscriptions.selectors.clocks import current_time
 
 
@@ -41,22 +43,26 @@ class AdjustmentForm(WindowForm):
             self.add_error("value", "Must be above 0.")
         return data
 
+    def previewed(self, row: Subscription, data: dict[str, Any]) -> Preview:
+        return preview_adjustment(subscription_id=row.pk, agreement=_agreement(data), as_of=current_time(row))
+
+
+def _agreement(data: dict[str, Any]) -> Agreement:
+    return Agreement(
+        type=data["type"],
+        value=data["value"],
+        effective_from=data["effective_from"],
+        effective_to=data["effective_to"] or None,
+        price_public_id=data["price"] or None,
+        description=data["description"],
+    )
+
 
 def agree(call: Call) -> str:
     """Attach an adjustment to the subscription of a page."""
-    data = call.data
     try:
         row, _ = create_adjustment(
-            subscription_id=call.row.pk,
-            agreement=Agreement(
-                type=data["type"],
-                value=data["value"],
-                effective_from=data["effective_from"],
-                effective_to=data["effective_to"] or None,
-                price_public_id=data["price"] or None,
-                description=data["description"],
-            ),
-            as_of=current_time(call.row),
+            subscription_id=call.row.pk, agreement=_agreement(call.data), as_of=current_time(call.row)
         )
     except InvalidError as error:
         raise in_one_sentence(error) from error

@@ -5,16 +5,16 @@ from typing import Any
 from django import forms
 from django.http import HttpRequest
 from unfold.decorators import display
-from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminTextInputWidget
 
+from apps.invoicing.admin.previews import PreviewForm
 from apps.kernel.adminsite.base import ReadOnlyModelAdmin
 from apps.kernel.adminsite.display import link, moment
 from apps.kernel.errors import InvalidError
 from apps.kernel.time import parse_instant
 
 
-class WindowForm(BaseDialogForm):
+class WindowForm(PreviewForm):
     """From when on something is agreed, and until when."""
 
     effective_from = forms.CharField(

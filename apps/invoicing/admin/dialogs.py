@@ -13,15 +13,27 @@ from unfold.widgets import (
 )
 
 from apps.catalog.selectors.catalog import plans_of
+from apps.invoicing.admin.previews import PreviewForm
 from apps.invoicing.services.cancelling import schedule_cancellation, undo_cancellation
-from apps.invoicing.services.changing import NOW, PERIOD_END, change_plan, preview_change
+from apps.invoicing.services.changing import NOW, PERIOD_END, change_plan
 from apps.invoicing.services.migrating import IMMEDIATE, NEXT_PERIOD, migrate_version
 from apps.invoicing.services.pausing import pause_subscription, resume_subscription
+from apps.invoicing.services.previewing import (
+    Preview,
+    preview_cancellation,
+    preview_migration,
+    preview_pause,
+    preview_plan_change,
+    preview_resumption,
+    preview_termination,
+)
+from apps.invoicing.services.trials import move_trial_end
 from apps.kernel.adminsite.actions import Call
 from apps.kernel.adminsite.display import moment
 from apps.kernel.errors import InvalidError, NotFoundError
 from apps.kernel.money import format_money
 from apps.kernel.time import parse_instant
+from apps.subscriptions.models import Subscription
 from apps.subscriptions.selectors.clocks import current_time
 
 
@@ -29,7 +41,28 @@ class ReasonForm(BaseDialogForm):
     reason = forms.CharField(label="Reason", max_length=1000, widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}))
 
 
-class MigrateForm(BaseDialogForm):
+class TerminateForm(ReasonForm, PreviewForm):
+    is_ready, can_ask = True, False
+
+    def previewed(self, row: Subscription, data: dict[str, Any]) -> Preview:
+        return preview_termination(subscription_id=row.pk, as_of=current_time(row))
+
+
+class PauseForm(PreviewForm):
+    is_ready, can_ask = True, False
+
+    def previewed(self, row: Subscription, data: dict[str, Any]) -> Preview:
+        return preview_pause(subscription_id=row.pk, as_of=current_time(row))
+
+
+class ResumeForm(PreviewForm):
+    is_ready, can_ask = True, False
+
+    def previewed(self, row: Subscription, data: dict[str, Any]) -> Preview:
+        return preview_resumption(subscription_id=row.pk, as_of=current_time(row))
+
+
+class MigrateForm(PreviewForm):
     version = forms.IntegerField(
         label="Version", min_value=1, max_value=2**31 - 1, widget=UnfoldAdminIntegerFieldWidget
     )
@@ -38,6 +71,11 @@ class MigrateForm(BaseDialogForm):
         choices=[(NEXT_PERIOD, "At the end of the open period"), (IMMEDIATE, "At once: usage of the whole period")],
         widget=UnfoldAdminSelectWidget,
     )
+
+    def previewed(self, row: Subscription, data: dict[str, Any]) -> Preview:
+        return preview_migration(
+            subscription_id=row.pk, target_number=data["version"], timing=data["timing"], as_of=current_time(row)
+        )
 
 
 def migrate(call: Call) -> str:
@@ -53,13 +91,18 @@ def migrate(call: Call) -> str:
     return f"From version {done.from_number} to {done.to_number}; fees in advance from {moment(done.effective_at)}."
 
 
-class CancelForm(ReasonForm):
+class CancelForm(ReasonForm, PreviewForm):
+    is_ready = True
     cancels_at = forms.CharField(
         label="Ends at",
         required=False,
         help_text="An instant such as 2026-03-01T00:00:00Z; empty: with the open period.",
         widget=UnfoldAdminTextInputWidget,
     )
+
+    def previewed(self, row: Subscription, data: dict[str, Any]) -> Preview:
+        at = _instant(data["cancels_at"] or "")
+        return preview_cancellation(subscription_id=row.pk, as_of=current_time(row), at=at)
 
 
 def _instant(text: str) -> datetime | None:
@@ -100,7 +143,24 @@ def resume(call: Call) -> str:
     return "It goes on; the rest of the running period stands on the open invoice."
 
 
-class ChangePlanForm(BaseDialogForm):
+class TrialForm(BaseDialogForm):
+    ends_at = forms.CharField(
+        label="Ends at",
+        required=False,
+        help_text="An instant such as 2026-03-01T00:00:00Z, earlier or later than now planned; empty: now.",
+        widget=UnfoldAdminTextInputWidget,
+    )
+
+
+def move_trial(call: Call) -> str:
+    """Let a trial end on another date."""
+    moved = move_trial_end(
+        subscription_id=call.row.pk, as_of=current_time(call.row), at=_instant(call.data["ends_at"])
+    )
+    return f"The trial ends at {moment(moved.trial_ends_at)}."
+
+
+class ChangePlanForm(PreviewForm):
     plan = forms.CharField(
         label="Plan", help_text="Id of another plan of the product.", widget=UnfoldAdminTextInputWidget
     )
@@ -116,24 +176,27 @@ class ChangePlanForm(BaseDialogForm):
         widget=UnfoldAdminTextInputWidget,
     )
 
+    def previewed(self, row: Subscription, data: dict[str, Any]) -> Preview:
+        return preview_plan_change(**_asked(row, data))
 
-def _asked(call: Call) -> dict[str, Any]:
-    public_id = call.data["plan"].strip()
-    plan = plans_of(organization_id=call.row.organization_id).filter(public_id=public_id).first()
+
+def _asked(row: Subscription, data: dict[str, Any]) -> dict[str, Any]:
+    public_id = data["plan"].strip()
+    plan = plans_of(organization_id=row.organization_id).filter(public_id=public_id).first()
     if plan is None:
         raise NotFoundError(f"There is no plan {public_id}.")
     return {
-        "subscription_id": call.row.pk,
+        "subscription_id": row.pk,
         "plan": plan,
-        "as_of": current_time(call.row),
-        "timing": call.data["timing"],
-        "at": _instant(call.data["effective_at"]),
+        "as_of": current_time(row),
+        "timing": data["timing"],
+        "at": _instant(data["effective_at"]),
     }
 
 
 def preview(call: Call) -> str:
     """Say what another plan would bill."""
-    preview = preview_change(**_asked(call))
+    preview = preview_plan_change(**_asked(call.row, call.data))
     closing, opening, credit = (
         format_money(amount, preview.currency)
         for amount in (preview.closing.total, preview.opening.total, preview.credit)
@@ -146,7 +209,7 @@ def preview(call: Call) -> str:
 
 def change(call: Call) -> str:
     """Change to another plan."""
-    changed = change_plan(**_asked(call), by=str(call.actor))
+    changed = change_plan(**_asked(call.row, call.data), by=str(call.actor))
     if changed.pk == call.row.pk:
         return f"The plan changes at {moment(changed.cancels_at)}; until then this can be undone."
     return f"It goes on as {changed.public_id}; this one has ended, and its unused prepaid time is credited."

@@ -17,7 +17,13 @@ LESS = {
     "cut": "take off what was cut before",
     "still cut": "take off what stays cut",
 }
-OF_QUANTITY = {"subtract": "take off waived units", "clamp": "hold the quantity to what is agreed"}
+OF_QUANTITY = {
+    "subtract": "take off waived units",
+    "clamp": "hold the quantity to what is agreed",
+    "scaleToBound": "scale the part as the whole period is held",
+}
+# Amounts that are added, each written as one that is taken off.
+ADDED = {"part": "add the part", "rounding": "add what rounding left of the part before"}
 WORDS = {
     "evaluate": "price the quantity",
     "prorate": "take the part of the period",
@@ -85,7 +91,11 @@ def _step(step: dict[str, Any]) -> str:
     given = step["in"]
     detail = ""
     if step["on"] == "quantity":
-        bounds = {"units": params.get("units"), "at least": params.get("min"), "at most": params.get("max")}
+        scale = f"{params['numerator']} / {params['denominator']}" if "numerator" in params else None
+        bounds = {
+            "units": params.get("units"), "at least": params.get("min"), "at most": params.get("max"), "×": scale,
+            "to": params.get("quantity"),
+        }  # fmt: skip
         said = ", ".join(f"{name} {value}" for name, value in bounds.items() if value is not None)
         return f"{OF_QUANTITY[step['op']]}: {said} → {step['out']}"
     if step["op"] == "evaluate":
@@ -96,6 +106,10 @@ def _step(step: dict[str, Any]) -> str:
             detail = f"{detail}; {_counted(params['counted'])}"
     elif step["op"] in ("prorate", "scale"):
         detail = f"× {params['numerator']} / {params['denominator']}"
+    elif params.get("kind") in ADDED:
+        kind, amount = params["kind"], format_decimal(-Decimal(params["amount"]))
+        detail = f"{amount}, {params['quantity']} at {_price(params['price'])}" if kind == "part" else amount
+        return f"{ADDED[kind]}: {detail} → {step['out']}"
     elif step["op"] == "scaleToBound":
         detail = f"{params['weight']} of {params['of']}"
     elif "bound" in params:

@@ -1,3 +1,4 @@
+from typing import Any
 
 from django import forms
 from django.contrib import admin
@@ -10,6 +11,7 @@ from apps.catalog.selectors.spend import SpendAmount, spend_of_version
 from apps.invoicing.admin.agreeing import AgreedAdmin, WindowForm, in_one_sentence, withdrawn
 from apps.invoicing.models import SpendAgreement
 from apps.invoicing.selectors.spend import agreements_of
+from apps.invoicing.services.previewing import Preview, preview_spend
 from apps.invoicing.services.spend import SpendDeal, agree_spend, withdraw_spend
 from apps.kernel.adminsite.actions import Call, service_action
 from apps.kernel.adminsite.display import link, moment
@@ -37,22 +39,24 @@ class SpendDealForm(WindowForm):
     )  # fmt: skip
     description = forms.CharField(max_length=1000, required=False, widget=UnfoldAdminTextInputWidget)
 
+    def previewed(self, row: Subscription, data: dict[str, Any]) -> Preview:
+        return preview_spend(subscription_id=row.pk, deal=_deal(data), as_of=current_time(row))
+
+
+def _deal(data: dict[str, Any]) -> SpendDeal:
+    return SpendDeal(
+        kind=data["kind"],
+        amount=None if data["amount"] is None else SpendAmount(data["amount"], data["cadence"]),
+        effective_from=data["effective_from"],
+        effective_to=data["effective_to"] or None,
+        price_public_id=data["price"] or None,
+        description=data["description"],
+    )
+
 
 def _agree(call: Call) -> str:
-    data = call.data
     try:
-        row, _ = agree_spend(
-            subscription_id=call.row.pk,
-            deal=SpendDeal(
-                kind=data["kind"],
-                amount=None if data["amount"] is None else SpendAmount(data["amount"], data["cadence"]),
-                effective_from=data["effective_from"],
-                effective_to=data["effective_to"] or None,
-                price_public_id=data["price"] or None,
-                description=data["description"],
-            ),
-            as_of=current_time(call.row),
-        )
+        row, _ = agree_spend(subscription_id=call.row.pk, deal=_deal(call.data), as_of=current_time(call.row))
     except InvalidError as error:
         raise in_one_sentence(error) from error
     return f"{row} is agreed from {moment(row.effective_from)}."

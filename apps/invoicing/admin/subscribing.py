@@ -1,25 +1,73 @@
 """A customer takes a plan, by hand."""
 
+from decimal import Decimal
 from typing import Any
 
 from django import forms
 from django.db import transaction
+from rest_framework.exceptions import ValidationError
+from unfold.widgets import UnfoldAdminTextareaWidget
 
 from apps.invoicing.services.subscribing import subscribe
 from apps.kernel.adminsite.forms import check_by_rules
 from apps.kernel.clock import wall_now
+from apps.kernel.http.fields import DecimalStringField
 from apps.subscriptions.models import Subscription
+from apps.subscriptions.services.quantities import MOST_UNITS, ChosenItem
 from apps.subscriptions.services.subscriptions import SubscriptionOptions
 
 NEW_SUBSCRIPTION_FIELDS = (
-    "customer", "plan", "name", "started_at", "ending_at", "elapsed_period_billing", "payment_term_days",
-    "version_policy", "tax_exempt", "auto_approve", "test_clock",
+    "customer", "plan", "name", "started_at", "ending_at", "trial_ends_at", "elapsed_period_billing",
+    "payment_term_days", "version_policy", "tax_exempt", "auto_approve", "test_clock",
 )  # fmt: skip
-FIELDS_OF_RULES = {"startedAt": "started_at", "endingAt": "ending_at", "planId": "plan"}
+FIELDS_OF_RULES = {
+    "startedAt": "started_at",
+    "endingAt": "ending_at",
+    "trialEndsAt": "trial_ends_at",
+    "planId": "plan",
+    "items": "items",
+}
+
+
+class QuantitiesField(forms.CharField):
+    """Quantities as lines of a text, each the key or id of a price and a number."""
+
+    widget = UnfoldAdminTextareaWidget
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs.setdefault("help_text", "A line each: the key or id of a price, and how many, such as: seats 10")
+        kwargs.setdefault("widget", UnfoldAdminTextareaWidget(attrs={"rows": 3}))
+        super().__init__(max_length=10_000, **kwargs)
+
+    def clean(self, value: Any) -> tuple[ChosenItem, ...]:
+        found = []
+        for line in super().clean(value).splitlines():
+            if line.strip():
+                found.append(_item(line))
+        return tuple(found)
+
+
+def _item(line: str) -> ChosenItem:
+    """Read a line of quantities.
+
+    Raises:
+        ValidationError: it is not a name and a quantity.
+    """
+    name, _, text = line.strip().rpartition(" ")
+    try:
+        quantity = DecimalStringField(places=9, low=Decimal(0), high=MOST_UNITS).to_internal_value(text)
+    except ValidationError:
+        name = ""
+    if not name.strip():
+        raise forms.ValidationError(f"Give the key or id of a price and how many, not: {line}")
+    is_id = name.startswith("price_")
+    return ChosenItem(quantity, price_key=None if is_id else name.strip(), price_id=name.strip() if is_id else None)
 
 
 class NewSubscriptionForm(forms.ModelForm):
     """Asks for who, what and when; everything else follows from the plan."""
+
+    items = QuantitiesField(label="Quantities", required=False)
 
     class Meta:
         model = Subscription
@@ -33,6 +81,7 @@ class NewSubscriptionForm(forms.ModelForm):
         self.fields["started_at"].initial = wall_now
         self.fields["name"].required = False
         self.fields["name"].help_text = "Empty: that of the plan."
+        self.fields["trial_ends_at"].help_text = "Empty: as the plan says, once for each customer and product."
         self.fields["test_clock"].help_text = "For a try in simulated time; its present is the subscription's."
 
     def clean(self) -> dict[str, Any]:
@@ -62,12 +111,14 @@ class NewSubscriptionForm(forms.ModelForm):
             as_of=clock.current_time if clock is not None else wall_now(),
             options=SubscriptionOptions(
                 ending_at=data["ending_at"],
+                trial_ends_at=data["trial_ends_at"],
                 test_clock=clock,
                 elapsed_period_billing=data["elapsed_period_billing"] or "none",
                 tax_exempt=data["tax_exempt"],
                 auto_approve=data["auto_approve"],
                 payment_term_days=data["payment_term_days"],
                 version_policy=data["version_policy"],
+                items=data["items"],
             ),
         )
         if is_new:

@@ -13,6 +13,7 @@ from apps.invoicing.admin.adjustments import AdjustmentForm, agree
 from apps.invoicing.admin.coupons import apply_action
 from apps.invoicing.admin.spend import agree_action, spend_in_words
 from apps.invoicing.admin.subscribing import NEW_SUBSCRIPTION_FIELDS, NewSubscriptionForm
+from apps.invoicing.admin.timeline import IntervalInline, QuantityInline
 from apps.invoicing.models import Invoice
 from apps.invoicing.services.closing import repair_subscription
 from apps.invoicing.services.settlement import settle_out_of_band
@@ -23,6 +24,7 @@ from apps.kernel.adminsite.display import link, moment
 from apps.kernel.errors import ConflictError
 from apps.subscriptions.models import Subscription, SubscriptionPause, SubscriptionStatus
 from apps.subscriptions.selectors.clocks import current_time
+from apps.subscriptions.selectors.trials import is_tried
 
 
 class SubscriptionResource(resources.ModelResource):
@@ -98,6 +100,7 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
         "resume",
         "cancel",
         "undo_cancellation",
+        "move_trial_end",
         "preview_plan_change",
         "change_plan",
         "terminate",
@@ -107,14 +110,15 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
         "apply_coupon",
         "agree_spend",
     ]
-    inlines = [PauseInline]
+    inlines = [QuantityInline, IntervalInline, PauseInline]
     autocomplete_fields = ["customer", "plan"]
     readonly_fields = ["invoices", "customer_page", "plan_page", "spend"]
     fieldsets = [
         (None, {"fields": ["name", "public_id", "customer_page", "plan_page", "status", "invoices"]}),
         ("Period", {"fields": ["period_number", "period_start", "period_end", "billing_anchor", "billing_cadence",
                                "timezone", "next_action_at", "test_clock"]}),
-        ("Dates", {"fields": ["placed_at", "started_at", "billing_starts_at", "activated_at", "paused_at",
+        ("Dates", {"fields": ["placed_at", "started_at", "billing_starts_at", "activated_at", "trial_ends_at",
+                              "trial_usage", "paused_at",
                               "ending_at", "cancels_at", "terminated_at", "terminated_by", "termination_reason"]}),
         ("Terms", {"fields": ["plan_version", "next_version", "version_policy", "next_plan", "replaces", "currency",
                               "spend", "payment_term_days",
@@ -129,7 +133,7 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         if obj is None:
-            return [(None, {"fields": NEW_SUBSCRIPTION_FIELDS})]
+            return [(None, {"fields": (*NEW_SUBSCRIPTION_FIELDS, "items")})]
         return super().get_fieldsets(request, obj)
 
     def get_inlines(self, request: HttpRequest, obj: Any) -> Any:
@@ -152,6 +156,7 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
         permissions=["manage_subscription"],
         description="No fees from now on; the rest of what was prepaid is credited. Usage is still billed.",
         run=dialogs.pause,
+        form=dialogs.PauseForm,
         icon="pause_circle",
         fits=lambda row: row.status == SubscriptionStatus.ACTIVE and row.paused_at is None,
     )
@@ -160,6 +165,7 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
         permissions=["manage_subscription"],
         description="Fees count again from now on; the rest of the running period is billed on the open invoice.",
         run=dialogs.resume,
+        form=dialogs.ResumeForm,
         icon="play_circle",
         fits=lambda row: row.status == SubscriptionStatus.ACTIVE and row.paused_at is not None,
     )
@@ -179,6 +185,15 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
         run=dialogs.undo,
         icon="undo",
         fits=lambda row: row.status == SubscriptionStatus.ACTIVE and row.cancels_at is not None,
+    )
+    move_trial_end = service_action(
+        title="Move trial end",
+        permissions=["manage_subscription"],
+        description="The trial ends on the date, or now; fees in advance fall due in that moment.",
+        run=dialogs.move_trial,
+        form=dialogs.TrialForm,
+        icon="hourglass_bottom",
+        fits=lambda row: row.status == SubscriptionStatus.ACTIVE and is_tried(row, current_time(row)),
     )
     preview_plan_change = service_action(
         title="Preview plan change",
@@ -203,7 +218,7 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
         permissions=["manage_subscription"],
         description="The open period closes now: usage up to this moment is billed, later fees are not.",
         run=_terminate,
-        form=dialogs.ReasonForm,
+        form=dialogs.TerminateForm,
         icon="stop_circle",
         fits=lambda row: row.status != SubscriptionStatus.TERMINATED,
     )

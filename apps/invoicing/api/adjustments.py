@@ -112,6 +112,11 @@ BODIES: dict[str, type[AdjustmentBody]] = {
 }
 
 
+AGREEMENT = PolymorphicProxySerializer(
+    component_name="CreateAdjustment", serializers={**BODIES}, resource_type_field_name="type"
+)
+
+
 class AdjustmentSerializer(serializers.Serializer[Any]):
     """An adjustment; the value stands under its type's name, the others are null."""
 
@@ -146,7 +151,35 @@ def render_adjustment(row: SubscriptionAdjustment) -> dict[str, Any]:
     }
 
 
-class AdjustmentList(SubscriptionView):
+class AgreeingView(SubscriptionView):
+    def asked(self, public_id: str) -> dict[str, Any]:
+        """Read what is agreed, as the use-cases take it."""
+        subscription = self.subscription(public_id)
+        sent = self.request.data.get("type") if isinstance(self.request.data, dict) else None
+        body = BODIES.get(sent) if isinstance(sent, str) else None
+        if body is None:
+            raise InvalidError(
+                "The adjustment is malformed.",
+                errors=[FieldError("type", f"Give one of: {', '.join(TYPES)}.", "invalid")],
+            )
+        data = self.read(body)
+        targets = data.get("targetPriceIds")
+        return {
+            "subscription_id": subscription.pk,
+            "agreement": Agreement(
+                type=data["type"],
+                value=data[data["type"]],
+                effective_from=data["effectiveFrom"],
+                effective_to=data.get("effectiveTo"),
+                price_public_id=targets[0] if targets else None,
+                description=data.get("description") or "",
+                idempotency_key=data.get("idempotencyKey"),
+            ),
+            "as_of": current_time(subscription),
+        }
+
+
+class AdjustmentList(AgreeingView):
     @extend_schema(
         operation_id="listSubscriptionAdjustments",
         parameters=[OpenApiParameter("limit", int), OpenApiParameter("offset", int)],
@@ -158,35 +191,11 @@ class AdjustmentList(SubscriptionView):
 
     @extend_schema(
         operation_id="createSubscriptionAdjustment",
-        request=PolymorphicProxySerializer(
-            component_name="CreateAdjustment", serializers={**BODIES}, resource_type_field_name="type"
-        ),
+        request=AGREEMENT,
         responses={200: AdjustmentSerializer, 201: AdjustmentSerializer},
     )
     def post(self, request: Request, public_id: str) -> Response:
-        subscription = self.subscription(public_id)
-        sent = request.data.get("type") if isinstance(request.data, dict) else None
-        body = BODIES.get(sent) if isinstance(sent, str) else None
-        if body is None:
-            raise InvalidError(
-                "The adjustment is malformed.",
-                errors=[FieldError("type", f"Give one of: {', '.join(TYPES)}.", "invalid")],
-            )
-        data = self.read(body)
-        targets = data.get("targetPriceIds")
-        row, is_new = create_adjustment(
-            subscription_id=subscription.pk,
-            agreement=Agreement(
-                type=data["type"],
-                value=data[data["type"]],
-                effective_from=data["effectiveFrom"],
-                effective_to=data.get("effectiveTo"),
-                price_public_id=targets[0] if targets else None,
-                description=data.get("description") or "",
-                idempotency_key=data.get("idempotencyKey"),
-            ),
-            as_of=current_time(subscription),
-        )
+        row, is_new = create_adjustment(**self.asked(public_id))
         return Response(render_adjustment(row), status=201 if is_new else 200)
 
 

@@ -10,13 +10,12 @@ from apps.catalog.selectors.catalog import plans_of
 from apps.invoicing.api.outputs import render_subscription
 from apps.invoicing.api.subscriptions import SCOPES, SubscriptionSerializer, SubscriptionView
 from apps.invoicing.services.cancelling import schedule_cancellation, undo_cancellation
-from apps.invoicing.services.changing import NOW, PERIOD_END, Bill, change_plan, preview_change
+from apps.invoicing.services.changing import NOW, PERIOD_END, change_plan
 from apps.invoicing.services.migrating import IMMEDIATE, NEXT_PERIOD, migrate_version
 from apps.invoicing.services.pausing import pause_subscription, resume_subscription
+from apps.invoicing.services.trials import move_trial_end
 from apps.kernel.http.fields import InstantField, StrictCharField
 from apps.kernel.http.views import Request
-from apps.kernel.money import format_amount, format_decimal
-from apps.kernel.time import format_instant
 from apps.subscriptions.selectors.clocks import current_time
 
 
@@ -130,28 +129,31 @@ class SubscriptionCancellation(SubscriptionView):
         return self.rendered(public_id)
 
 
+class TrialSerializer(serializers.Serializer[Any]):
+    trialEndsAt = InstantField()
+
+
+class SubscriptionTrial(SubscriptionView):
+    @extend_schema(operation_id="moveTrialEnd", request=TrialSerializer, responses=SubscriptionSerializer)
+    def post(self, request: Request, public_id: str) -> Response:
+        """Let a running trial end on another date, earlier or later."""
+        subscription = self.subscription(public_id)
+        data = self.read(TrialSerializer)
+        move_trial_end(subscription_id=subscription.pk, as_of=current_time(subscription), at=data["trialEndsAt"])
+        return self.rendered(public_id)
+
+    @extend_schema(operation_id="endTrial", responses=SubscriptionSerializer)
+    def delete(self, request: Request, public_id: str) -> Response:
+        """End a running trial now."""
+        subscription = self.subscription(public_id)
+        move_trial_end(subscription_id=subscription.pk, as_of=current_time(subscription))
+        return self.rendered(public_id)
+
+
 class ChangePlanSerializer(serializers.Serializer[Any]):
     planId = StrictCharField()
     timing = serializers.ChoiceField(choices=[NOW, PERIOD_END], default=NOW)
     effectiveAt = InstantField(required=False)
-
-
-class BillSerializer(serializers.Serializer[Any]):
-    """A bill that a change would make."""
-
-    lines = serializers.ListField(child=serializers.DictField())
-    total = serializers.CharField()
-
-
-class PreviewSerializer(serializers.Serializer[Any]):
-    """What a change of plan would bill and give back."""
-
-    effectiveAt = InstantField()
-    currency = serializers.CharField()
-    closing = BillSerializer()
-    opening = BillSerializer()
-    credit = serializers.CharField()
-    net = serializers.CharField()
 
 
 class PlanChangeView(SubscriptionView):
@@ -176,39 +178,3 @@ class PlanChange(PlanChangeView):
         """Take another plan now, with the open period's end, or on a date."""
         changed = change_plan(**self.asked(public_id), by=self.principal.user_public_id)
         return self.rendered(changed.public_id)
-
-
-class PlanChangePreview(PlanChangeView):
-    @extend_schema(
-        operation_id="previewSubscriptionPlanChange", request=ChangePlanSerializer, responses=PreviewSerializer
-    )
-    def post(self, request: Request, public_id: str) -> Response:
-        """Say what the change would bill and give back, without making it."""
-        preview = preview_change(**self.asked(public_id))
-        currency = preview.currency
-        return Response(
-            {
-                "effectiveAt": format_instant(preview.effective_at),
-                "currency": currency,
-                "closing": _bill(preview.closing, currency),
-                "opening": _bill(preview.opening, currency),
-                "credit": format_amount(preview.credit, currency),
-                "net": format_amount(preview.closing.total + preview.opening.total, currency),
-            }
-        )
-
-
-def _bill(bill: Bill, currency: str) -> dict[str, Any]:
-    lines = [
-        {
-            "displayName": line.display_name,
-            "periodStart": format_instant(line.period_start),
-            "periodEnd": format_instant(line.period_end),
-            "quantity": format_decimal(line.quantity),
-            "subtotal": format_amount(line.subtotal, currency),
-            "tax": format_amount(line.tax_amount, currency),
-            "total": format_amount(line.total, currency),
-        }
-        for line in bill.lines
-    ]
-    return {"lines": lines, "total": format_amount(bill.total, currency)}

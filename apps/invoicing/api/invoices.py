@@ -220,7 +220,7 @@ class LineItemList(InvoiceView):
             invoices = invoices.filter(number__isnull=query["status"] == "pending")
         rendered: list[dict[str, Any]] = []
         currency = "USD"
-        for invoice in invoices.order_by("sequence_number"):
+        for invoice in invoices.order_by("sequence_number", "part"):
             lines, revisions = lines_of(invoice)
             currency = invoice.currency
             rendered.extend(

@@ -15,6 +15,7 @@ from apps.invoicing.services.issuing import line_public_id
 from apps.kernel.money import format_amount, format_decimal
 from apps.kernel.time import format_instant
 from apps.subscriptions.models import Subscription, SubscriptionStatus
+from apps.subscriptions.selectors.timeline import chosen_quantities
 
 LINKABLE = (InvoiceStatus.ISSUED, InvoiceStatus.PAYMENT_FAILED)
 
@@ -226,6 +227,10 @@ def render_subscription(subscription: Subscription, *, with_customer: bool = Fal
         "renewalReminderDays": subscription.renewal_reminder_days,
         "autoApprove": subscription.auto_approve,
         "metadata": subscription.metadata,
+        "items": [
+            {"priceKey": key, "quantity": format_decimal(quantity)}
+            for key, quantity in chosen_quantities(subscription).items()
+        ],
         "createdAt": format_instant(subscription.created_at),
         "updatedAt": format_instant(subscription.updated_at),
     }
@@ -233,6 +238,8 @@ def render_subscription(subscription: Subscription, *, with_customer: bool = Fal
         "endingAt": _instant(subscription.ending_at),
         "cancelsAt": _instant(subscription.cancels_at),
         "pausedAt": _instant(subscription.paused_at),
+        "trialEndsAt": _instant(subscription.trial_ends_at),
+        "trialUsage": subscription.trial_usage if subscription.trial_ends_at else None,
         "nextPlanId": subscription.next_plan.public_id if subscription.next_plan else None,
         "replacesSubscriptionId": subscription.replaces.public_id if subscription.replaces else None,
         "terminatedAt": _instant(subscription.terminated_at),

@@ -8,9 +8,11 @@ from rest_framework import serializers
 from rest_framework.response import Response
 
 from apps.catalog.selectors.spend import SpendAmount
+from apps.invoicing.api.previews import PreviewSerializer, render_preview
 from apps.invoicing.api.subscriptions import SubscriptionView
 from apps.invoicing.models import SpendAgreement
 from apps.invoicing.selectors.spend import agreements_of
+from apps.invoicing.services.previewing import preview_spend
 from apps.invoicing.services.spend import SpendDeal, agree_spend, withdraw_spend
 from apps.kernel.http.fields import DecimalStringField, InstantField, StrictCharField
 from apps.kernel.http.pagination import list_page
@@ -68,7 +70,23 @@ def render_agreement(row: SpendAgreement) -> dict[str, Any]:
     }
 
 
-class SpendAgreementList(SubscriptionView):
+class SpendView(SubscriptionView):
+    def deal(self) -> SpendDeal:
+        """Read what is to be agreed."""
+        data = self.read(CreateSpendAgreementSerializer)
+        amount = data["amount"]
+        return SpendDeal(
+            kind=TYPES[data["type"]],
+            amount=None if amount is None else SpendAmount(amount, data.get("cadence") or ""),
+            effective_from=data["effectiveFrom"],
+            effective_to=data.get("effectiveTo"),
+            price_public_id=data.get("priceId"),
+            description=data.get("description") or "",
+            idempotency_key=data.get("idempotencyKey"),
+        )
+
+
+class SpendAgreementList(SpendView):
     @extend_schema(
         operation_id="listSpendAgreements",
         parameters=[OpenApiParameter("limit", int), OpenApiParameter("offset", int)],
@@ -85,25 +103,22 @@ class SpendAgreementList(SubscriptionView):
     )
     def post(self, request: Request, public_id: str) -> Response:
         subscription = self.subscription(public_id)
-        data = self.read(CreateSpendAgreementSerializer)
-        amount = data["amount"]
-        row, is_new = agree_spend(
-            subscription_id=subscription.pk,
-            deal=SpendDeal(
-                kind=TYPES[data["type"]],
-                amount=None if amount is None else SpendAmount(amount, data.get("cadence") or ""),
-                effective_from=data["effectiveFrom"],
-                effective_to=data.get("effectiveTo"),
-                price_public_id=data.get("priceId"),
-                description=data.get("description") or "",
-                idempotency_key=data.get("idempotencyKey"),
-            ),
-            as_of=current_time(subscription),
-        )
+        row, is_new = agree_spend(subscription_id=subscription.pk, deal=self.deal(), as_of=current_time(subscription))
         return Response(render_agreement(row), status=201 if is_new else 200)
 
 
-class SpendAgreementDetail(SubscriptionView):
+class SpendAgreementPreview(SpendView):
+    @extend_schema(
+        operation_id="previewSpendAgreement", request=CreateSpendAgreementSerializer, responses=PreviewSerializer
+    )
+    def post(self, request: Request, public_id: str) -> Response:
+        subscription = self.subscription(public_id)
+        return render_preview(
+            preview_spend(subscription_id=subscription.pk, deal=self.deal(), as_of=current_time(subscription))
+        )
+
+
+class SpendAgreementDetail(SpendView):
     @extend_schema(operation_id="deleteSpendAgreement", responses={200: SpendAgreementSerializer, 204: None})
     def delete(self, request: Request, public_id: str, agreement_id: str) -> Response:
         subscription = self.subscription(public_id)

@@ -1,3 +1,4 @@
+from decimal import Decimal
 from typing import Any
 
 from django.db import transaction
@@ -5,6 +6,8 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_sche
 from rest_framework import serializers
 from rest_framework.response import Response
 
+from apps.catalog.domain.trials import find_trial_problem
+from apps.catalog.models import TrialUsage
 from apps.catalog.selectors.catalog import plans_of
 from apps.customers.models import Customer
 from apps.customers.selectors.customers import NEED_STATE, customers_of
@@ -14,7 +17,7 @@ from apps.invoicing.services.subscribing import subscribe
 from apps.invoicing.services.terminating import set_end, terminate_subscription
 from apps.kernel.clock import wall_now
 from apps.kernel.errors import FieldError, InvalidError
-from apps.kernel.http.fields import AddressSerializer, InstantField, StrictCharField
+from apps.kernel.http.fields import AddressSerializer, DecimalStringField, InstantField, StrictCharField
 from apps.kernel.http.pagination import list_page
 from apps.kernel.http.shapes import page_of
 from apps.kernel.http.views import ContractView, Request
@@ -23,6 +26,7 @@ from apps.organizations.services.organizations import find_or_create_consumer
 from apps.subscriptions.models import Subscription, SubscriptionStatus
 from apps.subscriptions.selectors.clocks import clocks_of, current_time
 from apps.subscriptions.selectors.subscriptions import subscriptions_of
+from apps.subscriptions.services.quantities import MOST_UNITS, ChosenItem
 from apps.subscriptions.services.subscriptions import SubscriptionOptions
 
 REASONS = ["commercial", "correction", "migration", "unspecified"]
@@ -86,6 +90,28 @@ class RedirectUrlsSerializer(serializers.Serializer[Any]):
     onFailure = serializers.URLField(required=False, max_length=2000)
 
 
+class ItemSerializer(serializers.Serializer[Any]):
+    """How many of one price of the plan, named by its key or its id."""
+
+    priceKey = StrictCharField(required=False, max_length=64)
+    priceId = StrictCharField(required=False, max_length=64)
+    quantity = DecimalStringField(places=9, low=Decimal(0), high=MOST_UNITS, accept_number=True)
+
+    def validate(self, data: dict[str, Any]) -> dict[str, Any]:
+        if ("priceKey" in data) == ("priceId" in data):
+            raise serializers.ValidationError(
+                {"priceKey": "Give exactly one of priceKey and priceId."}, code="required"
+            )
+        return data
+
+
+def chosen_items(data: list[dict[str, Any]]) -> tuple[ChosenItem, ...]:
+    """Give checked items as the use-cases take them."""
+    return tuple(
+        ChosenItem(item["quantity"], price_key=item.get("priceKey"), price_id=item.get("priceId")) for item in data
+    )
+
+
 class CreateSubscriptionSerializer(serializers.Serializer[Any]):
     name = StrictCharField(max_length=255)
     planId = StrictCharField()
@@ -95,6 +121,9 @@ class CreateSubscriptionSerializer(serializers.Serializer[Any]):
     customer = InlineCustomerSerializer(required=False)
     customerId = StrictCharField(required=False)
     endingAt = InstantField(required=False)
+    trialPeriod = StrictCharField(required=False, max_length=20)
+    trialEndsAt = InstantField(required=False)
+    trialUsage = serializers.ChoiceField(choices=TrialUsage.values, required=False)
     prefundAmount = StrictCharField(required=False, max_length=40)
     minimumAccountBalance = StrictCharField(required=False, max_length=40)
     redirectUrls = RedirectUrlsSerializer(required=False)
@@ -106,14 +135,25 @@ class CreateSubscriptionSerializer(serializers.Serializer[Any]):
     sessionExpiryMinutes = serializers.IntegerField(required=False, min_value=1, max_value=525_600)
     versionPolicy = serializers.ChoiceField(choices=["floating", "pinned"], default="floating")
     metadata = MetadataField(required=False)
+    items = serializers.ListField(child=ItemSerializer(), required=False, max_length=100)
     changeReason = serializers.ChoiceField(choices=REASONS, required=False)
     changeDescription = StrictCharField(required=False, max_length=5000)
     changeMetadata = MetadataField(required=False)
+
+    def validate_trialPeriod(self, text: str) -> str:
+        problem = find_trial_problem(text)
+        if problem is not None:
+            raise serializers.ValidationError(problem, code="invalid")
+        return text
 
     def validate(self, data: dict[str, Any]) -> dict[str, Any]:
         if ("customer" in data) == ("customerId" in data):
             raise serializers.ValidationError(
                 {"customerId": "Give exactly one of customerId and customer."}, code="required"
+            )
+        if "trialPeriod" in data and "trialEndsAt" in data:
+            raise serializers.ValidationError(
+                {"trialEndsAt": "Give a trial's length or its end, not both."}, code="invalid"
             )
         return data
 
@@ -154,10 +194,13 @@ class SubscriptionSerializer(serializers.Serializer[Any]):
     versionPolicy = serializers.CharField()
     paymentTermDays = serializers.IntegerField()
     pausedAt = InstantField(required=False)
+    trialEndsAt = InstantField(required=False)
+    trialUsage = serializers.ChoiceField(choices=TrialUsage.values, required=False)
     cancelsAt = InstantField(required=False)
     nextPlanId = serializers.CharField(required=False)
     replacesSubscriptionId = serializers.CharField(required=False)
     payment = serializers.DictField(required=False)
+    items = serializers.ListField(child=serializers.DictField())
     createdAt = InstantField()
     updatedAt = InstantField()
 
@@ -173,7 +216,70 @@ class SubscriptionView(ContractView):
         return Response(render_subscription(self.subscription(public_id)), status=status)
 
 
-class SubscriptionList(SubscriptionView):
+class SubscribingView(SubscriptionView):
+    def asked(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Give what is asked for as the use-cases take it, but for the customer."""
+        plan = self.get_own(plans_of(organization_id=self.organization_id), data["planId"], "plan")
+        clock = None
+        if "testClockId" in data:
+            clocks = clocks_of(organization_id=self.organization_id)
+            clock = self.get_own(clocks, data["testClockId"], "test clock")
+        redirects = data.get("redirectUrls", {})
+        options = SubscriptionOptions(
+            ending_at=data.get("endingAt"),
+            trial_ends_at=data.get("trialEndsAt"),
+            trial_period=data.get("trialPeriod"),
+            trial_usage=data.get("trialUsage"),
+            test_clock=clock,
+            elapsed_period_billing=data["elapsedPeriodBilling"],
+            auto_charge=data["autoCharge"],
+            tax_exempt=data["taxExempt"],
+            payment_term_days=data.get("paymentTermDays", 0),
+            session_expiry_minutes=data.get("sessionExpiryMinutes", 240),
+            version_policy=data["versionPolicy"],
+            redirect_on_success=redirects.get("onSuccess", ""),
+            redirect_on_failure=redirects.get("onFailure", ""),
+            renewal_reminder_enabled=data.get("renewalReminderEnabled"),
+            renewal_reminder_days=data.get("renewalReminderDays"),
+            minimum_account_balance=data.get("minimumAccountBalance", ""),
+            items=chosen_items(data.get("items", [])),
+            change_reason=data.get("changeReason", ""),
+            change_description=data.get("changeDescription", ""),
+            change_metadata=data.get("changeMetadata", {}),
+            metadata=data.get("metadata", {}),
+        )
+        return {
+            "plan": plan,
+            "name": data["name"],
+            "started_at": data["startedAt"],
+            "as_of": clock.current_time if clock is not None else wall_now(),
+            "options": options,
+        }
+
+    def customer(self, data: dict[str, Any]) -> Customer:
+        """Give the subscriber that is named, or make the one that is described."""
+        if "customerId" in data:
+            rows = customers_of(organization_id=self.organization_id)
+            return self.get_own(rows, data["customerId"], "customer")
+        sent = data["customer"]
+        merchant = Organization.objects.get(pk=self.organization_id)
+        consumer = find_or_create_consumer(
+            merchant=merchant,
+            name=sent["name"],
+            email=sent["email"],
+            phone=sent.get("phone", ""),
+            address=dict(sent["address"]),
+        )
+        customer, _ = create_customer(
+            merchant=merchant,
+            consumer=consumer,
+            tax_rates=check_tax_rates(sent.get("taxRates", {})),
+            as_of=wall_now(),
+        )
+        return customer
+
+
+class SubscriptionList(SubscribingView):
     @extend_schema(
         operation_id="listSubscriptions",
         parameters=[
@@ -216,63 +322,11 @@ class SubscriptionList(SubscriptionView):
     )
     def post(self, request: Request) -> Response:
         data = self.read(CreateSubscriptionSerializer)
-        plan = self.get_own(plans_of(organization_id=self.organization_id), data["planId"], "plan")
-        clock = None
-        if "testClockId" in data:
-            clocks = clocks_of(organization_id=self.organization_id)
-            clock = self.get_own(clocks, data["testClockId"], "test clock")
-        redirects = data.get("redirectUrls", {})
-        options = SubscriptionOptions(
-            ending_at=data.get("endingAt"),
-            test_clock=clock,
-            elapsed_period_billing=data["elapsedPeriodBilling"],
-            auto_charge=data["autoCharge"],
-            tax_exempt=data["taxExempt"],
-            payment_term_days=data.get("paymentTermDays", 0),
-            session_expiry_minutes=data.get("sessionExpiryMinutes", 240),
-            version_policy=data["versionPolicy"],
-            redirect_on_success=redirects.get("onSuccess", ""),
-            redirect_on_failure=redirects.get("onFailure", ""),
-            renewal_reminder_enabled=data.get("renewalReminderEnabled"),
-            renewal_reminder_days=data.get("renewalReminderDays"),
-            minimum_account_balance=data.get("minimumAccountBalance", ""),
-            change_reason=data.get("changeReason", ""),
-            change_description=data.get("changeDescription", ""),
-            change_metadata=data.get("changeMetadata", {}),
-            metadata=data.get("metadata", {}),
-        )
+        asked = self.asked(data)
         # A refused subscription leaves no customer behind either.
         with transaction.atomic():
-            subscription, is_new = subscribe(
-                customer=self._customer(data),
-                plan=plan,
-                name=data["name"],
-                started_at=data["startedAt"],
-                as_of=clock.current_time if clock is not None else wall_now(),
-                options=options,
-            )
+            subscription, is_new = subscribe(customer=self.customer(data), **asked)
         return self.rendered(subscription.public_id, status=201 if is_new else 200)
-
-    def _customer(self, data: dict[str, Any]) -> Customer:
-        if "customerId" in data:
-            rows = customers_of(organization_id=self.organization_id)
-            return self.get_own(rows, data["customerId"], "customer")
-        sent = data["customer"]
-        merchant = Organization.objects.get(pk=self.organization_id)
-        consumer = find_or_create_consumer(
-            merchant=merchant,
-            name=sent["name"],
-            email=sent["email"],
-            phone=sent.get("phone", ""),
-            address=dict(sent["address"]),
-        )
-        customer, _ = create_customer(
-            merchant=merchant,
-            consumer=consumer,
-            tax_rates=check_tax_rates(sent.get("taxRates", {})),
-            as_of=wall_now(),
-        )
-        return customer
 
 
 class SubscriptionDetail(SubscriptionView):

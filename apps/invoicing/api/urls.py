@@ -1,23 +1,32 @@
 from django.urls import path
 
-from apps.invoicing.api import adjustments, changes, coupons, invoices, spend, subscriptions
+from apps.invoicing.api import adjustments, changes, coupons, invoices, previews, spend, subscriptions
 from apps.invoicing.api.checkout import checkout
 
 urlpatterns = [
     path("v0/subscriptions", subscriptions.SubscriptionList.as_view()),
+    path("v0/subscriptions/preview", previews.NewSubscriptionPreview.as_view()),
     path("v0/subscriptions/<str:public_id>", subscriptions.SubscriptionDetail.as_view()),
     path("v0/subscriptions/<str:public_id>/termination", subscriptions.SubscriptionTermination.as_view()),
     path("v0/subscriptions/<str:public_id>/versionMigration", changes.VersionMigration.as_view()),
     path("v0/subscriptions/<str:public_id>/pause", changes.SubscriptionPausing.as_view()),
     path("v0/subscriptions/<str:public_id>/resume", changes.SubscriptionResumption.as_view()),
     path("v0/subscriptions/<str:public_id>/cancellation", changes.SubscriptionCancellation.as_view()),
+    path("v0/subscriptions/<str:public_id>/trial", changes.SubscriptionTrial.as_view()),
     path("v0/subscriptions/<str:public_id>/planChange", changes.PlanChange.as_view()),
-    path("v0/subscriptions/<str:public_id>/planChange/preview", changes.PlanChangePreview.as_view()),
+    path("v0/subscriptions/<str:public_id>/planChange/preview", previews.PlanChangePreview.as_view()),
+    path("v0/subscriptions/<str:public_id>/termination/preview", previews.TerminationPreview.as_view()),
+    path("v0/subscriptions/<str:public_id>/versionMigration/preview", previews.VersionMigrationPreview.as_view()),
+    path("v0/subscriptions/<str:public_id>/pause/preview", previews.PausePreview.as_view()),
+    path("v0/subscriptions/<str:public_id>/resume/preview", previews.ResumptionPreview.as_view()),
+    path("v0/subscriptions/<str:public_id>/cancellation/preview", previews.CancellationPreview.as_view()),
+    path("v0/subscriptions/<str:public_id>/adjustments/preview", previews.AdjustmentPreview.as_view()),
     path("v0/subscriptions/<str:public_id>/adjustments", adjustments.AdjustmentList.as_view()),
     path("v0/subscriptions/<str:public_id>/adjustments/<str:adjustment_id>", adjustments.AdjustmentDetail.as_view()),
     path("v0/subscriptions/<str:public_id>/coupons", coupons.SubscriptionCouponList.as_view()),
     path("v0/subscriptions/<str:public_id>/coupons/<str:applied_id>", coupons.SubscriptionCouponDetail.as_view()),
     path("v0/subscriptions/<str:public_id>/spendAgreements", spend.SpendAgreementList.as_view()),
+    path("v0/subscriptions/<str:public_id>/spendAgreements/preview", spend.SpendAgreementPreview.as_view()),
     path("v0/subscriptions/<str:public_id>/spendAgreements/<str:agreement_id>", spend.SpendAgreementDetail.as_view()),
     path("v0/customers/<str:public_id>/coupons", coupons.CustomerCouponList.as_view()),
     path("v0/customers/<str:public_id>/coupons/<str:applied_id>", coupons.CustomerCouponDetail.as_view()),

@@ -10,13 +10,24 @@ from apps.subscriptions.domain.grid import Grid, Slot
 
 @dataclass(frozen=True, slots=True)
 class ChargeTerms:
-    """What of a price decides when it is charged."""
+    """What of a price decides when it is charged.
+
+    Attributes:
+        starts_at: of a price that is billed for a time only: its begin; None: as long as the service.
+        ends_at: its end, exclusive.
+        bills_at: when such a price falls due that is charged once.
+        is_billed_in_trial: whether it costs anything while the service is tried, as usage may.
+    """
 
     revision_id: int
     price_id: str
     is_in_advance: bool
     cadence: Cadence
     is_obligation: bool
+    starts_at: datetime | None = None
+    ends_at: datetime | None = None
+    bills_at: datetime | None = None
+    is_billed_in_trial: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,33 +63,61 @@ def charges_due(
             candidates = [charge] if charge is not None else []
         else:
             window = Period(after, max(until, after + timedelta(microseconds=1)))
-            candidates = [_charge(term, slot) for slot in grid.slots(term.cadence, touching=window)]
+            slots = grid.slots(term.cadence, touching=window)
+            candidates = [charge for charge in (_charge(term, slot) for slot in slots) if charge is not None]
             if term.is_obligation:
                 # Owed whole or not at all: a stub at the start is left out.
                 candidates = [c for c in candidates if c.service.start == c.whole.start]
+        if not term.is_billed_in_trial:
+            candidates = [c for c in candidates if not grid.is_tried(c.service.start)]
         found.extend(charge for charge in candidates if after < charge.due_at <= until)
     return found
 
 
-def _charge(term: ChargeTerms, slot: Slot) -> Charge:
-    return Charge(
-        revision_id=term.revision_id,
-        price_id=term.price_id,
-        service=slot.service,
-        whole=slot.whole,
-        due_at=slot.service.start if term.is_in_advance else slot.service.end,
-    )
+def charges_running(terms: Sequence[ChargeTerms], grid: Grid, *, after: datetime, at: datetime) -> list[Charge]:
+    """Give the charges in arrears whose service has begun at an instant, without those that were due by `after`."""
+    window = Period(after, max(at, after) + timedelta(microseconds=1))
+    return [
+        charge
+        for term in terms
+        if not term.cadence.is_once
+        for charge in (_charge(term, slot) for slot in grid.slots(term.cadence, touching=window))
+        if charge is not None
+        and charge.due_at > after
+        and charge.service.start <= at
+        and (term.is_billed_in_trial or not grid.is_tried(charge.service.start))
+    ]
 
 
-def _one_time(term: ChargeTerms, grid: Grid, plan_cadence: Cadence) -> Charge | None:
-    """Give the single charge of a one-time price: over the first period, due at the start whatever its term."""
-    first = grid.slot_at(plan_cadence, grid.starts_at)
-    if first is None:
+def _charge(term: ChargeTerms, slot: Slot) -> Charge | None:
+    start = slot.service.start if term.starts_at is None else max(slot.service.start, term.starts_at)
+    end = slot.service.end if term.ends_at is None else min(slot.service.end, term.ends_at)
+    if start >= end:
         return None
     return Charge(
         revision_id=term.revision_id,
         price_id=term.price_id,
-        service=first.service,
-        whole=first.whole,
-        due_at=first.service.start,
+        service=Period(start, end),
+        whole=slot.whole,
+        due_at=start if term.is_in_advance else end,
+    )
+
+
+def _one_time(term: ChargeTerms, grid: Grid, plan_cadence: Cadence) -> Charge | None:
+    """Give the single charge of a one-time price: over the first period, due at the start whatever its term.
+
+    With a trial it is the first period after it, so that who leaves before owes nothing. One that says when it is
+    billed is due then, over the rest of that period.
+    """
+    begins_at = max(grid.starts_at, grid.trial_ends_at or grid.starts_at)
+    slot = grid.slot_at(plan_cadence, term.bills_at or begins_at)
+    if slot is None:
+        return None
+    due_at = term.bills_at or slot.service.start
+    return Charge(
+        revision_id=term.revision_id,
+        price_id=term.price_id,
+        service=Period(due_at, slot.service.end),
+        whole=slot.whole,
+        due_at=due_at,
     )

@@ -19,6 +19,7 @@ class TargetLine:
         reference: stable within the invoice; the same line at every calculation.
         gross: the rounded amount before tax is added, or with it contained, as the plan says.
         subtotal: without tax. `total` = subtotal + tax_amount.
+        whole: of usage, what its whole period comes to by now, of which `gross` is what no early bill billed.
     """
 
     kind: str
@@ -38,8 +39,14 @@ class TargetLine:
     provenance: dict[str, Any] = field(default_factory=dict)
     stored_id: int | None = None
     public_id: str = ""
+    whole: Decimal | None = None
     subtotal: Decimal = Decimal(0)
     tax_amount: Decimal = Decimal(0)
+
+    @property
+    def is_prepaid(self) -> bool:
+        """Whether it was due at the start of its service; usage never is."""
+        return self.payment_term == "in_advance" and self.kind != "metered"
 
     @property
     def total(self) -> Decimal:

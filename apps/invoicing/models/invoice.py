@@ -38,6 +38,7 @@ FROZEN_COLUMNS = (
     "customer_id",
     "subscription_id",
     "sequence_number",
+    "part",
     "period_start",
     "period_end",
 )
@@ -46,7 +47,11 @@ FROZEN_COLUMNS = (
 # The version never changes but together with the revisions, whose history is kept.
 @pghistory.track(exclude=["updated_at", "plan_version"])
 class Invoice(Entity):
-    """The bill of one period: live while the period is open, frozen and numbered once issued."""
+    """The bill of one period: live while the period is open, frozen and numbered once issued.
+
+    Usage of a period may be billed before its end by further invoices, its parts from 1 on; its own bill, part 0,
+    then bills what is left.
+    """
 
     PREFIX: ClassVar[str] = "inv"
 
@@ -54,6 +59,9 @@ class Invoice(Entity):
     customer = models.ForeignKey("customers.Customer", on_delete=models.PROTECT, related_name="+")
     subscription = models.ForeignKey("subscriptions.Subscription", on_delete=models.PROTECT, related_name="+")
     sequence_number = models.PositiveIntegerField(help_text="0: upfront charges; n: the n-th billing period.")
+    part = models.PositiveIntegerField(
+        default=0, help_text="0: the period's own bill; n: its n-th early bill, of usage alone."
+    )
     status = models.CharField(max_length=14, choices=InvoiceStatus)
     currency = CurrencyCodeField()
     period_start = models.DateTimeField()
@@ -112,7 +120,14 @@ class Invoice(Entity):
                 name="invoice_frozen_is_numbered",
                 condition=~Q(status__in=FROZEN) | Q(number__isnull=False, issued_at__isnull=False),
             ),
-            models.UniqueConstraint(fields=["subscription", "sequence_number"], name="invoice_one_per_period"),
+            models.UniqueConstraint(
+                fields=["subscription", "sequence_number", "part"], name="invoice_one_per_period_and_part"
+            ),
+            # Early bills are made whole: only a period's own bill is open, and Invoice 0 is of no period.
+            models.CheckConstraint(
+                name="invoice_early_is_calculated",
+                condition=Q(part=0) | (Q(sequence_number__gte=1) & ~Q(status__in=["ACTIVE", "CLOSING", "FAILED"])),
+            ),
             models.UniqueConstraint(fields=["organization", "number"], name="invoice_number_once"),
             models.UniqueConstraint(
                 fields=["subscription"], name="invoice_one_open_period", condition=Q(status="ACTIVE")
@@ -152,6 +167,19 @@ class Invoice(Entity):
 
     def __str__(self) -> str:
         return self.number or self.public_id
+
+    @property
+    def is_early(self) -> bool:
+        """Whether it bills usage of a period that goes on."""
+        return self.part > 0
+
+    @property
+    def label(self) -> str:
+        """What it bills, for people."""
+        if self.sequence_number == 0:
+            return "Invoice 0"
+        period = f"Period {self.sequence_number}"
+        return f"{period}, early bill {self.part}" if self.part else period
 
     @property
     def unpaid_amount(self) -> Decimal:

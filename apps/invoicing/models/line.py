@@ -81,3 +81,8 @@ class InvoiceLine(Entity):
 
     def __str__(self) -> str:
         return self.display_name
+
+    @property
+    def is_prepaid(self) -> bool:
+        """Whether it was due at the start of its service; usage never is."""
+        return self.payment_term == "in_advance" and self.kind != LineKind.METERED

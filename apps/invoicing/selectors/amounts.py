@@ -1,20 +1,25 @@
 """What happens to the amounts of invoices once their lines are rated, in one fixed order.
 
-The order is: percentages agreed with the subscriber → spend caps → minimum commitments → rebates and corrections held
-at zero → coupons → tax. ADR 0017 says why.
+The order is: percentages agreed with the subscriber → less what was billed of it early → spend caps → minimum
+commitments → rebates and corrections held at zero → coupons → tax. ADR 0017 says why.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from functools import partial
 
 from apps.catalog.models import PriceRevision
 from apps.catalog.selectors.terms import revisions_by_id
 from apps.invoicing.domain.adjustments import AdjustmentTerms, discounts_of, with_discounts
 from apps.invoicing.domain.coupons import with_coupons
+from apps.invoicing.domain.early import BilledEarly, less_billed_early, withdrawn_lines
 from apps.invoicing.domain.targets import TargetLine, limit_rebates, with_tax
 from apps.invoicing.models import Invoice
 from apps.invoicing.selectors.coupons import coupon_book
+from apps.invoicing.selectors.early import billed_early, is_settled_on
 from apps.invoicing.selectors.spend import spend_book
 from apps.kernel.time import Period
+from apps.subscriptions.selectors.clocks import current_time
 
 
 def settled_lines(
@@ -23,6 +28,8 @@ def settled_lines(
     adjustments: Mapping[int, Sequence[AdjustmentTerms]],
     revisions: Mapping[int, PriceRevision],
     next_ids: Mapping[int, Sequence[int]],
+    *,
+    as_of: datetime | None,
 ) -> dict[int, list[TargetLine]]:
     """Give the final lines of open invoices from their rated ones.
 
@@ -35,14 +42,19 @@ def settled_lines(
         adjustments: by subscription.
         revisions: the price revisions known by now; others that lines go by are read.
         next_ids: by invoice, the revisions that charges in advance of the next period go by.
+        as_of: for provenance; None: the present of each subscription.
     """
     spend = spend_book(invoices, lines, revisions, next_ids)
     book = coupon_book(invoices)
+    early = billed_early(invoices)
     prices = _prices(lines, revisions if spend is None else spend.revisions) if book.rows else {}
     found: dict[int, list[TargetLine]] = {}
     for invoice in sorted(invoices, key=lambda row: (row.due_until, row.pk)):
         plan = invoice.subscription.plan
         kept = _discounted(invoice, lines.get(invoice.pk, ()), adjustments)
+        sold = {revisions[i].price_id for i in invoice.subscription.price_revision_ids if i in revisions}
+        moment = as_of or current_time(invoice.subscription)
+        kept = _not_billed_early(invoice, kept, early.get(invoice.pk, {}), sold, moment)
         if spend is not None:
             kept = spend.settle(invoice, kept)
         kept = limit_rebates(kept)
@@ -51,7 +63,7 @@ def settled_lines(
         coupons = book.of(invoice)
         if coupons:
             kept = with_coupons(kept, coupons, currency=invoice.currency, plan_id=plan.pk, prices=prices)
-            book.note(kept)
+            book.note(invoice, kept)
         found[invoice.pk] = with_tax(kept, currency=invoice.currency, is_inclusive=plan.tax_behavior == "inclusive")
     return found
 
@@ -63,13 +75,28 @@ def _discounted(
     tz = invoice.subscription.timezone
     off = {
         line.reference: discounts_of(
-            agreed, Period(line.period_start, line.period_end), is_in_advance=line.payment_term == "in_advance", tz=tz
+            agreed, Period(line.period_start, line.period_end), is_in_advance=line.is_prepaid, tz=tz
         )
         for line in lines
         # Late usage has them in its own calculation; manual lines and credits are what they are.
         if line.price_revision_id is not None and not line.is_late
     }
     return with_discounts(lines, off, currency=invoice.currency)
+
+
+def _not_billed_early(
+    invoice: Invoice,
+    lines: Sequence[TargetLine],
+    early: Mapping[str, BilledEarly],
+    sold: Collection[int],
+    as_of: datetime,
+) -> list[TargetLine]:
+    """Give what the period comes to, less what was billed of it."""
+    due = less_billed_early(lines, early)
+    if early:
+        is_settled = partial(is_settled_on, invoice, sold)
+        due += withdrawn_lines(lines, early, is_settled=is_settled, currency=invoice.currency, as_of=as_of)
+    return due
 
 
 def _prices(lines: Mapping[int, Sequence[TargetLine]], revisions: Mapping[int, PriceRevision]) -> dict[int, int]:

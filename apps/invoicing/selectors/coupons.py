@@ -30,6 +30,8 @@ class CouponBook:
     rows: dict[int, list[AppliedCoupon]] = field(default_factory=dict)
     terms: dict[str, CouponTerms] = field(default_factory=dict)
     used: dict[str, Used] = field(default_factory=dict)
+    # Periods, by subscription and number, that each has reduced; the bills of one period count once.
+    periods: dict[str, set[tuple[int, int]]] = field(default_factory=dict)
     lineage: dict[int, set[int]] = field(default_factory=dict)
 
     def of(self, invoice: Invoice) -> list[tuple[CouponTerms, Used]]:
@@ -37,14 +39,21 @@ class CouponBook:
         return [
             (self.terms[row.public_id], self.used[row.public_id])
             for row in self.rows.get(invoice.customer_id, ())
-            if self._reaches(row, invoice) and lasts(self.terms[row.public_id], self.used[row.public_id])
+            if self._reaches(row, invoice) and lasts(self.terms[row.public_id], self._used_before(row, invoice))
         ]
 
-    def note(self, lines: Iterable[TargetLine]) -> None:
+    def note(self, invoice: Invoice, lines: Iterable[TargetLine]) -> None:
         """Count what an invoice took off, for those that are worked out after it."""
         for source, amount in uses_in(lines).items():
             used = self.used[source]
-            used.amount, used.invoices = EXACT.add(used.amount, amount), used.invoices + 1
+            self.periods[source].add(_period_of(invoice))
+            used.amount, used.invoices = EXACT.add(used.amount, amount), len(self.periods[source])
+
+    def _used_before(self, row: AppliedCoupon, invoice: Invoice) -> Used:
+        """Give what other periods used."""
+        used = self.used[row.public_id]
+        is_counted = _period_of(invoice) in self.periods[row.public_id]
+        return Used(used.amount, used.invoices - 1) if is_counted else used
 
     def _reaches(self, row: AppliedCoupon, invoice: Invoice) -> bool:
         """Whether the invoice's window was open while the customer had the coupon.
@@ -79,16 +88,21 @@ def coupon_book(invoices: Sequence[Invoice]) -> CouponBook:
         return book
     book.used = {source: Used() for source in book.terms}
     uses = _uses(sorted(book.rows)).exclude(invoice__in=[invoice.pk for invoice in invoices])
-    counted: dict[str, set[int]] = defaultdict(set)
-    for reference, invoice_id, gross in uses.values_list("reference", "invoice_id", "gross"):
+    book.periods = {source: set() for source in book.terms}
+    names = ("reference", "invoice__subscription_id", "invoice__sequence_number", "gross")
+    for reference, subscription_id, number, gross in uses.values_list(*names):
         source = source_of(reference)
         book.used[source].amount = EXACT.subtract(book.used[source].amount, gross)
-        counted[source].add(invoice_id)
-    for source, ids in counted.items():
-        book.used[source].invoices = len(ids)
+        book.periods[source].add((subscription_id, number))
+    for source, periods in book.periods.items():
+        book.used[source].invoices = len(periods)
     if any(row.subscription_id is not None for found in book.rows.values() for row in found):
         book.lineage = predecessors_of(invoice.subscription_id for invoice in invoices)
     return book
+
+
+def _period_of(invoice: Invoice) -> tuple[int, int]:
+    return invoice.subscription_id, invoice.sequence_number
 
 
 def coupon_terms(row: AppliedCoupon) -> CouponTerms:
@@ -120,17 +134,17 @@ def uses_of(rows: Sequence[AppliedCoupon]) -> dict[int, dict[str, Used]]:
     """Give what redeemed coupons took off so far, by their key and by currency."""
     keys = {row.public_id: row.pk for row in rows}
     found: dict[int, dict[str, Used]] = {row.pk: {} for row in rows}
-    counted: dict[tuple[int, str], set[int]] = defaultdict(set)
+    counted: dict[tuple[int, str], set[tuple[int, int]]] = defaultdict(set)
     lines = _uses([row.customer_id for row in rows]).values_list(
-        "reference", "invoice_id", "invoice__currency", "gross"
+        "reference", "invoice__subscription_id", "invoice__sequence_number", "invoice__currency", "gross"
     )
-    for reference, invoice_id, currency, gross in lines:
+    for reference, subscription_id, number, currency, gross in lines:
         key = keys.get(source_of(reference))
         if key is None:
             continue
         used = found[key].setdefault(currency, Used())
         used.amount = EXACT.subtract(used.amount, gross)
-        counted[key, currency].add(invoice_id)
+        counted[key, currency].add((subscription_id, number))
         used.invoices = len(counted[key, currency])
     return found
 

@@ -54,7 +54,10 @@ def bills_needing(start: datetime, end: datetime, as_of: datetime) -> str | None
         )
     )
     following = Invoice.objects.filter(
-        subscription=OuterRef("invoice__subscription"), usage_counted_at__gte=OuterRef("corrected_until")
+        subscription=OuterRef("invoice__subscription"),
+        # Early bills look at their own period alone.
+        part=0,
+        usage_counted_at__gte=OuterRef("corrected_until"),
     )
     recent = lines.filter(corrected_until__gt=as_of).first()
     pending = lines.exclude(invoice__subscription__status=SubscriptionStatus.TERMINATED).filter(~Exists(following))

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from apps.catalog.models import PriceRevision
+from apps.catalog.models import BillableMetric, PriceRevision
 from apps.invoicing.domain.adjustments import AdjustmentTerms, discounts_of, quantity_terms
+from apps.invoicing.domain.early import WITHDRAWN
 from apps.invoicing.domain.targets import TargetLine
 from apps.invoicing.domain.taxes import tax_rate_for
 from apps.invoicing.models import Invoice, InvoiceLine, LineKind
@@ -15,8 +16,9 @@ from apps.invoicing.selectors.metered import MeteredRequest, metered_usage
 from apps.kernel.time import Period, format_instant
 from apps.metering.selectors.links import SubjectSpan
 from apps.metering.selectors.usage import UsageRequest, usage_changed_since
-from apps.rating.grouped import parse_price
+from apps.rating.grouped import AnyPrice, parse_price
 from apps.rating.lines import Billed, evaluated, left_over, rate_usage
+from apps.rating.price_models.standard import StandardPrice
 from apps.rating.usage import Usage
 from apps.subscriptions.selectors.clocks import current_time
 
@@ -29,11 +31,19 @@ class _Entry:
     """What earlier invoices of a subscription billed for one price and service period."""
 
     revision: PriceRevision
-    metric_id: int
+    metric: BillableMetric
     period: Period
     billed: Billed
     counted_at: datetime
     carried: Decimal = Decimal(0)
+    is_withdrawn: bool = False
+
+    @property
+    def price(self) -> AnyPrice:
+        """What its usage costs; nothing when its price was left, and what was billed is being given back."""
+        if self.is_withdrawn:
+            return StandardPrice(Decimal(0))
+        return parse_price(self.revision.model, self.revision.properties)
 
 
 def find_late_usage(
@@ -49,15 +59,23 @@ def find_late_usage(
     `amount(now) − amount(billed)`. What a correction could not give back, because its invoice would have fallen below
     zero, goes on to the next.
     """
-    by_subscription = {invoice.subscription_id: invoice for invoice in invoices if invoice.sequence_number > 0}
+    by_subscription = {
+        invoice.subscription_id: invoice
+        for invoice in invoices
+        if invoice.sequence_number > 0 and not invoice.is_early
+    }
     billed = _billed(by_subscription)
     requests: list[tuple[Invoice, _Entry, UsageRequest]] = []
+    unchanged: list[tuple[Invoice, _Entry]] = []
     for subscription_id, entries in billed.items():
         invoice = by_subscription[subscription_id]
         for entry in entries:
+            if entry.is_withdrawn:
+                unchanged.append((invoice, entry))
+                continue
             request = UsageRequest(
                 organization_id=invoice.organization_id,
-                metric_id=entry.metric_id,
+                metric_id=entry.metric.pk,
                 subjects=subjects.get(invoice.customer_id, ()),
                 start=entry.period.start,
                 end=entry.period.end,
@@ -68,15 +86,10 @@ def find_late_usage(
         moments=[entry.counted_at - OVERLAP for _, entry, _ in requests],
     )
     touched = [row for row, is_changed in zip(requests, changed, strict=True) if is_changed]
-    answers = metered_usage(
-        [
-            MeteredRequest(request, parse_price(entry.revision.model, entry.revision.properties))
-            for _, entry, request in touched
-        ]
-    )
+    answers = metered_usage([MeteredRequest(request, entry.price, entry.metric) for _, entry, request in touched])
     usages = {id(entry): usage for (_, entry, _), usage in zip(touched, answers, strict=True)}
     found: dict[int, list[TargetLine]] = defaultdict(list)
-    for invoice, entry, _ in requests:
+    for invoice, entry in [*((invoice, entry) for invoice, entry, _ in requests), *unchanged]:
         # What did not change is not read again: its raw events may be gone by now.
         usage = usages.get(id(entry), entry.billed.usage)
         agreed = adjustments.get(invoice.subscription_id, ())
@@ -92,6 +105,8 @@ def _billed(by_subscription: Mapping[int, Invoice]) -> dict[int, list[_Entry]]:
         InvoiceLine.objects.filter(
             invoice__subscription_id__in=list(by_subscription),
             invoice__number__isnull=False,
+            # What was billed early of a period is in its own bill's line, which is of the whole.
+            invoice__part=0,
             kind=LineKind.METERED,
         )
         .exclude(invoice__status="CANCELLED")
@@ -101,18 +116,19 @@ def _billed(by_subscription: Mapping[int, Invoice]) -> dict[int, list[_Entry]]:
     entries: dict[tuple[int, int, datetime, datetime], _Entry] = {}
     for line in lines:
         revision, counted_at = line.price_revision, line.invoice.usage_counted_at
-        if revision is None or revision.metric_id is None or counted_at is None:
+        if revision is None or revision.metric is None or counted_at is None:
             continue
         key = (line.invoice.subscription_id, revision.pk, line.period_start, line.period_end)
         known = entries.get(key)
         if known is None:
             period = Period(line.period_start, line.period_end)
-            entries[key] = _Entry(revision, revision.metric_id, period, evaluated(line.provenance), counted_at)
+            entries[key] = _Entry(revision, revision.metric, period, evaluated(line.provenance), counted_at)
         else:
             known.billed = evaluated(line.provenance)
             known.counted_at = max(known.counted_at, counted_at)
-        if line.is_late:
-            entries[key].carried += left_over(line.provenance)
+        # Corrections, and own bills that had to give back of what was billed early, may have left something.
+        entries[key].carried += left_over(line.provenance)
+        entries[key].is_withdrawn |= line.reference.startswith(WITHDRAWN)
     grouped: dict[int, list[_Entry]] = defaultdict(list)
     for (subscription_id, *_), entry in entries.items():
         grouped[subscription_id].append(entry)
@@ -125,10 +141,9 @@ def _late_line(
     """Give the line of an entry; None when its usage comes to what was billed."""
     if usage == entry.billed.usage and not entry.carried:
         return None
-    revision = entry.revision
-    metric = revision.metric
+    revision, metric = entry.revision, entry.metric
     rated = rate_usage(
-        price=parse_price(revision.model, revision.properties),
+        price=entry.price,
         usage=usage,
         currency=invoice.currency,
         period=entry.period,
@@ -137,7 +152,7 @@ def _late_line(
                 "type": "price",
                 "ref": {"priceId": revision.price.public_id, "revision": revision.number},
             },
-            "usage": {"type": "meter", "ref": {"billableMetricId": metric.public_id if metric else ""}},
+            "usage": {"type": "meter", "ref": {"billableMetricId": metric.public_id}},
             "earlierInvoice": {"type": "invoice", "ref": {"subscriptionId": invoice.subscription.public_id}},
         },
         calculated_at=as_of,
@@ -163,12 +178,12 @@ def _late_line(
             is_exempt=invoice.subscription.tax_exempt,
             is_in_scope=revision.supply_scope == "IN_SCOPE",
             customer_rates=invoice.customer.tax_rates,
-            metric_public_id=metric.public_id if metric is not None else None,
+            metric_public_id=metric.public_id,
             plan_public_id=invoice.subscription.plan.public_id,
             plan_rate=invoice.subscription.plan.default_tax_rate,
         ),
         price_revision_id=revision.pk,
-        metric_id=revision.metric_id,
+        metric_id=metric.pk,
         is_late=True,
         provenance=rated.provenance,
     )

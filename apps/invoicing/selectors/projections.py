@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 
 from django.db.models import prefetch_related_objects
 
@@ -15,13 +14,15 @@ from apps.invoicing.domain.charges import Charge, charges_due
 from apps.invoicing.domain.targets import TargetLine, Totals, totals_of, with_tax
 from apps.invoicing.domain.taxes import tax_rate_for
 from apps.invoicing.selectors.adjustments import adjustment_terms
-from apps.invoicing.selectors.shares import is_asleep, share_of
-from apps.invoicing.selectors.targets import charge_terms
-from apps.kernel.time import Cadence, Period, add
-from apps.rating.grouped import parse_price
-from apps.rating.lines import rate_fee
+from apps.invoicing.selectors.parts import fee_parts, parts_of
+from apps.invoicing.selectors.shares import is_asleep
+from apps.invoicing.selectors.targets import charge_terms, owned_terms
+from apps.kernel.time import Cadence, Period, add, format_instant
+from apps.rating.splits import rate_fee_parts
+from apps.subscriptions.domain.timeline import Timeline
 from apps.subscriptions.models import Subscription, SubscriptionStatus
 from apps.subscriptions.selectors.subscriptions import cadence_of, grid_of, upcoming_version_id
+from apps.subscriptions.selectors.timeline import timeline_of
 
 DEFAULT_SPAN = Cadence.parse("P1M")
 LONGEST_SPAN = Cadence.parse("P1Y")
@@ -53,14 +54,14 @@ def projected_invoices(
     last = min(end or add(first, DEFAULT_SPAN), add(as_of, LONGEST_SPAN))
     grid, cadence = grid_of(subscription), cadence_of(subscription)
     prefetch_related_objects([subscription], "pauses")
+    timeline = timeline_of(subscription)
     # The end of the open period brings the next one's fees in advance, so what comes is the next terms' work.
     revision_ids = current_revision_ids(plan_version_id=upcoming_version_id(subscription))
-    revisions = revisions_by_id(revision_ids)
-    terms = [
-        charge_terms(revisions[key], plan_cadence=subscription.billing_cadence)
-        for key in revision_ids
-        if revisions[key].metric_id is None
-    ]
+    revisions = revisions_by_id({*revision_ids, *(one.revision_id for one in timeline.owned() if one.revision_id)})
+    cadences, trial_usage = subscription.billing_cadence, subscription.trial_usage
+    known = [charge_terms(revisions[key], plan_cadence=cadences, trial_usage=trial_usage) for key in revision_ids]
+    known += owned_terms(timeline, revisions, plan_cadence=cadences, trial_usage=trial_usage)
+    terms = [one for one in known if not revisions[one.revision_id].bills_usage]
     agreed = adjustment_terms([subscription.pk]).get(subscription.pk, [])
     found: list[ProjectedInvoice] = []
     number, at = subscription.period_number, subscription.period_start
@@ -68,9 +69,10 @@ def projected_invoices(
         if slot.service.end > first:
             charges = charges_due(terms, grid, after=slot.service.start, until=slot.service.end, plan_cadence=cadence)
             plain = [
-                _line(subscription, revisions[c.revision_id], c, agreed, as_of)
+                line
                 for c in charges
                 if not is_asleep(subscription, c, revisions[c.revision_id])
+                for line in _lines(subscription, timeline, revisions[c.revision_id], c, agreed, as_of)
             ]
             off = {
                 line.reference: discounts_of(
@@ -99,47 +101,52 @@ def projected_invoices(
     return found
 
 
-def _line(
+def _lines(
     subscription: Subscription,
+    timeline: Timeline,
     revision: PriceRevision,
     charge: Charge,
     agreed: Sequence[AdjustmentTerms],
     as_of: datetime,
-) -> TargetLine:
+) -> list[TargetLine]:
     plan = subscription.plan
-    rated = rate_fee(
-        price=parse_price(revision.model, revision.properties),
-        quantity=Decimal(revision.quantity),
+    parts = parts_of(subscription, timeline, charge, revision)
+    if not parts:
+        return []
+    terms = quantity_terms(
+        agreed, charge.service, is_in_advance=revision.payment_term == "in_advance", price_id=revision.price_id
+    )
+    fees = fee_parts(subscription, charge, revision, parts, terms)
+    rated = rate_fee_parts(
+        fees,
         currency=subscription.currency,
-        period=charge.service,
-        sources={},
-        calculated_at=as_of,
-        share=share_of(subscription, charge, revision),
         whole=charge.whole,
         basis=plan.proration,
-        terms=quantity_terms(
-            agreed, charge.service, is_in_advance=revision.payment_term == "in_advance", price_id=revision.price_id
-        ),
+        sources=[{}] * len(fees),
+        calculated_at=as_of,
     )
-    return TargetLine(
-        kind="fee",
-        reference=charge.reference,
-        display_name=revision.invoice_display_name,
-        payment_term=revision.payment_term,
-        period_start=charge.service.start,
-        period_end=charge.service.end,
-        quantity=rated.quantity,
-        unit_price=rated.unit_price,
-        gross=rated.subtotal,
-        tax_rate=tax_rate_for(
-            is_exempt=subscription.tax_exempt,
-            is_in_scope=revision.supply_scope == "IN_SCOPE",
-            customer_rates=subscription.customer.tax_rates,
-            metric_public_id=None,
-            plan_public_id=plan.public_id,
-            plan_rate=plan.default_tax_rate,
-        ),
-    )
+    return [
+        TargetLine(
+            kind="fee",
+            reference=f"{charge.price_id}:{format_instant(fee.period.start)}",
+            display_name=revision.invoice_display_name,
+            payment_term=revision.payment_term,
+            period_start=fee.period.start,
+            period_end=fee.period.end,
+            quantity=line.quantity,
+            unit_price=line.unit_price,
+            gross=line.subtotal,
+            tax_rate=tax_rate_for(
+                is_exempt=subscription.tax_exempt,
+                is_in_scope=revision.supply_scope == "IN_SCOPE",
+                customer_rates=subscription.customer.tax_rates,
+                metric_public_id=None,
+                plan_public_id=plan.public_id,
+                plan_rate=plan.default_tax_rate,
+            ),
+        )
+        for fee, line in zip(fees, rated, strict=True)
+    ]
 
 
 def _stable_id(subscription: Subscription, period: Period) -> str:

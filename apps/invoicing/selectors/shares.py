@@ -4,7 +4,7 @@ from fractions import Fraction
 
 from apps.catalog.models import PriceRevision
 from apps.invoicing.domain.charges import Charge
-from apps.kernel.time import Cadence
+from apps.kernel.time import Cadence, Period
 from apps.subscriptions.models import Subscription
 from apps.subscriptions.selectors.subscriptions import pauses_of
 
@@ -20,6 +20,13 @@ def share_of(subscription: Subscription, charge: Charge, revision: PriceRevision
     return pauses_of(subscription).active_share(charge.service, charge.whole, basis=basis, tz=subscription.timezone)
 
 
+def part_share(subscription: Subscription, charge: Charge, part: Period) -> Fraction:
+    """Give the share of a part of a charge's service; the shares of all parts add up to the charge's."""
+    return pauses_of(subscription).part_share(
+        part, charge.service, charge.whole, basis=subscription.plan.proration, tz=subscription.timezone
+    )
+
+
 def is_asleep(subscription: Subscription, charge: Charge, revision: PriceRevision) -> bool:
     """Whether a charge is a fee of paused time alone; usage is billed whenever it was."""
-    return revision.metric_id is None and share_of(subscription, charge, revision) == 0
+    return not revision.bills_usage and share_of(subscription, charge, revision) == 0

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from fractions import Fraction
 
@@ -129,7 +129,8 @@ class SpendBook:
             lambda at: self._rule_at(subscription, kind, price_id, agreed, at),
             changes,
             grid_of(subscription),
-            starts_at=subscription.billing_starts_at,
+            # What is tried commits to nothing; what is billed of it all the same counts in the first period after.
+            starts_at=max(subscription.billing_starts_at, subscription.trial_ends_at or subscription.started_at),
             until=max([invoice.due_until, *(line.period_start for line in lines)]),
         )
 
@@ -191,7 +192,7 @@ class SpendBook:
         carries = self.carriers.get(invoice.subscription_id) == invoice.pk
         if kind == CAP:
             return carries
-        if invoice.sequence_number == 0:
+        if invoice.sequence_number == 0 or invoice.is_early:
             return False
         end = span.service.end
         others = [known for known in self.windows[invoice.subscription_id] if known.invoice_id != invoice.pk]
@@ -248,7 +249,7 @@ def spend_book(
     _read_windows(book, ids)
     for invoice in invoices:
         _open(book, invoice, next_ids.get(invoice.pk, ()))
-        if invoice.sequence_number > 0:
+        if invoice.sequence_number > 0 and not invoice.is_early:
             book.carriers[invoice.subscription_id] = invoice.pk
     wanted = {key for known in book.openings.values() for opening in known for key in opening.revision_ids}
     wanted |= {line.price_revision_id for rows in lines.values() for line in rows if line.price_revision_id}
@@ -260,6 +261,8 @@ def spend_book(
         entry = _entry(book, line)
         if entry is not None:
             book.entries[line.invoice.subscription_id].append(entry)
+    for invoice in invoices:
+        _add_own_prices(book, invoice, lines.get(invoice.pk, ()))
     return book
 
 
@@ -280,8 +283,9 @@ def agreements_of(*, subscription: Subscription) -> QuerySet[SpendAgreement]:
 
 
 def _read_windows(book: SpendBook, subscription_ids: Sequence[int]) -> None:
-    rows = Invoice.objects.filter(subscription_id__in=subscription_ids).exclude(status=InvoiceStatus.CANCELLED)
-    for row in rows.order_by("subscription_id", "sequence_number").only(
+    # Early bills are parts of a period; what they bill counts, but they are none of its windows.
+    rows = Invoice.objects.filter(subscription_id__in=subscription_ids, part=0)
+    for row in rows.exclude(status=InvoiceStatus.CANCELLED).order_by("subscription_id", "sequence_number").only(
         "pk", "subscription_id", "sequence_number", "calculated_at", "due_after", "due_until", "period_start",
         "plan_version_id", "price_revision_ids",
     ):  # fmt: skip
@@ -300,6 +304,19 @@ def _open(book: SpendBook, invoice: Invoice, next_ids: Sequence[int]) -> None:
         known.append(Opening(start, invoice.plan_version_id, invoice.price_revision_ids))
     elif invoice.status == InvoiceStatus.ACTIVE:
         known.append(Opening(invoice.due_until, upcoming_version_id(invoice.subscription), next_ids))
+
+
+def _add_own_prices(book: SpendBook, invoice: Invoice, lines: Sequence[TargetLine]) -> None:
+    """Add the prices that only this subscription has, which no plan opens with, as far as they ask for anything."""
+    known = book.openings[invoice.subscription_id]
+    sold = {book.revisions[key].price_id for opening in known for key in opening.revision_ids}
+    billed = [entry.revision_id for entry in book.entries[invoice.subscription_id]]
+    named = {*billed, *(line.price_revision_id for line in lines)} & book.of_revision.keys()
+    own = sorted(key for key in named if key is not None and book.revisions[key].price_id not in sold)
+    if own:
+        book.openings[invoice.subscription_id] = [
+            replace(opening, revision_ids=[*opening.revision_ids, *own]) for opening in known
+        ]
 
 
 def _billed(subscription_ids: Sequence[int], being_worked_out: Sequence[int]) -> QuerySet[InvoiceLine]:

@@ -114,7 +114,7 @@ def withdraw_adjustment(*, adjustment_id: int, as_of: datetime) -> SubscriptionA
 def _latest_due(subscription: Subscription) -> datetime | None:
     """Wait for calculations that go on, and give when the latest charge of calculated invoices fell due."""
     hold_invoices(subscription)
-    in_advance = Q(payment_term="in_advance")
+    in_advance = Q(payment_term="in_advance") & ~Q(kind=LineKind.METERED)
     due = _calculated_lines(subscription.pk).aggregate(
         start=Max("period_start", filter=in_advance), end=Max("period_end", filter=~in_advance)
     )
@@ -125,6 +125,8 @@ def _calculated_lines(subscription_id: int) -> QuerySet[InvoiceLine]:
     return InvoiceLine.objects.filter(
         invoice__subscription_id=subscription_id,
         invoice__calculated_at__isnull=False,
+        # A period with early bills is still open: its own bill goes by what is agreed by then.
+        invoice__part=0,
         kind__in=[LineKind.FEE, LineKind.METERED, LineKind.ADJUSTMENT],
         price_revision__isnull=False,
     ).exclude(invoice__status=InvoiceStatus.CANCELLED)
@@ -137,9 +139,7 @@ def _billed_until(row: SubscriptionAdjustment) -> datetime | None:
     for line in _calculated_lines(row.subscription_id).select_related("price_revision"):
         assert line.price_revision is not None
         period = Period(line.period_start, line.period_end)
-        if terms.reaches(
-            period, is_in_advance=line.payment_term == "in_advance", price_id=line.price_revision.price_id
-        ):
+        if terms.reaches(period, is_in_advance=line.is_prepaid, price_id=line.price_revision.price_id):
             ends.append(line.period_end)
     return max(ends, default=None)
 

@@ -1,19 +1,13 @@
 """Another plan: the subscription ends, its unused prepaid time is credited, and one to the other plan goes on."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import datetime
-from decimal import Decimal
 
 from django.db import transaction
 
 from apps.catalog.models import Plan
-from apps.invoicing.domain.targets import TargetLine
-from apps.invoicing.models import Invoice, InvoiceLine
-from apps.invoicing.selectors.invoices import stored_lines, with_neighbours
-from apps.invoicing.selectors.targets import OPEN, target_lines
 from apps.invoicing.services.cancelling import schedule_cancellation
-from apps.invoicing.services.periods import cross_boundary
-from apps.invoicing.services.prepaid import CREDIT
+from apps.invoicing.services.periods import cross_boundaries
 from apps.invoicing.services.subscribing import start_billing
 from apps.invoicing.services.terminating import fit_to_end, locked, refused, terminate_subscription
 from apps.kernel.errors import ConflictError
@@ -22,35 +16,6 @@ from apps.subscriptions.services.pauses import require_active
 from apps.subscriptions.services.subscriptions import SubscriptionOptions, place_subscription
 
 NOW, PERIOD_END = "now", "period_end"
-
-
-@dataclass(frozen=True, slots=True)
-class Bill:
-    """The lines an invoice has, and what they come to with tax, in major units."""
-
-    lines: tuple[TargetLine | InvoiceLine, ...]
-
-    @property
-    def total(self) -> Decimal:
-        return sum((line.total for line in self.lines), Decimal(0))
-
-
-@dataclass(frozen=True, slots=True)
-class Preview:
-    """What a change of plan would bring.
-
-    Attributes:
-        effective_at: when the other plan begins.
-        closing: the last bill of the present plan, with the usage that is counted by now.
-        opening: the first bill of the other plan.
-        credit: what the closing bill gives back of prepaid fees, without tax; 0 or less.
-    """
-
-    effective_at: datetime
-    currency: str
-    closing: Bill
-    opening: Bill
-    credit: Decimal
 
 
 @transaction.atomic
@@ -98,48 +63,23 @@ def change_plan(
     return subscription
 
 
-def preview_change(
-    *, subscription_id: int, plan: Plan, as_of: datetime, timing: str = NOW, at: datetime | None = None
-) -> Preview:
-    """Say what a change of plan would bill and give back: it is made, looked at, and undone.
-
-    Raises:
-        ConflictError: as the change itself.
-        InvalidError: as the change itself.
-    """
-    with transaction.atomic():
-        changed = change_plan(subscription_id=subscription_id, plan=plan, as_of=as_of, by="", timing=timing, at=at)
-        if changed.pk == subscription_id:
-            ends_at = changed.cancels_at
-            assert ends_at is not None
-            while pass_boundary(subscription_id=subscription_id, as_of=ends_at):
-                pass
-            changed = Subscription.objects.get(replaces_id=subscription_id)
-        closing = _bill(subscription_id, last=True)
-        preview = Preview(
-            effective_at=changed.started_at,
-            currency=changed.currency,
-            closing=closing,
-            opening=_bill(changed.pk, last=False),
-            credit=sum((line.subtotal for line in closing.lines if line.reference.startswith(CREDIT)), Decimal(0)),
-        )
-        transaction.set_rollback(True)
-    return preview
-
-
-@transaction.atomic
 def pass_boundary(*, subscription_id: int, as_of: datetime) -> bool:
     """Close the period of a subscription that is over, and open the next: its own, or that of the plan that follows.
 
     Returns:
         False when nothing is due at `as_of`.
     """
-    if not cross_boundary(subscription_id=subscription_id, as_of=as_of):
-        return False
-    subscription = Subscription.objects.select_related("next_plan").get(pk=subscription_id)
-    if subscription.status == SubscriptionStatus.TERMINATED and subscription.next_plan_id is not None:
-        _hand_over(subscription)
-    return True
+    return bool(pass_boundaries(subscription_ids=[subscription_id], as_of=as_of))
+
+
+@transaction.atomic
+def pass_boundaries(*, subscription_ids: Sequence[int], as_of: datetime) -> int:
+    """Do the same for many, all or none; give how many moved on."""
+    moved = cross_boundaries(subscription_ids=subscription_ids, as_of=as_of)
+    for subscription in moved:
+        if subscription.status == SubscriptionStatus.TERMINATED and subscription.next_plan_id is not None:
+            _hand_over(Subscription.objects.select_related("next_plan").get(pk=subscription.pk))
+    return len(moved)
 
 
 def _hand_over(ended: Subscription) -> Subscription:
@@ -148,6 +88,8 @@ def _hand_over(ended: Subscription) -> Subscription:
     assert plan is not None
     assert at is not None
     has_term = ended.ending_at is not None and ended.ending_at > at
+    is_tried = ended.trial_ends_at is not None and ended.trial_ends_at > at
+    keeps_calendar = ended.billing_cadence == plan.billing_cadence and not (is_tried and ended.has_own_anchor)
     options = SubscriptionOptions(
         ending_at=ended.ending_at if has_term else None,
         test_clock=ended.test_clock,
@@ -157,7 +99,11 @@ def _hand_over(ended: Subscription) -> Subscription:
         payment_term_days=ended.payment_term_days,
         session_expiry_minutes=ended.session_expiry_minutes,
         version_policy=ended.version_policy,
-        billing_anchor=ended.billing_anchor if ended.billing_cadence == plan.billing_cadence else None,
+        billing_anchor=ended.billing_anchor if keeps_calendar else None,
+        # The rest of a trial goes along, by the terms it began with; a change begins none.
+        trial_ends_at=ended.trial_ends_at if is_tried else None,
+        trial_period="",
+        trial_usage=ended.trial_usage if is_tried else None,
         replaces=ended,
         redirect_on_success=ended.redirect_on_success,
         redirect_on_failure=ended.redirect_on_failure,
@@ -182,13 +128,3 @@ def _check_plan(subscription: Subscription, plan: Plan) -> None:
         raise refused("planId", "The plan is of another product; subscribe to it instead.")
     if plan.currency != subscription.currency:
         raise refused("planId", f"The plan is in {plan.currency}, the subscription in {subscription.currency}.")
-
-
-def _bill(subscription_id: int, *, last: bool) -> Bill:
-    rows = with_neighbours(Invoice.objects.filter(subscription_id=subscription_id))
-    invoice = rows.order_by("-sequence_number" if last else "sequence_number").first()
-    if invoice is None or (not last and invoice.sequence_number > 0):
-        return Bill(())
-    if invoice.status in OPEN:
-        return Bill(tuple(target_lines([invoice], as_of=None)[invoice.pk]))
-    return Bill(tuple(stored_lines(invoice)))

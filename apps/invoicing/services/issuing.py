@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from django.db import transaction
@@ -19,7 +19,8 @@ from apps.invoicing.services.settlement import mark_paid
 from apps.invoicing.services.spend import take_turns
 from apps.kernel.clock import wall_now
 from apps.kernel.ids import BASE_62
-from apps.outbox.services import publish
+from apps.kernel.rows import insert_rows, update_rows
+from apps.outbox.services import Announcement, publish, publish_all
 
 logger = logging.getLogger(__name__)
 
@@ -72,16 +73,14 @@ def _calculate(invoice_ids: Sequence[int], as_of: datetime) -> int:
     )
     take_turns(invoices)
     hold_coupons(invoices)
-    lines = target_lines(invoices, as_of=as_of)
-    to_issue: list[Invoice] = []
-    for invoice in invoices:
-        store_calculation(invoice=invoice, lines=lines[invoice.pk], as_of=as_of, counted_at=counted_at)
-        if invoice.auto_approve:
-            to_issue.append(invoice)
-        else:
-            invoice.status = InvoiceStatus.DRAFT
-            invoice.next_action_at = None
-            invoice.save()
+    store_calculations(
+        invoices=invoices, lines=target_lines(invoices, as_of=as_of), as_of=as_of, counted_at=counted_at
+    )
+    to_issue = [invoice for invoice in invoices if invoice.auto_approve]
+    drafts = [invoice for invoice in invoices if not invoice.auto_approve]
+    for invoice in drafts:
+        invoice.status, invoice.next_action_at = InvoiceStatus.DRAFT, None
+    update_rows(drafts, CALCULATED_COLUMNS)
     # Numbers last: their counters stay locked to the end of the transaction.
     for organization_id in dict.fromkeys(invoice.organization_id for invoice in to_issue):
         group = [invoice for invoice in to_issue if invoice.organization_id == organization_id]
@@ -89,23 +88,47 @@ def _calculate(invoice_ids: Sequence[int], as_of: datetime) -> int:
     return len(invoices)
 
 
-def store_calculation(
-    *, invoice: Invoice, lines: Sequence[TargetLine], as_of: datetime, counted_at: datetime
+CALCULATED_COLUMNS = (
+    "status",
+    "next_action_at",
+    "subtotal",
+    "total_tax",
+    "grand_total",
+    "line_count",
+    "calculated_at",
+    "usage_counted_at",
+    "failure_reason",
+)
+ISSUED_COLUMNS = (*CALCULATED_COLUMNS, "number", "issued_at", "due_at")
+
+
+def store_calculations(
+    *, invoices: Sequence[Invoice], lines: Mapping[int, Sequence[TargetLine]], as_of: datetime, counted_at: datetime
 ) -> None:
-    """Write an invoice's lines as they should be, in place of an earlier calculation's (caller's transaction)."""
-    InvoiceLine.objects.filter(invoice=invoice).exclude(kind__in=STORED_KINDS).delete()
-    InvoiceLine.objects.bulk_create([_row(invoice, line) for line in lines if line.stored_id is None])
-    for line in lines:
-        if line.stored_id is not None:
-            InvoiceLine.objects.filter(pk=line.stored_id).update(
-                subtotal=line.subtotal, tax_amount=line.tax_amount, total=line.total
-            )
-    totals = totals_of(lines)
-    invoice.subtotal, invoice.total_tax = totals.subtotal, totals.total_tax
-    invoice.grand_total = totals.grand_total
-    invoice.line_count = len(lines)
-    invoice.calculated_at, invoice.usage_counted_at = as_of, counted_at
-    invoice.failure_reason = ""
+    """Write the lines of invoices as they should be, in place of an earlier calculation's (caller's transaction).
+
+    The invoices themselves have their totals then, and are saved by whoever decides what becomes of them.
+    """
+    again = [invoice.pk for invoice in invoices if invoice.calculated_at is not None]
+    if again:
+        InvoiceLine.objects.filter(invoice_id__in=again).exclude(kind__in=STORED_KINDS).delete()
+    insert_rows([_row(invoice, line) for invoice in invoices for line in lines[invoice.pk] if line.stored_id is None])
+    update_rows(
+        [
+            InvoiceLine(pk=line.stored_id, subtotal=line.subtotal, tax_amount=line.tax_amount, total=line.total)
+            for invoice in invoices
+            for line in lines[invoice.pk]
+            if line.stored_id is not None
+        ],
+        ["subtotal", "tax_amount", "total"],
+    )
+    for invoice in invoices:
+        totals = totals_of(lines[invoice.pk])
+        invoice.subtotal, invoice.total_tax = totals.subtotal, totals.total_tax
+        invoice.grand_total = totals.grand_total
+        invoice.line_count = len(lines[invoice.pk])
+        invoice.calculated_at, invoice.usage_counted_at = as_of, counted_at
+        invoice.failure_reason = ""
 
 
 def issue_group(*, invoices: Sequence[Invoice], as_of: datetime) -> None:
@@ -122,18 +145,24 @@ def issue_group(*, invoices: Sequence[Invoice], as_of: datetime) -> None:
         invoice.issued_at = as_of
         invoice.due_at = _due_at(invoice, as_of)
         invoice.next_action_at = None
-        invoice.save()
-        publish(
-            InvoiceIssued(
-                invoice_id=invoice.public_id,
-                invoice_number=number,
-                grand_total=invoice.grand_total,
-                currency=invoice.currency,
-            ),
-            organization_id=invoice.organization_id,
-            object_id=invoice.public_id,
-            at=as_of,
-        )
+    update_rows(invoices, ISSUED_COLUMNS)
+    publish_all(
+        [
+            Announcement(
+                InvoiceIssued(
+                    invoice_id=invoice.public_id,
+                    invoice_number=number,
+                    grand_total=invoice.grand_total,
+                    currency=invoice.currency,
+                ),
+                invoice.organization_id,
+                invoice.public_id,
+                as_of,
+            )
+            for invoice, number in zip(invoices, numbers, strict=True)
+        ]
+    )
+    for invoice in invoices:
         if invoice.grand_total <= 0:
             mark_paid(invoice=invoice, as_of=as_of, note="Nothing to pay")
 

@@ -1,14 +1,14 @@
 """What time makes due in invoicing, in claimable pieces."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from django.db import transaction
 from django.db.models import Min
 
 from apps.invoicing.models import Invoice, InvoiceStatus, PaymentSession, SessionStatus
-from apps.invoicing.services.changing import pass_boundary
+from apps.invoicing.services.changing import pass_boundaries, pass_boundary
 from apps.invoicing.services.issuing import calculate_or_set_aside
 from apps.invoicing.services.sessions import expire_sessions
 from apps.invoicing.services.subscribing import start_billing
@@ -21,7 +21,8 @@ logger = logging.getLogger(__name__)
 
 # How many subscriptions or invoices one run of a step takes at most.
 CHUNK = 1_000
-# Invoices calculated in one transaction: large enough to share queries, small enough to be repeated cheaply.
+# Periods closed, or invoices calculated, in one transaction: large enough to share queries, small enough to be
+# repeated cheaply.
 GROUP = 200
 
 
@@ -31,12 +32,9 @@ def next_start_due(clock_id: int | None, horizon: datetime) -> datetime | None:
 
 def run_starts(clock_id: int | None, as_of: datetime) -> int:
     """Start billing subscriptions whose start has come."""
-    return _each(
-        clock_id,
-        SubscriptionStatus.SCHEDULED,
-        as_of,
-        lambda pk: start_billing(subscription_id=pk, as_of=as_of),
-    )
+    due = due_subscriptions(clock_id=clock_id, status=SubscriptionStatus.SCHEDULED, as_of=as_of)
+    ids = list(due.values_list("pk", flat=True)[:CHUNK])
+    return _each(ids, lambda pk: start_billing(subscription_id=pk, as_of=as_of))
 
 
 def next_boundary_due(clock_id: int | None, horizon: datetime) -> datetime | None:
@@ -45,12 +43,17 @@ def next_boundary_due(clock_id: int | None, horizon: datetime) -> datetime | Non
 
 def run_boundaries(clock_id: int | None, as_of: datetime) -> int:
     """Close the periods that are over and open the next ones."""
-    return _each(
-        clock_id,
-        SubscriptionStatus.ACTIVE,
-        as_of,
-        lambda pk: pass_boundary(subscription_id=pk, as_of=as_of),
-    )
+    due = due_subscriptions(clock_id=clock_id, status=SubscriptionStatus.ACTIVE, as_of=as_of)
+    ids = list(due.values_list("pk", flat=True)[:CHUNK])
+    moved = 0
+    for start in range(0, len(ids), GROUP):
+        group = ids[start : start + GROUP]
+        try:
+            moved += pass_boundaries(subscription_ids=group, as_of=as_of)
+        except Exception:
+            # One of them cannot: each by itself, so that only that one is parked.
+            moved += _each(group, lambda pk: pass_boundary(subscription_id=pk, as_of=as_of))
+    return moved
 
 
 def next_calculation_due(clock_id: int | None, horizon: datetime) -> datetime | None:
@@ -106,11 +109,10 @@ def _earliest(clock_id: int | None, status: SubscriptionStatus, horizon: datetim
     return due.values_list("next_action_at", flat=True).first()
 
 
-def _each(clock_id: int | None, status: SubscriptionStatus, as_of: datetime, work: Callable[[int], bool]) -> int:
-    """Do one piece of work per due subscription; one that fails is parked and the rest goes on."""
-    due = due_subscriptions(clock_id=clock_id, status=status, as_of=as_of)
+def _each(subscription_ids: Sequence[int], work: Callable[[int], bool]) -> int:
+    """Do one piece of work per subscription; one that fails is parked and the rest goes on."""
     moved = 0
-    for subscription_id in list(due.values_list("pk", flat=True)[:CHUNK]):
+    for subscription_id in subscription_ids:
         try:
             moved += work(subscription_id)
         except Exception as error:

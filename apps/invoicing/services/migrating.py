@@ -131,6 +131,6 @@ def _bill_open_period_by(subscription: Subscription, version: PlanVersion) -> No
 def _arrears_of_target(opened_with: Sequence[int], target: Sequence[int]) -> list[int]:
     """Give the terms of an open period that moved at once: in advance as it opened, in arrears as the target."""
     revisions = revisions_by_id([*opened_with, *target])
-    return [key for key in opened_with if revisions[key].payment_term == "in_advance"] + [
-        key for key in target if revisions[key].payment_term != "in_advance"
+    return [key for key in opened_with if revisions[key].is_prepaid] + [
+        key for key in target if not revisions[key].is_prepaid
     ]

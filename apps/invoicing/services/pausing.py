@@ -23,7 +23,7 @@ def pause_subscription(*, subscription_id: int, as_of: datetime) -> Subscription
     Raises:
         ConflictError: it is not active, or paused already.
     """
-    subscription = _present(subscription_id, as_of)
+    subscription = in_present(subscription_id, as_of)
     mark_paused(subscription=subscription, at=as_of)
     reconcile_prepaid(subscription=subscription, ends_at=known_end(subscription), as_of=as_of)
     return subscription
@@ -36,13 +36,13 @@ def resume_subscription(*, subscription_id: int, as_of: datetime) -> Subscriptio
     Raises:
         ConflictError: it is not active, or not paused.
     """
-    subscription = _present(subscription_id, as_of)
+    subscription = in_present(subscription_id, as_of)
     mark_resumed(subscription=subscription, at=as_of)
     reconcile_prepaid(subscription=subscription, ends_at=known_end(subscription), as_of=as_of)
     return subscription
 
 
-def _present(subscription_id: int, as_of: datetime) -> Subscription:
+def in_present(subscription_id: int, as_of: datetime) -> Subscription:
     """Lock a subscription in the period that holds the present, whatever work is late."""
     subscription = (
         Subscription.objects.select_for_update(of=("self",))

@@ -2,52 +2,75 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import cast
 
 from django.db import transaction
 
-from apps.catalog.selectors.terms import current_revision_ids
+from apps.catalog.selectors.terms import current_revision_ids_of
 from apps.invoicing.events import InvoiceCreated
 from apps.invoicing.models import Invoice, InvoiceStatus
-from apps.outbox.services import publish
+from apps.kernel.rows import insert_rows, update_rows
+from apps.outbox.services import Announcement, publish_all
 from apps.subscriptions.models import Subscription, SubscriptionStatus
-from apps.subscriptions.services.subscriptions import claim_boundary
+from apps.subscriptions.services.subscriptions import BOUNDARY_COLUMNS, move_on
+
+CLOSED_COLUMNS = ("status", "period_end", "due_until", "grace_period_end", "next_action_at", "next_revision_ids")
 
 
 @transaction.atomic
-def cross_boundary(*, subscription_id: int, as_of: datetime) -> bool:
-    """Close the period of a subscription that is over and open the next: one transaction, once.
+def cross_boundaries(*, subscription_ids: Sequence[int], as_of: datetime) -> list[Subscription]:
+    """Close the periods of subscriptions that are over and open the next: one transaction for all, once for each.
 
     Returns:
-        False when nothing is due at `as_of`: another worker did it, or the subscription is no longer active.
+        Those that moved on; another worker moves, or has moved, those that are missing, or they are no longer active.
     """
-    subscription = (
+    subscriptions = list(
         Subscription.objects.select_for_update(of=("self",), skip_locked=True)
-        .select_related("organization", "customer", "plan")
-        .filter(pk=subscription_id, status=SubscriptionStatus.ACTIVE, period_end__lte=as_of)
-        .first()
+        .select_related("organization", "plan")
+        .filter(pk__in=subscription_ids, status=SubscriptionStatus.ACTIVE, period_end__lte=as_of)
+        .order_by("pk")
     )
-    if subscription is None:
-        return False
-    ended_at = subscription.period_end
-    assert ended_at is not None
-    if not claim_boundary(subscription=subscription):
-        return False
-    is_over = subscription.status == SubscriptionStatus.TERMINATED
-    revisions = [] if is_over else current_revision_ids(plan_version_id=subscription.plan_version_id)
-    close_invoice(subscription=subscription, at=ended_at, next_revision_ids=revisions)
-    if not is_over:
-        Subscription.objects.filter(pk=subscription.pk).update(price_revision_ids=revisions)
-        open_invoice(subscription=subscription, due_after=ended_at, revision_ids=revisions, as_of=ended_at)
-    return True
+    if not subscriptions:
+        return []
+    ended_at = {subscription.pk: cast(datetime, subscription.period_end) for subscription in subscriptions}
+    move_on(subscriptions=subscriptions)
+    revisions = current_revision_ids_of({subscription.plan_version_id for subscription in subscriptions})
+    closed = {
+        invoice.subscription_id: invoice
+        for invoice in Invoice.objects.select_for_update().filter(
+            subscription_id__in=list(ended_at), status=InvoiceStatus.ACTIVE
+        )
+    }
+    opened = []
+    for subscription in subscriptions:
+        at = ended_at[subscription.pk]
+        is_over = subscription.status == SubscriptionStatus.TERMINATED
+        next_ids = [] if is_over else revisions[subscription.plan_version_id]
+        _close(closed[subscription.pk], subscription=subscription, at=at, next_revision_ids=next_ids)
+        if not is_over:
+            subscription.price_revision_ids = next_ids
+            opened.append(_opened(subscription=subscription, due_after=at, revision_ids=next_ids))
+    update_rows(subscriptions, [*BOUNDARY_COLUMNS, "price_revision_ids"])
+    update_rows(list(closed.values()), CLOSED_COLUMNS)
+    insert_rows(opened)
+    publish_all([_created(invoice, at=ended_at[invoice.subscription_id]) for invoice in opened])
+    return subscriptions
 
 
 def open_invoice(
     *, subscription: Subscription, due_after: datetime, revision_ids: Sequence[int], as_of: datetime
 ) -> Invoice:
     """Make the live invoice of a subscription's open period (caller's transaction)."""
+    invoice = _opened(subscription=subscription, due_after=due_after, revision_ids=revision_ids)
+    invoice.save()
+    publish_all([_created(invoice, at=as_of)])
+    return invoice
+
+
+def _opened(*, subscription: Subscription, due_after: datetime, revision_ids: Sequence[int]) -> Invoice:
     assert subscription.period_start is not None
     assert subscription.period_end is not None
-    invoice = Invoice.objects.create(
+    return Invoice(
         organization_id=subscription.organization_id,
         customer_id=subscription.customer_id,
         subscription=subscription,
@@ -64,24 +87,27 @@ def open_invoice(
         auto_approve=approves_itself(subscription),
         next_action_at=None,
     )
-    publish(
-        InvoiceCreated(
-            invoice_id=invoice.public_id,
-            subscription_id=subscription.public_id,
-            sequence_number=invoice.sequence_number,
-            period_start=invoice.period_start,
-            period_end=invoice.period_end,
-        ),
-        organization_id=invoice.organization_id,
-        object_id=invoice.public_id,
-        at=as_of,
+
+
+def _created(invoice: Invoice, *, at: datetime) -> Announcement:
+    created = InvoiceCreated(
+        invoice_id=invoice.public_id,
+        subscription_id=invoice.subscription.public_id,
+        sequence_number=invoice.sequence_number,
+        period_start=invoice.period_start,
+        period_end=invoice.period_end,
     )
-    return invoice
+    return Announcement(created, invoice.organization_id, invoice.public_id, at)
 
 
 def close_invoice(*, subscription: Subscription, at: datetime, next_revision_ids: Sequence[int]) -> None:
     """End the live invoice's period; it is calculated when its grace is over (caller's transaction)."""
     invoice = Invoice.objects.select_for_update().get(subscription=subscription, status=InvoiceStatus.ACTIVE)
+    _close(invoice, subscription=subscription, at=at, next_revision_ids=next_revision_ids)
+    invoice.save()
+
+
+def _close(invoice: Invoice, *, subscription: Subscription, at: datetime, next_revision_ids: Sequence[int]) -> None:
     invoice.status = InvoiceStatus.CLOSING
     invoice.period_end = at
     # Also where the period ends as it begins, the window is an interval; nothing falls due in it then.
@@ -89,7 +115,6 @@ def close_invoice(*, subscription: Subscription, at: datetime, next_revision_ids
     invoice.grace_period_end = at + grace_of(subscription)
     invoice.next_action_at = invoice.grace_period_end
     invoice.next_revision_ids = list(next_revision_ids)
-    invoice.save()
 
 
 def grace_of(subscription: Subscription) -> timedelta:

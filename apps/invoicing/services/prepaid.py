@@ -1,13 +1,13 @@
 """Prepaid fees when the service they are for moves: what was billed too little is added, too much is credited.
 
-The end of a subscription moves, or a pause begins or ends. Every time the same question is asked anew: what should
-each prepaid period cost by now, and what did earlier lines bill for it? The difference stands on the open invoice. So
-going back and forth leaves nothing behind, and a credit never exceeds what was billed.
+The end of a subscription moves, a quantity changes, or a pause begins or ends. Every time the same question is asked
+anew: what should each prepaid period cost by now, and what did earlier lines bill for it? The difference stands on
+the open invoice. So going back and forth leaves nothing behind, and a credit never exceeds what was billed.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
@@ -17,21 +17,24 @@ from django.db.models import Q, QuerySet
 from apps.catalog.models import PriceRevision
 from apps.catalog.selectors.terms import revisions_by_id
 from apps.invoicing.domain.adjustments import quantity_terms
+from apps.invoicing.domain.charges import Charge
 from apps.invoicing.domain.cuts import charge_of
 from apps.invoicing.models import Invoice, InvoiceLine, InvoiceStatus, LineKind
 from apps.invoicing.selectors.adjustments import adjustment_terms
 from apps.invoicing.selectors.invoices import with_neighbours
+from apps.invoicing.selectors.parts import fee_parts, parts_of
 from apps.invoicing.selectors.rates import rate_of
 from apps.invoicing.selectors.targets import sources_of
 from apps.kernel.ids import new_id
 from apps.kernel.money import EXACT
 from apps.kernel.time import Cadence, Period, format_instant
 from apps.rating.differences import BilledSoFar, less_billed
-from apps.rating.grouped import parse_price
-from apps.rating.lines import rate_fee
+from apps.rating.splits import rate_fee_sum
 from apps.subscriptions.domain.grid import Slot
+from apps.subscriptions.domain.timeline import Timeline
 from apps.subscriptions.models import Subscription
 from apps.subscriptions.selectors.subscriptions import endless_grid_of, gives_back_unused, pauses_of
+from apps.subscriptions.selectors.timeline import timeline_of
 
 CREDIT, EXTENSION = "unused:", "extended:"
 OURS = Q(reference__startswith=CREDIT) | Q(reference__startswith=EXTENSION)
@@ -67,8 +70,9 @@ def reconcile_prepaid(*, subscription: Subscription, ends_at: datetime | None, a
     InvoiceLine.objects.filter(OURS, invoice=invoice, kind=LineKind.ADJUSTMENT).delete()
     if subscription.plan.proration == "none":
         return
+    timeline = timeline_of(subscription)
     for prepaid in _prepaid_periods(invoice):
-        _settle(invoice, prepaid, ends_at, as_of)
+        _settle(invoice, prepaid, timeline, ends_at, as_of)
 
 
 def _billed(invoice: Invoice) -> QuerySet[InvoiceLine]:
@@ -136,46 +140,57 @@ def _slept_through(invoice: Invoice) -> Iterable[_Prepaid]:
     )
     for revision in revisions_by_id(invoice.price_revision_ids).values():
         cadence = _cadence(subscription, revision)
-        if revision.payment_term != "in_advance" or revision.is_obligation or cadence.is_once:
+        if not revision.is_prepaid or revision.is_obligation or cadence.is_once:
             continue
         slot = grid.slot_at(cadence, invoice.period_start)
         if slot is None:
             continue
         due_at = slot.service.start
+        if grid.is_tried(due_at):
+            continue
         is_elsewhere = due_at > invoice.due_after or any(after < due_at <= until for after, until in waiting)
         if pauses.hold(due_at) and not is_elsewhere and due_at >= subscription.billing_starts_at:
             yield _Prepaid(revision, slot, until=due_at)
 
 
-def _settle(invoice: Invoice, prepaid: _Prepaid, ends_at: datetime | None, as_of: datetime) -> None:
+def _settle(
+    invoice: Invoice, prepaid: _Prepaid, timeline: Timeline, ends_at: datetime | None, as_of: datetime
+) -> None:
     """Put the difference between what a prepaid period should cost and what was billed on the open invoice."""
     subscription, revision, slot = invoice.subscription, prepaid.revision, prepaid.slot
     agreed = adjustment_terms([subscription.pk]).get(subscription.pk, ())
     until = slot.whole.end if ends_at is None else min(slot.whole.end, ends_at)
     if not gives_back_unused(subscription):
         until = max(until, prepaid.until)
-    share = Fraction(0)
-    if until > slot.service.start:
-        share = pauses_of(subscription).active_share(
-            Period(slot.service.start, until),
-            slot.whole,
-            basis=subscription.plan.proration,
-            tz=subscription.timezone,
-        )
+    terms = quantity_terms(agreed, slot.service, is_in_advance=True, price_id=revision.price_id)
+    charge = Charge(
+        revision_id=revision.pk,
+        price_id=revision.price.public_id,
+        # Of a service that ends as it begins, the price is looked up where it began.
+        service=Period(slot.service.start, until) if until > slot.service.start else slot.service,
+        whole=slot.whole,
+        due_at=slot.service.start,
+    )
+    parts = parts_of(subscription, timeline, charge, revision)
+    if not parts:
+        return
+    fees = fee_parts(subscription, charge, revision, parts, terms)
+    if until <= slot.service.start:
+        fees = [replace(fees[0], share=Fraction(0))]
     earlier = {"type": "lineItems", "ref": {"lineItemIds": prepaid.line_ids}}
     # What moved: the time between the two ends, or, when a pause did it, the time up to the end.
     moved = Period(*sorted((until, prepaid.until))) if until != prepaid.until else Period(slot.service.start, until)
-    rated = rate_fee(
-        price=parse_price(revision.model, revision.properties),
-        quantity=Decimal(revision.quantity),
+    is_changed = until == prepaid.until and len(fees) > 1
+    if is_changed:
+        moved = Period(fees[1].period.start, until)
+    rated = rate_fee_sum(
+        fees,
         currency=invoice.currency,
         period=moved,
-        sources={**sources_of(revision, invoice), "earlierInvoice": earlier},
-        calculated_at=as_of,
-        share=share,
         whole=slot.whole,
         basis=subscription.plan.proration,
-        terms=quantity_terms(agreed, slot.service, is_in_advance=True, price_id=revision.price_id),
+        sources={**sources_of(revision, invoice, parts), "earlierInvoice": earlier},
+        calculated_at=as_of,
     )
     amount, provenance = less_billed(rated, prepaid.billed, currency=invoice.currency)
     if not amount:
@@ -183,6 +198,8 @@ def _settle(invoice: Invoice, prepaid: _Prepaid, ends_at: datetime | None, as_of
     name, start = revision.invoice_display_name, format_instant(slot.whole.start)
     is_credit = amount < 0
     reason = "longer term" if prepaid.line_ids and until > prepaid.until else "resumed"
+    if is_changed:
+        reason = "changed quantity"
     InvoiceLine.objects.create(
         public_id=new_id("li"),
         organization_id=invoice.organization_id,

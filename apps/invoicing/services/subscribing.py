@@ -12,7 +12,7 @@ from apps.invoicing.selectors.invoices import with_neighbours
 from apps.invoicing.selectors.targets import just_before, target_lines
 from apps.invoicing.services.activation import activate_and_open, first_bill_until
 from apps.invoicing.services.coupons import hold_coupons
-from apps.invoicing.services.issuing import issue_group, store_calculation
+from apps.invoicing.services.issuing import issue_group, store_calculations
 from apps.invoicing.services.periods import approves_itself
 from apps.invoicing.services.sessions import open_session
 from apps.kernel.clock import wall_now
@@ -119,11 +119,11 @@ def _make_invoice_zero(subscription: Subscription, as_of: datetime) -> Invoice |
     invoice = with_neighbours(Invoice.objects.all()).get(pk=invoice.pk)
     counted_at = wall_now()
     hold_coupons([invoice])
-    lines = target_lines([invoice], as_of=as_of)[invoice.pk]
-    if not lines:
+    lines = target_lines([invoice], as_of=as_of)
+    if not lines[invoice.pk]:
         invoice.delete()
         return None
-    store_calculation(invoice=invoice, lines=lines, as_of=as_of, counted_at=counted_at)
+    store_calculations(invoices=[invoice], lines=lines, as_of=as_of, counted_at=counted_at)
     if invoice.auto_approve:
         issue_group(invoices=[invoice], as_of=as_of)
     else:

@@ -117,8 +117,11 @@ def _end_open_period(subscription: Subscription, ends_at: datetime) -> None:
     if ends_at == subscription.period_start:
         reconcile_prepaid(subscription=subscription, ends_at=ends_at, as_of=ends_at)
         invoice = Invoice.objects.select_for_update().get(subscription=subscription, status=InvoiceStatus.ACTIVE)
-        if invoice.lines.exists() or commits_to_spend(subscription):
-            # What was prepaid is given back, or what is committed to is trued up, on a bill of no time.
+        early = Invoice.objects.filter(
+            subscription=subscription, sequence_number=invoice.sequence_number, part__gt=0
+        ).exclude(status=InvoiceStatus.CANCELLED)
+        if invoice.lines.exists() or early.exists() or commits_to_spend(subscription):
+            # Prepaid and early billed parts are given back, and commitments trued up, on a bill of no time.
             close_invoice(subscription=subscription, at=ends_at, next_revision_ids=[])
             return
         # Nothing of the period was served: its invoice never becomes a document.

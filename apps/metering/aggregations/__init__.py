@@ -30,8 +30,10 @@ def get(code: str) -> type[Aggregation]:
 __all__ = [
     "REGISTRY",
     "Aggregation",
+    "Count",
     "CountedEvent",
     "Latest",
+    "Sum",
     "UniqueCount",
     "UsageState",
     "WeightedSum",

@@ -11,7 +11,7 @@ from rest_framework import serializers
 from rest_framework.response import Response
 
 from apps.catalog.models import BillableMetric
-from apps.kernel.errors import FieldError, InvalidError, UnavailableError
+from apps.kernel.errors import FieldError, InvalidError, NotFoundError, UnavailableError
 from apps.kernel.http.fields import InstantField, StrictCharField, TimeZoneField
 from apps.kernel.http.pagination import page_bounds
 from apps.kernel.http.schema import ErrorSerializer
@@ -20,6 +20,7 @@ from apps.kernel.time import format_instant
 from apps.metering.api.doorbell import ring
 from apps.metering.domain.grid import SIZES
 from apps.metering.models import EventVoid, MeterEvent, Subject
+from apps.metering.selectors.asked import Asked, find_asked
 from apps.metering.selectors.events import count_listed_events, listed_events
 from apps.metering.selectors.freshness import wait_until_counted
 from apps.metering.selectors.gone import require_raw
@@ -120,11 +121,19 @@ class MetricUsage(ContractView):
         },
     )
     def get(self, request: Request, public_id: str) -> Response:
-        metric = self.get_own(BillableMetric.objects.filter(deleted_at__isnull=True), public_id, "billable metric")
-        query = self.read_query(MeterQuerySerializer)
+        try:
+            query = self.read_query(MeterQuerySerializer)
+        except serializers.ValidationError:
+            # Of two mistakes the address is the first.
+            self._find(public_id, None)
+            raise
+        asked = self._find(public_id, query.get("subject"))
         if query["consistent"]:
             self._catch_up()
-        base = self._question(metric, query)
+            # A subject may have had its first event just now.
+            asked = self._find(public_id, query.get("subject"))
+        metric = asked.metric
+        base = self._question(asked, query)
         size, groups = query.get("windowSize"), self._groups(metric, query)
         try:
             total = meter_rows(base)
@@ -156,21 +165,24 @@ class MetricUsage(ContractView):
                 retry_after_seconds=1,
             )
 
-    def _question(self, metric: BillableMetric, query: dict[str, Any]) -> MeterQuestion:
-        subjects = None
-        if "subject" in query:
-            subjects = find_customer_subjects(
-                organization_id=self.organization_id, customer_public_id=query["subject"]
-            )
+    def _find(self, public_id: str, customer: str | None) -> Asked:
+        asked = find_asked(
+            organization_id=self.organization_id, metric_public_id=public_id, customer_public_id=customer
+        )
+        if asked is None:
+            raise NotFoundError(f"There is no billable metric {public_id}.")
+        return asked
+
+    def _question(self, asked: Asked, query: dict[str, Any]) -> MeterQuestion:
         filters = None
         if "filterGroupBy" in query:
             try:
                 filters = parse_filters(query["filterGroupBy"])
             except ValueError:
                 raise _bad("filterGroupBy", "Give a JSON object of text values by dimension.") from None
-            self._known(metric, filters, "filterGroupBy", with_subject=False)
+            self._known(asked.metric, filters, "filterGroupBy", with_subject=False)
         return MeterQuestion(
-            metric, query["from"], query["to"], subjects, filters=filters, owner=query.get("subject")
+            asked.metric, query["from"], query["to"], asked.subjects, filters=filters, owner=query.get("subject")
         )
 
     @staticmethod

@@ -8,7 +8,20 @@ from datetime import datetime
 from django.db import connection
 from django.db.models import Q
 
-from apps.customers.models import Customer
+# The subjects of whom a public id names, each in its time. Its own is found by the id alone: events may have come
+# before their customer.
+NAMED_SUBJECTS = """
+    SELECT subject.id AS subject, NULL::timestamptz AS since, NULL::timestamptz AS until
+    FROM metering_subject AS subject
+    WHERE subject.organization_id = %(organization)s AND NOT subject.is_external AND subject.value = %(customer)s
+    UNION ALL
+    SELECT subject.id, lower(link.valid), upper(link.valid)
+    FROM customers_customer AS customer
+    JOIN customers_externalidlink AS link ON link.customer_id = customer.id
+    JOIN metering_subject AS subject ON subject.organization_id = link.organization_id
+     AND subject.is_external AND subject.value = link.external_id
+    WHERE customer.organization_id = %(organization)s AND customer.public_id = %(customer)s
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +78,12 @@ def subjects_of(*, customer_ids: Sequence[int]) -> dict[int, list[SubjectSpan]]:
 
 def find_customer_subjects(*, organization_id: int, customer_public_id: str) -> list[SubjectSpan]:
     """Give the subjects of a customer by its public id; an id nobody has may still name an early event's subject."""
-    customer = Customer.objects.filter(organization_id=organization_id, public_id=customer_public_id).first()
-    if customer is not None:
-        return subjects_of(customer_ids=[customer.pk]).get(customer.pk, [])
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT id FROM metering_subject WHERE organization_id = %s AND NOT is_external AND value = %s",
-            [organization_id, customer_public_id],
+            f"SELECT * FROM ({NAMED_SUBJECTS}) AS named ORDER BY subject, since NULLS FIRST",
+            {"organization": organization_id, "customer": customer_public_id},
         )
-        return [SubjectSpan(row[0]) for row in cursor.fetchall()]
+        return [SubjectSpan(subject, start, end) for subject, start, end in cursor.fetchall()]
 
 
 def owners_at(*, organization_id: int, moments: Iterable[tuple[int, datetime]]) -> dict[tuple[int, datetime], str]:

@@ -64,6 +64,14 @@ def read_states(asked: Numbered, *, with_latest: bool) -> dict[int, UsageState]:
     return {n: UsageState(total, int(count), low, high, latest) for n, total, count, low, high, latest in found}
 
 
+def read_groups(asked: Numbered) -> dict[tuple[int, int | None], UsageState]:
+    """Give sum and count of each question by the combination of dimension values (its key) that events came with."""
+    windows = f"SELECT r.n, w.dimension_id AS d, w.sum, w.count {WINDOWS.format(table='metering_window')}"
+    events = f"SELECT r.n, x.d, x.v, 1 {EVENTS}"
+    found = _read(asked, windows, events, "n, d, sum(sum), sum(count)", by="n, d")
+    return {(n, dimension): UsageState(total, int(count)) for n, dimension, total, count in found}
+
+
 def read_uniques(asked: Numbered) -> dict[int, UsageState]:
     """Give the number of distinct values of each question."""
     windows = f"SELECT r.n, w.value_hash AS h {WINDOWS.format(table='metering_windowvalue')}"
@@ -112,7 +120,7 @@ def read_levels(asked: Numbered) -> dict[int, UsageState]:
     }
 
 
-def _read(asked: Numbered, windows: str, events: str, answers: str) -> list[tuple[Any, ...]]:
+def _read(asked: Numbered, windows: str, events: str, answers: str, by: str = "n") -> list[tuple[Any, ...]]:
     """Combine whole hours and edges; a part without anything to look for is left out of the statement."""
     hours: list[Record] = []
     spans: list[Record] = []
@@ -132,16 +140,16 @@ def _read(asked: Numbered, windows: str, events: str, answers: str) -> list[tupl
     # Columns take their names from the first part.
     if not hours:
         parts.insert(0, (windows, []))
-    return _rows(" UNION ALL ".join(sql for sql, _ in parts), [rows for _, rows in parts], spans, answers)
+    return _rows(" UNION ALL ".join(sql for sql, _ in parts), [rows for _, rows in parts], spans, answers, by)
 
 
 def _rows(
-    source: str, parts: Sequence[Sequence[Record]], spans: Sequence[Record], answers: str
+    source: str, parts: Sequence[Sequence[Record]], spans: Sequence[Record], answers: str, by: str = "n"
 ) -> list[tuple[Any, ...]]:
     needed = [Span(span["o"], span["a"], span["z"], [span["s"]]) for span in spans]
     with event_store().events_in(needed) as events, connection.cursor() as cursor:
         cursor.execute(
-            f"WITH part AS ({source.replace('<events>', events)}) SELECT {answers} FROM part GROUP BY n",
+            f"WITH part AS ({source.replace('<events>', events)}) SELECT {answers} FROM part GROUP BY {by}",
             [json.dumps(rows, default=datetime.isoformat) for rows in parts],
         )
         rows: list[tuple[Any, ...]] = cursor.fetchall()

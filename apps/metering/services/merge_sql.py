@@ -127,10 +127,10 @@ FROM catalog_billablemetric WHERE aggregation IN ('LATEST', 'WEIGHTED_SUM')
 """
 
 # The planner cannot know how many rows a step before it leaves and would compare all with all, or sort what it can
-# hash; work stays in memory.
+# hash; work stays in memory. Every core has a merge already, so a statement starts no helpers of its own.
 SETTINGS = (
     "SELECT set_config('enable_nestloop', 'off', true), set_config('enable_sort', 'off', true),"
-    " set_config('work_mem', '128MB', true)"
+    " set_config('work_mem', '128MB', true), set_config('max_parallel_workers_per_gather', '0', true)"
 )
 
 # With the merge itself, so the counts are as exact as the windows.

@@ -16,7 +16,7 @@ from django.db import DatabaseError, connection
 from apps.kernel.broker import broker
 from apps.kernel.clock import wall_now
 from apps.kernel.errors import RateLimitedError, UnavailableError
-from apps.metering.selectors.flow import COUNTERS, waiting_events
+from apps.metering.selectors.flow import COUNTERS, may_wait, waiting_events
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +106,9 @@ class Pressure:
     def _look(self) -> None:
         began = monotonic()
         try:
-            self._waiting = waiting_events(at_most=settings.INGEST_STAGED_LIMIT + 1).count
+            most = settings.INGEST_STAGED_LIMIT + 1
+            # Counting reads all that waits, so it is left until there may be too much.
+            self._waiting = waiting_events(at_most=most).count if may_wait(most) else 0
         except DatabaseError as error:
             # Taking events fails by itself then; what was known before says nothing about later.
             logger.warning("staging cannot be looked at: %s", error)

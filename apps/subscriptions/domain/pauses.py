@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from fractions import Fraction
 from zoneinfo import ZoneInfo
 
-from apps.kernel.time import Period, local_days, ratio
+from apps.kernel.time import Period, PeriodError, local_days, ratio
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,28 @@ class Pauses:
             return full - Fraction(seconds, whole.microseconds)
         nights = sum(_nights(part, tz) for part in paused)
         return max(full - Fraction(nights, local_days(whole, tz)), Fraction(0))
+
+    def part_share(self, part: Period, service: Period, whole: Period, *, basis: str, tz: str) -> Fraction:
+        """Give which part of a full period a part of its service is; the shares of all parts add up to the service's.
+
+        By the day, a day belongs to what holds at its end.
+
+        Raises:
+            PeriodError: the part sticks out of the service, or the service of the whole.
+        """
+        if part.start < service.start or part.end > service.end:
+            raise PeriodError("the part does not lie inside the service")
+
+        def up_to(instant: datetime) -> Fraction:
+            if instant == service.start:
+                return Fraction(0)
+            served = Period(service.start, instant)
+            if basis != "day" or instant == service.end:
+                return self.active_share(served, whole, basis=basis, tz=tz)
+            nights = _nights(served, tz) - sum(_nights(paused, tz) for paused in self.within(served))
+            return Fraction(max(nights, 0), local_days(whole, tz))
+
+        return max(up_to(part.end) - up_to(part.start), Fraction(0))
 
 
 def _nights(period: Period, tz: str) -> int:

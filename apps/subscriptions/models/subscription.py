@@ -75,6 +75,13 @@ class Subscription(Entity):
         max_length=10, choices=[("none", "None"), ("per_period", "Per period")], default="none"
     )
     activated_at = models.DateTimeField(null=True, blank=True)
+    trial_ends_at = models.DateTimeField(null=True, blank=True, help_text="Until when it costs no fees.")
+    trial_usage = models.CharField(
+        max_length=6,
+        choices=[("billed", "Billed"), ("free", "Free")],
+        default="billed",
+        help_text="What usage costs in the trial.",
+    )
     ending_at = models.DateTimeField(null=True, blank=True, help_text="Fixed end of the term.")
     cancels_at = models.DateTimeField(null=True, blank=True, help_text="End that was asked for and can be undone.")
     paused_at = models.DateTimeField(null=True, blank=True, help_text="Since when it costs no fees.")
@@ -121,6 +128,16 @@ class Subscription(Entity):
             models.CheckConstraint(
                 name="subscription_period_is_an_interval",
                 condition=Q(period_start__isnull=True, period_end__isnull=True) | Q(period_start__lt=F("period_end")),
+            ),
+            models.CheckConstraint(
+                name="subscription_trial_ends_after_start",
+                condition=Q(trial_ends_at__isnull=True) | Q(trial_ends_at__gt=F("started_at")),
+            ),
+            models.CheckConstraint(
+                name="subscription_own_periods_count_from_trial_end",
+                condition=Q(has_own_anchor=False)
+                | Q(trial_ends_at__isnull=True)
+                | Q(billing_anchor=F("trial_ends_at")),
             ),
             models.CheckConstraint(
                 name="subscription_ends_after_start",

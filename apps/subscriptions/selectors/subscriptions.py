@@ -17,6 +17,7 @@ def subscriptions_of(*, organization_id: int) -> QuerySet[Subscription]:
         .select_related(
             "organization", "customer", "plan", "plan_version", "next_version", "next_plan", "replaces", "test_clock"
         )
+        .prefetch_related("price_quantities__interval")
         .order_by("-id")
     )
 
@@ -64,6 +65,7 @@ def grid_of(subscription: Subscription) -> Grid:
         ends_at=min(ends, default=None),
         tz=subscription.timezone,
         is_own=subscription.has_own_anchor,
+        trial_ends_at=subscription.trial_ends_at,
     )
 
 

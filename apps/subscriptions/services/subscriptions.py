@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -8,16 +9,19 @@ from apps.catalog.models import Plan
 from apps.customers.models import Customer
 from apps.kernel.errors import ConflictError, FieldError, InvalidError
 from apps.kernel.time import Cadence, add
-from apps.outbox.services import publish
+from apps.outbox.services import Announcement, publish, publish_all
 from apps.subscriptions.domain.grid import own_anchor
 from apps.subscriptions.events import (
     SubscriptionActivated,
     SubscriptionCancelled,
     SubscriptionCreated,
     SubscriptionRenewed,
+    TrialEnded,
 )
 from apps.subscriptions.models import Subscription, SubscriptionStatus, TestClock
 from apps.subscriptions.selectors.subscriptions import cadence_of, grid_of, upcoming_version_id
+from apps.subscriptions.selectors.trials import find_trial_end, is_tried
+from apps.subscriptions.services.quantities import ChosenItem, choose_quantities
 
 # A start up to this far in the past counts as "now": clocks differ, sign-ups are reported a little late.
 BACKDATED_AFTER = timedelta(hours=24)
@@ -30,6 +34,10 @@ class SubscriptionOptions:
 
     ending_at: datetime | None = None
     test_clock: TestClock | None = None
+    # An instant goes before a length; without either the plan says how long, and gives it once.
+    trial_ends_at: datetime | None = None
+    trial_period: str | None = None
+    trial_usage: str | None = None
     elapsed_period_billing: str = "none"
     auto_charge: bool = False
     tax_exempt: bool = False
@@ -39,6 +47,7 @@ class SubscriptionOptions:
     version_policy: str = "floating"
     billing_anchor: datetime | None = None
     replaces: Subscription | None = None
+    items: Sequence[ChosenItem] = ()
     redirect_on_success: str = ""
     redirect_on_failure: str = ""
     renewal_reminder_enabled: bool | None = None
@@ -69,7 +78,7 @@ def place_subscription(
 
     Raises:
         ConflictError: the customer has a live subscription to another plan of the product.
-        InvalidError: the dates contradict each other or reach too far back.
+        InvalidError: the dates contradict each other or reach too far back, or a quantity is of no line of the plan.
     """
     # The customer's row serialises two sign-ups at once.
     Customer.objects.select_for_update(no_key=True).get(pk=customer.pk)
@@ -91,6 +100,15 @@ def place_subscription(
     is_backdated = as_of - started_at > BACKDATED_AFTER
     anchor = plan.billing_anchor or options.billing_anchor
     bills_from_now = is_backdated and options.elapsed_period_billing == "none"
+    tz = customer.timezone or customer.organization.timezone
+    trial_ends_at = find_trial_end(
+        customer=customer,
+        plan=plan,
+        started_at=started_at,
+        tz=tz,
+        ends_at=options.trial_ends_at,
+        period=options.trial_period,
+    )
     subscription = Subscription.objects.create(
         organization_id=customer.organization_id,
         customer=customer,
@@ -106,10 +124,12 @@ def place_subscription(
         started_at=started_at,
         billing_starts_at=as_of if bills_from_now else started_at,
         replaces=options.replaces,
-        billing_anchor=anchor or own_anchor(started_at),
+        billing_anchor=anchor or own_anchor(started_at, trial_ends_at),
         billing_cadence=plan.billing_cadence,
         has_own_anchor=anchor is None,
-        timezone=customer.timezone or customer.organization.timezone,
+        timezone=tz,
+        trial_ends_at=trial_ends_at,
+        trial_usage=options.trial_usage or plan.trial_usage,
         elapsed_period_billing=options.elapsed_period_billing,
         ending_at=options.ending_at,
         next_action_at=max(started_at, as_of),
@@ -128,6 +148,7 @@ def place_subscription(
         change_metadata=options.change_metadata,
         metadata=options.metadata,
     )
+    choose_quantities(subscription=subscription, items=options.items, from_=started_at)
     publish(
         SubscriptionCreated(
             subscription_id=subscription.public_id,
@@ -169,50 +190,58 @@ def _opening_instant(subscription: Subscription) -> datetime:
     return subscription.started_at
 
 
-def claim_boundary(*, subscription: Subscription) -> bool:
-    """Move an active subscription into its next period; False when another worker did (caller's transaction).
+BOUNDARY_COLUMNS = (
+    "status",
+    "terminated_at",
+    "terminated_by",
+    "termination_reason",
+    "period_number",
+    "period_start",
+    "period_end",
+    "next_action_at",
+    "plan_version",
+    "next_version",
+)
 
-    At the end of its term there is no next period: the subscription is terminated instead.
+
+def move_on(*, subscriptions: Sequence[Subscription]) -> None:
+    """Move locked, active subscriptions whose period is over into the next one.
+
+    The caller's transaction saves them. At the end of its term there is no next period: the subscription is
+    terminated instead.
     """
-    assert subscription.period_end is not None
-    ended_at = subscription.period_end
-    slot = grid_of(subscription).slot_at(cadence_of(subscription), ended_at)
-    mine = Subscription.objects.filter(pk=subscription.pk, status=SubscriptionStatus.ACTIVE, period_end=ended_at)
-    if slot is None:
-        values: dict[str, Any] = {
-            "status": SubscriptionStatus.TERMINATED,
-            "terminated_at": ended_at,
-            "next_action_at": None,
-        }
-        if subscription.cancels_at != ended_at:
-            values |= {"terminated_by": "term", "termination_reason": "The fixed term ended."}
-    else:
-        values = {
-            "period_number": subscription.period_number + 1,
-            "period_start": slot.service.start,
-            "period_end": slot.service.end,
-            "next_action_at": slot.service.end,
-            "plan_version_id": upcoming_version_id(subscription),
-            "next_version_id": None,
-        }
-    if mine.update(**values) == 0:
-        return False
-    subscription.refresh_from_db()
-    if slot is None:
-        announce_cancelled(subscription)
-    elif subscription.paused_at is None:
-        publish(
-            SubscriptionRenewed(
+    announcements = []
+    for subscription in subscriptions:
+        ended_at = subscription.period_end
+        assert ended_at is not None
+        slot = grid_of(subscription).slot_at(cadence_of(subscription), ended_at)
+        if slot is None:
+            subscription.status = SubscriptionStatus.TERMINATED
+            subscription.terminated_at = ended_at
+            subscription.next_action_at = None
+            if subscription.cancels_at != ended_at:
+                subscription.terminated_by = "term"
+                subscription.termination_reason = "The fixed term ended."
+            announcements.append(_cancelled(subscription))
+            continue
+        subscription.period_number += 1
+        subscription.period_start, subscription.period_end = slot.service.start, slot.service.end
+        subscription.next_action_at = slot.service.end
+        subscription.plan_version_id, subscription.next_version_id = upcoming_version_id(subscription), None
+        if ended_at == subscription.trial_ends_at:
+            ended = TrialEnded(subscription_id=subscription.public_id, trial_ends_at=ended_at)
+            announcements.append(Announcement(ended, subscription.organization_id, subscription.public_id, ended_at))
+        elif subscription.paused_at is None and not is_tried(subscription, ended_at):
+            renewed = SubscriptionRenewed(
                 subscription_id=subscription.public_id,
                 period_number=subscription.period_number,
                 period_start=slot.service.start,
                 period_end=slot.service.end,
-            ),
-            organization_id=subscription.organization_id,
-            object_id=subscription.public_id,
-            at=ended_at,
-        )
-    return True
+            )
+            announcements.append(
+                Announcement(renewed, subscription.organization_id, subscription.public_id, ended_at)
+            )
+    publish_all(announcements)
 
 
 def mark_terminated(*, subscription: Subscription, at: datetime, by: str, reason: str, change_reason: str) -> None:
@@ -228,17 +257,17 @@ def mark_terminated(*, subscription: Subscription, at: datetime, by: str, reason
 
 
 def announce_cancelled(subscription: Subscription) -> None:
+    publish_all([_cancelled(subscription)])
+
+
+def _cancelled(subscription: Subscription) -> Announcement:
     assert subscription.terminated_at is not None
-    publish(
-        SubscriptionCancelled(
-            subscription_id=subscription.public_id,
-            terminated_at=subscription.terminated_at,
-            reason=subscription.termination_reason,
-        ),
-        organization_id=subscription.organization_id,
-        object_id=subscription.public_id,
-        at=subscription.terminated_at,
+    cancelled = SubscriptionCancelled(
+        subscription_id=subscription.public_id,
+        terminated_at=subscription.terminated_at,
+        reason=subscription.termination_reason,
     )
+    return Announcement(cancelled, subscription.organization_id, subscription.public_id, subscription.terminated_at)
 
 
 def _default_version(plan: Plan) -> int:
@@ -249,6 +278,8 @@ def _default_version(plan: Plan) -> int:
 
 def _check_dates(started_at: datetime, as_of: datetime, options: SubscriptionOptions) -> None:
     errors = []
+    if options.trial_ends_at is not None and options.trial_ends_at <= started_at:
+        errors.append(FieldError("trialEndsAt", "The trial must end after the start.", "invalid"))
     if options.ending_at is not None and options.ending_at <= max(started_at, as_of):
         errors.append(FieldError("endingAt", "The end must lie after the start and the present.", "invalid"))
     if options.elapsed_period_billing == "per_period" and add(started_at, MAXIMUM_BACKDATING) < as_of:

@@ -1,10 +1,10 @@
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
-from apps.kernel.money import round_to
+from apps.kernel.money import EXACT, round_to
 from apps.kernel.time import Period, format_instant, parse_instant
 from apps.metering.aggregations import CountedEvent, get
-from apps.rating.pipeline import rate_part
+from apps.rating.pipeline import rate_part, round_quantity
 from apps.rating.price_models.standard import StandardPrice
 from tests.vectors.areas.common import Skip, cents, number
 
@@ -61,3 +61,35 @@ def weighted(case: dict[str, Any]) -> dict[str, Any]:
         "amount_cents": cents(amount),
         "level_at_end": get("SUM").fold(events),
     }
+
+
+def prorated_sum(case: dict[str, Any]) -> dict[str, Any]:
+    """A level that is carried from period to period and changes at midnights: what we call a time-weighted sum."""
+    inputs = case["inputs"]
+    if "level_before" in inputs:
+        raise Skip("a level billed as it rises, up to the period's highest: levels are billed in arrears here")
+    period = Period(midnight(inputs["period_from"]), midnight(inputs["period_to"]) + timedelta(days=1))
+    billed = Period(midnight(inputs.get("billed_from", inputs["period_from"])), period.end)
+    changes = [{"on": inputs["event_on"], "value": inputs["value"]}] if "event_on" in inputs else inputs["events"]
+    events = [
+        CountedEvent(at, number(value), str(value), f"e{n:04d}")
+        for n, (at, value) in enumerate(
+            [
+                (period.start - timedelta(days=1), inputs.get("carried", 0)),
+                *((midnight(c["on"]), c["value"]) for c in changes),
+            ]
+        )
+    ]
+    mean = get("WEIGHTED_SUM").fold(events, billed)
+    assert mean is not None
+    value = EXACT.divide(EXACT.multiply(mean, billed.microseconds), period.microseconds)
+    return {
+        "value": round_quantity(value, function="ceil", precision=int(inputs["round_up_decimals"])),
+        "full_units": round_quantity(
+            get("SUM").fold(events) or number(0), function="ceil", precision=int(inputs["round_up_decimals"])
+        ),
+    }
+
+
+def midnight(day: str) -> datetime:
+    return datetime.combine(date.fromisoformat(day), time(), UTC)

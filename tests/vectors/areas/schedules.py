@@ -5,10 +5,12 @@ from fractions import Fraction
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from apps.invoicing.domain.charges import ChargeTerms, charges_due
 from apps.kernel.money import round_to
 from apps.kernel.time import (
     Cadence,
     Period,
+    add,
     boundary,
     index_at,
     local_days,
@@ -46,7 +48,7 @@ def billing_schedule(case: dict[str, Any]) -> dict[str, Any]:
 def subscription_proration(case: dict[str, Any]) -> dict[str, Any]:
     inputs = case["inputs"]
     if inputs["trial_days"]:
-        raise Skip("trials are not built yet")
+        return _after_trial(inputs)
     tz = inputs["timezone"]
     calendar = Calendar({**inputs, "subscription_at": inputs["subscription_anchor_date"]}, inputs["interval"], tz)
     whole = calendar.at(parse_instant(inputs["date_inside_billed_period"]))
@@ -61,6 +63,43 @@ def subscription_proration(case: dict[str, Any]) -> dict[str, Any]:
         "billed_days": local_days(part, tz),
         "period_days": local_days(whole, tz),
         "period": [_day(whole.start), _day(whole.end - DAY)],
+    }
+
+
+def _after_trial(inputs: dict[str, Any]) -> dict[str, Any]:
+    """The fee of the part of a period that follows a trial: the charge that the product bills of it."""
+    tz = inputs["timezone"]
+    calendar = Calendar({**inputs, "subscription_at": inputs["subscription_anchor_date"]}, inputs["interval"], tz)
+    whole = calendar.at(parse_instant(inputs["date_inside_billed_period"]))
+    started = parse_instant(inputs.get("started_at_instant") or inputs["started_on"])
+    counted_from = parse_instant(inputs["trial_counted_from"]) if "trial_counted_from" in inputs else started
+    ends = None
+    if inputs["terminated_on"]:
+        ends = parse_instant(inputs["terminated_on"]) + (0 if inputs["terminated_by_upgrade"] else 1) * DAY
+    grid = Grid(
+        anchor=calendar.anchor,
+        starts_at=started,
+        ends_at=ends,
+        tz=tz,
+        is_own=False,
+        trial_ends_at=add(counted_from, Cadence(days=inputs["trial_days"]), tz),
+    )
+    terms = ChargeTerms(
+        revision_id=1,
+        price_id="fee",
+        is_in_advance=inputs["pay_in_advance"],
+        cadence=calendar.cadence,
+        is_obligation=False,
+    )
+    due = charges_due([terms], grid, after=whole.start - DAY, until=whole.end, plan_cadence=calendar.cadence)
+    parts = [charge.service for charge in due if charge.whole == whole]
+    amount = number(inputs["plan_amount_cents"]) / 100
+    fees = [prorate(amount, part=part, whole=whole, basis="day", tz=tz) for part in parts]
+    return {
+        "fee_cents": cents(sum(fees, number(0))),
+        "billed_days": sum(local_days(part, tz) for part in parts),
+        "period_days": local_days(whole, tz),
+        "period": [_day(whole.start.astimezone(ZoneInfo(tz))), _day(whole.end.astimezone(ZoneInfo(tz)) - DAY)],
     }
 
 

@@ -10,7 +10,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('catalog', '0007_coupons'),
+        ('catalog', '0009_trials'),
         ('organizations', '0002_event_window_in_reach'),
     ]
 

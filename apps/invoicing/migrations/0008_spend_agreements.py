@@ -10,8 +10,8 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('catalog', '0008_spend_terms'),
-        ('invoicing', '0006_coupons'),
+        ('catalog', '0010_spend_terms'),
+        ('invoicing', '0007_early_bills'),
         ('organizations', '0002_event_window_in_reach'),
         ('pghistory', '0007_auto_20250421_0444'),
         ('subscriptions', '0002_changes'),

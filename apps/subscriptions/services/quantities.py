@@ -1,0 +1,74 @@
+"""Quantities that a customer chooses when it subscribes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from apps.catalog.models import PlanVersionPrice
+from apps.kernel.errors import FieldError, InvalidError
+from apps.subscriptions.models import Subscription, SubscriptionQuantity
+
+# An amount of so many units at the highest price still fits its column.
+MOST_UNITS = Decimal(10**12)
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenItem:
+    """How many of one line of the plan, named by its key or by the id of its price."""
+
+    quantity: Decimal
+    price_key: str | None = None
+    price_id: str | None = None
+
+
+def choose_quantities(*, subscription: Subscription, items: Sequence[ChosenItem], from_: datetime) -> None:
+    """Write down the quantities a new subscription begins with (caller's transaction).
+
+    A line that is not named has the quantity of its price.
+
+    Raises:
+        InvalidError: an item names no line of the plan, one that has no quantity, or one twice; each is named.
+    """
+    chosen = chosen_slots(subscription.plan_version_id, items)
+    SubscriptionQuantity.objects.bulk_create(
+        SubscriptionQuantity(
+            organization_id=subscription.organization_id,
+            subscription=subscription,
+            price_key=slot.key,
+            effective_at=from_,
+            quantity=item.quantity,
+        )
+        for slot, item in zip(chosen, items, strict=True)
+    )
+
+
+def chosen_slots(plan_version_id: int, items: Sequence[ChosenItem]) -> list[PlanVersionPrice]:
+    """Find the lines of a plan version that items name; n items in, n lines out, same order.
+
+    Raises:
+        InvalidError: an item names no line of the plan, one that has no quantity, or one twice; each is named.
+    """
+    slots = list(
+        PlanVersionPrice.objects.filter(plan_version_id=plan_version_id).select_related("price__metric")
+        if items
+        else ()
+    )
+    by_key = {slot.key: slot for slot in slots}
+    by_price = {slot.price.public_id: slot for slot in slots}
+    errors: list[FieldError] = []
+    found: list[PlanVersionPrice] = []
+    for number, item in enumerate(items):
+        field = f"items.{number}." + ("priceKey" if item.price_key is not None else "priceId")
+        slot = by_key.get(item.price_key) if item.price_key is not None else by_price.get(item.price_id or "")
+        if slot is None:
+            errors.append(FieldError(field, "The plan has no such price.", "unknown"))
+        elif slot.price.bills_usage:
+            errors.append(FieldError(field, "Usage is the quantity of this price; it cannot be chosen.", "invalid"))
+        elif slot in found:
+            errors.append(FieldError(field, "Name each price once.", "duplicate"))
+        else:
+            found.append(slot)
+    if errors:
+        raise InvalidError("The quantities do not fit the plan.", errors=errors)
+    return found

@@ -1,0 +1,96 @@
+"""Rows in sets are written as rows one by one are."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+from django.db import IntegrityError, connection, transaction
+from django.test.utils import CaptureQueriesContext
+
+from apps.catalog.models import Product
+from apps.invoicing.models import Invoice
+from apps.kernel.rows import insert_rows, update_rows
+from apps.outbox.models import OutboxEvent
+from tests.world import World
+
+pytestmark = pytest.mark.django_db
+AT = datetime(2026, 1, 1, 12, 30, 15, 123456, tzinfo=UTC)
+ODD = 'tab\t, line\n, back\\slash, "quote", {brace}, \\N, ünï'
+
+
+def invoice(world: World) -> Invoice:
+    price = world.fee_price(product := world.product())
+    at = "2026-01-01T00:00:00Z"
+    world.subscribe(world.customer(), world.plan(product, [price]), at=at, clock=world.clock(at))
+    return Invoice.objects.get()
+
+
+def test_new_rows_have_ids_times_and_every_kind_of_value(world: World) -> None:
+    products = [Product(organization=world.merchant, name=ODD, metadata={"a": ODD, "b": [1, None]}) for _ in range(3)]
+    insert_rows(products)
+    stored = {row.public_id: row for row in Product.objects.all()}
+    assert set(stored) == {row.public_id for row in products}
+    for row in stored.values():
+        assert (row.name, row.metadata, row.description) == (ODD, {"a": ODD, "b": [1, None]}, "")
+        assert row.created_at is not None
+        assert row.deleted_at is None
+
+
+def test_new_rows_are_in_the_history(world: World) -> None:
+    insert_rows([Product(organization=world.merchant, name="Set") for _ in range(2)])
+    history = Product.pgh_event_model.objects  # type: ignore[attr-defined]
+    assert history.filter(name="Set").count() == 2
+
+
+def test_one_bad_row_leaves_none(world: World) -> None:
+    twice = [Product(organization=world.merchant, name="Same", public_id="prod_same") for _ in range(2)]
+    with pytest.raises(IntegrityError), transaction.atomic():
+        insert_rows(twice)
+    assert not Product.objects.exists()
+
+
+def test_changed_rows_take_one_statement(world: World) -> None:
+    insert_rows([Product(organization=world.merchant, name=f"{n}") for n in range(50)])
+    rows = list(Product.objects.order_by("pk"))
+    for row in rows:
+        row.name, row.metadata, row.deleted_at = f"{row.name} {ODD}", {"n": ODD}, AT
+    before = rows[0].updated_at
+    with CaptureQueriesContext(connection) as asked:
+        update_rows(rows, ["name", "metadata"])
+    assert len(asked) == 1
+    changed = list(Product.objects.order_by("pk"))
+    assert [(row.name, row.metadata) for row in changed] == [(f"{n} {ODD}", {"n": ODD}) for n in range(50)]
+    assert all(row.deleted_at is None and row.updated_at > before for row in changed)
+    for row in rows:
+        row.deleted_at = None if row.name.startswith("1") else AT
+    update_rows(rows, ["deleted_at"])
+    assert {row.deleted_at for row in Product.objects.all()} == {None, AT}
+
+
+def test_lists_decimals_and_references_are_written(world: World) -> None:
+    row = invoice(world)
+    row.price_revision_ids, row.next_revision_ids = [7, 2**40], []
+    row.subtotal = row.grand_total = Decimal("49.000000001")
+    row.auto_approve, row.next_action_at = False, AT
+    row.number = None
+    names = ["price_revision_ids", "next_revision_ids", "auto_approve", "next_action_at"]
+    update_rows([row], names)
+    stored = Invoice.objects.get()
+    assert [getattr(stored, name) for name in names] == [getattr(row, name) for name in names]
+    assert stored.number is not None, "only the named columns are written"
+
+
+def test_laws_of_the_database_hold(world: World) -> None:
+    row = invoice(world)
+    assert row.number is not None
+    row.grand_total += 1
+    with pytest.raises(Exception, match="issued_is_frozen"), transaction.atomic():
+        update_rows([row], ["grand_total"])
+
+
+def test_no_rows_are_no_question(world: World) -> None:
+    with CaptureQueriesContext(connection) as asked:
+        insert_rows([])
+        update_rows([], ["name"])
+    assert len(asked) == 0
+    assert not OutboxEvent.objects.filter(object_id="").exists()
