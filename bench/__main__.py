@@ -1,4 +1,4 @@
-"""`python -m bench [ingest|stored|close|simulate|usage|visible|eventlog|storage|documents]`: figures, ratios, settings."""
+"""`python -m bench [ingest|stored|close|simulate|usage|visible|eventlog|storage|documents]`: figures, ratios."""
 
 import argparse
 import json

@@ -154,6 +154,7 @@ SPECTACULAR_SETTINGS = {
         "FeatureTypeEnum": [("boolean", "boolean"), ("static", "static"), ("metered", "metered")],
         "PersonTypeEnum": [("COMPANY", "COMPANY"), ("INDIVIDUAL", "INDIVIDUAL")],
         "ProrationEnum": [("second", "second"), ("day", "day"), ("none", "none")],
+        "SpendTypeEnum": [("minimumCommitment", "minimumCommitment"), ("spendCap", "spendCap")],
         "TransitionProrationEnum": [("none", "none")],
         "EventJobStatusEnum": "apps.metering.models.corrections.JobStatus",
         "MigrationTimingEnum": [("next_period", "next_period"), ("immediate", "immediate")],

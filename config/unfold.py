@@ -71,6 +71,7 @@ UNFOLD: dict[str, Any] = {
                     _entry("Customers", "groups", "customers_customer"),
                     _entry("Subscriptions", "autorenew", "subscriptions_subscription"),
                     _entry("Adjustments", "percent", "invoicing_subscriptionadjustment"),
+                    _entry("Agreed spend", "handshake", "invoicing_spendagreement"),
                     _entry("Price changes", "timeline", "subscriptions_subscriptionintervalchange"),
                     _entry("Redeemed coupons", "redeem", "invoicing_appliedcoupon"),
                 ],

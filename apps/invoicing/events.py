@@ -81,6 +81,27 @@ class CouponRemoved:
     coupon_id: str
 
 
+@outbox_event("spend_agreement.created.v0")
+@dataclass(frozen=True, slots=True)
+class SpendAgreed:
+    spend_agreement_id: str
+    subscription_id: str
+    kind: str
+    amount: Decimal | None
+    effective_from: datetime
+    effective_to: datetime | None
+
+
+@outbox_event("spend_agreement.withdrawn.v0")
+@dataclass(frozen=True, slots=True)
+class SpendWithdrawn:
+    """It is deleted, or ends at the end of the last period that was billed with it."""
+
+    spend_agreement_id: str
+    subscription_id: str
+    effective_to: datetime | None
+
+
 @outbox_event("payment_session.completed.v0")
 @dataclass(frozen=True, slots=True)
 class PaymentSessionCompleted:

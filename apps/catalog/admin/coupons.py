@@ -4,7 +4,6 @@ from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
 from django.utils.html import format_html_join
-from unfold.admin import TabularInline
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminSelectMultipleWidget
 
@@ -22,6 +21,7 @@ from apps.catalog.services.coupons import (
 from apps.kernel.adminsite.actions import Call, service_action
 from apps.kernel.adminsite.display import link, related_lists
 from apps.kernel.adminsite.forms import check_by_rules
+from apps.kernel.adminsite.inlines import ReadOnlyInline
 from apps.kernel.money import format_decimal, format_money
 
 NAMES = {
@@ -86,29 +86,16 @@ class CouponForm(forms.ModelForm):
             check_by_rules(self, lambda: check_coupon(self.instance), NAMES)
 
 
-class TargetInline(TabularInline):
+class TargetInline(ReadOnlyInline):
     """What it is limited to."""
 
     model = CouponTarget
     fields = readonly_fields = ["of"]
-    extra = 0
     verbose_name_plural = "Limited to"
 
     @display(description="Only off")
     def of(self, row: CouponTarget) -> str:
         return link(row.price or row.metric or row.plan)
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return True
 
 
 def _archive(call: Call) -> str:

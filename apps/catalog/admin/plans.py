@@ -15,12 +15,15 @@ from unfold.widgets import (
 )
 
 from apps.catalog.admin.base import CatalogAdmin
+from apps.catalog.admin.spend import SpendForm, SpendInline, own_fields
 from apps.catalog.domain.cadences import find_cadence_problem
 from apps.catalog.domain.days import find_day_problem
 from apps.catalog.domain.trials import find_trial_problem
 from apps.catalog.models import Plan, PlanVersion, PlanVersionPrice, Price
 from apps.catalog.selectors.catalog import subscription_counts, versions_of
+from apps.catalog.selectors.spend import spend_of_version
 from apps.catalog.services.plans import PlanLine, create_plan, update_plan
+from apps.catalog.services.spend import merged, spend_errors
 from apps.catalog.services.versions import make_default, publish_version
 from apps.kernel.adminsite.actions import Call, service_action
 from apps.kernel.adminsite.base import ReadOnlyModelAdmin
@@ -44,7 +47,7 @@ class PriceChoiceField(forms.ModelMultipleChoiceField):
         return f"{obj.invoice_display_name} · {obj.model} {figures} · {obj.public_id}"
 
 
-class PlanForm(forms.ModelForm):
+class PlanForm(SpendForm):
     prices = PriceChoiceField(
         Price.objects.filter(deleted_at__isnull=True)
         .select_related("metric", "fee")
@@ -69,6 +72,7 @@ class PlanForm(forms.ModelForm):
         if self.instance.pk:
             field.queryset = field.queryset.filter(organization_id=self.instance.organization_id)
             self.initial["prices"] = [slot.price_id for slot in _slots(self.instance)]
+            self.start_with(spend_of_version(self.instance.default_version))
 
     def chosen(self) -> list[str]:
         """Give the chosen prices: those the plan has in their order, then the new ones."""
@@ -90,6 +94,10 @@ class PlanForm(forms.ModelForm):
             problem = find_day_problem(cadence, data.get("billing_day"), data.get("billing_month"))
             if problem is not None:
                 self.add_error("billing_day", problem)
+        if not self.errors:
+            terms = merged({}, self.chosen_spend())
+            for wrong in spend_errors(terms, currency=data["currency"], cadence=data["billing_cadence"]):
+                self.add_error(None, f"{wrong.field}: {wrong.message}")
         return data
 
     def clean_trial_period(self) -> str:
@@ -190,15 +198,17 @@ class PlanAdmin(CatalogAdmin):
         return format_html_join(" · ", "{}{}: {} subscriptions", shown) or "—"
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: Any) -> None:
-        fields = dict(form.cleaned_data)
+        fields = own_fields(form)
         fields.pop("prices")
-        prices = form.chosen()
+        prices, spend = form.chosen(), form.chosen_spend()
         if change:
             fields.pop("organization", None)
-            update_plan(plan_id=obj.pk, changes=fields, price_ids=prices, as_of=wall_now())
+            update_plan(plan_id=obj.pk, changes=fields, price_ids=prices, as_of=wall_now(), spend=spend)
             return
         fields.pop("organization", None)
-        made = create_plan(lines=[PlanLine(price_id) for price_id in prices], as_of=wall_now(), **fields)
+        made = create_plan(
+            lines=[PlanLine(price_id) for price_id in prices], as_of=wall_now(), spend=merged({}, spend), **fields
+        )
         obj.pk, obj.public_id = made.pk, made.public_id
 
 
@@ -225,7 +235,7 @@ class PlanVersionAdmin(ReadOnlyModelAdmin):
     list_filter = ["organization", "status"]
     search_fields = ["plan__name", "public_id"]
     list_select_related = ["plan"]
-    inlines = [SlotInline]
+    inlines = [SlotInline, SpendInline]
     date_hierarchy = "published_at"
     actions_detail = ["make_default_version"]
 

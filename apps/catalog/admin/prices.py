@@ -9,8 +9,11 @@ from unfold.decorators import display
 from unfold.widgets import UnfoldAdminSelectWidget
 
 from apps.catalog.admin.base import CatalogAdmin
+from apps.catalog.admin.spend import SpendForm, SpendInline, own_fields
 from apps.catalog.models import Price, PriceRevision
+from apps.catalog.selectors.spend import spend_of_price
 from apps.catalog.services.prices import check_price, create_price, update_price
+from apps.catalog.services.spend import merged
 from apps.kernel.adminsite.base import ReadOnlyModelAdmin
 from apps.kernel.adminsite.display import link
 from apps.kernel.adminsite.forms import check_by_rules
@@ -29,6 +32,8 @@ NAMES = {
     "grantDiscountEnabled": "grant_discount_enabled",
     "tax": "outside_scope_label",
     "invoiceDisplayGroup": "invoice_display_group",
+    "minimumCommitment": "commitment_amount",
+    "spendCap": "cap_amount",
 }
 
 
@@ -38,7 +43,7 @@ GROUPS_EXAMPLE = {
 }
 
 
-class PriceForm(forms.ModelForm):
+class PriceForm(SpendForm):
     model = forms.ChoiceField(
         choices=[(code, code.replace("_", " ")) for code in REGISTRY], widget=UnfoldAdminSelectWidget
     )
@@ -53,11 +58,13 @@ class PriceForm(forms.ModelForm):
             self.fields["properties"].help_text = examples()
             if self.instance.pk is None:
                 self.initial.setdefault("properties", {})
+        if self.instance.pk is not None:
+            self.start_with(spend_of_price(self.instance))
 
     def _post_clean(self) -> None:
         super()._post_clean()  # type: ignore[misc]
         if not self.errors:
-            check_by_rules(self, lambda: check_price(self.instance), NAMES)
+            check_by_rules(self, lambda: check_price(self.instance, merged({}, self.chosen_spend())), NAMES)
 
 
 @admin.register(Price)
@@ -85,13 +92,13 @@ class PriceAdmin(CatalogAdmin):
         return {"P0D": "once", "": "the plan's"}.get(price.billing_cadence, price.billing_cadence)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: Any) -> None:
-        fields = {name: form.cleaned_data[name] for name in form.cleaned_data}
+        fields, spend = own_fields(form), form.chosen_spend()
         if change:
             fields.pop("organization", None)
-            update_price(price_id=obj.pk, changes=fields)
+            update_price(price_id=obj.pk, changes=fields, spend=spend)
             return
         organization = fields.pop("organization")
-        made = create_price(organization_id=organization.pk, **fields)
+        made = create_price(organization_id=organization.pk, spend=merged({}, spend), **fields)
         obj.pk, obj.public_id = made.pk, made.public_id
 
 
@@ -106,6 +113,7 @@ class PriceRevisionAdmin(ReadOnlyModelAdmin):
     search_fields = ["price__public_id", "invoice_display_name"]
     list_select_related = ["price"]
     date_hierarchy = "created_at"
+    inlines = [SpendInline]
 
     @display(description="Price")
     def figures(self, revision: PriceRevision) -> str:

@@ -4,6 +4,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from apps.catalog.api.spend import SpendFields
 from apps.catalog.domain.cadences import NAMED, find_cadence_problem
 from apps.catalog.domain.trials import find_trial_problem
 from apps.catalog.models import Aggregation, FeatureType, RoundingFunction, TrialUsage
@@ -96,7 +97,7 @@ class PriceTaxSerializer(serializers.Serializer[Any]):
     outsideScopeLabel = serializers.ChoiceField(choices=["CASHBACK"], required=False, allow_null=True)
 
 
-class CreatePriceSerializer(serializers.Serializer[Any]):
+class CreatePriceSerializer(SpendFields):
     invoiceDisplayName = StrictCharField(max_length=255)
     paymentTerm = serializers.ChoiceField(choices=["in_arrears", "in_advance"])
     properties = serializers.DictField()
@@ -113,7 +114,7 @@ class CreatePriceSerializer(serializers.Serializer[Any]):
     quantity = serializers.IntegerField(min_value=1, max_value=1_000_000, default=1)
 
 
-class UpdatePriceSerializer(serializers.Serializer[Any]):
+class UpdatePriceSerializer(SpendFields):
     billableMetricId = StrictCharField(required=False)
     invoiceDisplayName = StrictCharField(max_length=255, required=False)
     invoiceDisplayGroup = StrictCharField(max_length=255, required=False, allow_null=True)
@@ -192,7 +193,7 @@ class TrialField(StrictCharField):
         return text
 
 
-class PlanFieldsSerializer(serializers.Serializer[Any]):
+class PlanFieldsSerializer(SpendFields):
     """What creating and changing a plan share."""
 
     billingCadence = CadenceField(required=False, max_length=20)
@@ -232,7 +233,7 @@ class UpdatePlanSerializer(PlanFieldsSerializer):
     prices = serializers.ListField(child=StrictCharField(), required=False, max_length=200)
 
 
-class MintVersionSerializer(serializers.Serializer[Any]):
+class MintVersionSerializer(SpendFields):
     prices = serializers.ListField(child=PlanLineField(), max_length=200)
     basedOnVersionId = StrictCharField(required=False)
 

@@ -7,8 +7,10 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from apps.catalog.api.spend import render_spend
 from apps.catalog.domain.cadences import interval_name
 from apps.catalog.models import Plan, PlanVersion, PlanVersionPrice, Price
+from apps.catalog.selectors.spend import shown_spend, shown_spend_of_price
 from apps.kernel.errors import InvalidError
 from apps.kernel.http.fields import InstantField
 from apps.kernel.money import format_decimal
@@ -117,6 +119,7 @@ def render_price(price: Price) -> dict[str, Any]:
         body["billableMetricId"] = price.metric.public_id
     if price.fee is not None:
         body["feeId"] = price.fee.public_id
+    body.update(render_spend(shown_spend_of_price(price)))
     return body
 
 
@@ -203,6 +206,7 @@ def render_plan(plan: Plan, slots: list[PlanVersionPrice]) -> dict[str, Any]:
     }
     if plan.default_version is not None:
         body["defaultVersionId"] = plan.default_version.public_id
+        body.update(render_spend(shown_spend(plan.default_version.spend_terms.all())))
     return body
 
 
@@ -228,4 +232,5 @@ def render_full_version(
     body["prices"] = [render_plan_price(slot, plan) for slot in slots]
     if version.based_on is not None:
         body["basedOnVersionId"] = version.based_on.public_id
+    body.update(render_spend(shown_spend(version.spend_terms.all())))
     return body

@@ -7,6 +7,7 @@ from rest_framework.response import Response
 from apps.catalog.api import inputs
 from apps.catalog.api.outputs import render_plan, render_price
 from apps.catalog.api.products import MERCHANT, PAGE, PRODUCT, CatalogView, required
+from apps.catalog.api.spend import SpendShown, read_spend
 from apps.catalog.domain.cadences import NAMED
 from apps.catalog.models import BillableMetric, Feature, Fee, Plan
 from apps.catalog.selectors.catalog import (
@@ -59,7 +60,7 @@ PLAN_NAMES = {
 }
 
 
-class PriceSerializer(serializers.Serializer[Any]):
+class PriceSerializer(SpendShown):
     """A price; `properties` follow its model."""
 
     id = serializers.CharField()
@@ -78,7 +79,7 @@ class PriceSerializer(serializers.Serializer[Any]):
     updatedAt = serializers.DateTimeField()
 
 
-class PlanSerializer(serializers.Serializer[Any]):
+class PlanSerializer(SpendShown):
     """A plan with the prices of its default version."""
 
     id = serializers.CharField()
@@ -154,7 +155,13 @@ class PriceList(PriceView):
                 raise required("model", "A metered price needs a model.")
             data["model"] = "standard"
         metric, fee = self.parent(data)
-        price = create_price(organization_id=self.organization_id, metric=metric, fee=fee, **self.fields(data))
+        price = create_price(
+            organization_id=self.organization_id,
+            metric=metric,
+            fee=fee,
+            spend={kind: terms for kind, terms in read_spend(data).items() if terms is not None},
+            **self.fields(data),
+        )
         return Response(render_price(price), status=201)
 
 
@@ -173,7 +180,7 @@ class PriceDetail(PriceView):
         metric, _ = self.parent(data)
         if metric is not None:
             changes["metric"] = metric
-        update_price(price_id=price.pk, changes=changes)
+        update_price(price_id=price.pk, changes=changes, spend=read_spend(data))
         return Response(render_price(rows.get(pk=price.pk)))
 
     @extend_schema(operation_id="deletePrice", responses={204: None})
@@ -226,6 +233,7 @@ class PlanList(PlanView):
             product=self.product(data["productId"]),
             lines=[PlanLine(price_id, key) for price_id, key in data.get("prices", [])],
             as_of=wall_now(),
+            spend={kind: terms for kind, terms in read_spend(data).items() if terms is not None},
             **self.fields(data),
         )
         return self.rendered(plan.pk, status=201)
@@ -261,5 +269,11 @@ class PlanDetail(PlanView):
     def patch(self, request: Request, public_id: str) -> Response:
         plan = self.plan(public_id)
         data = self.read(inputs.UpdatePlanSerializer)
-        update_plan(plan_id=plan.pk, changes=self.fields(data), price_ids=data.get("prices"), as_of=wall_now())
+        update_plan(
+            plan_id=plan.pk,
+            changes=self.fields(data),
+            price_ids=data.get("prices"),
+            as_of=wall_now(),
+            spend=read_spend(data),
+        )
         return self.rendered(plan.pk)

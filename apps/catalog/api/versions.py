@@ -11,6 +11,7 @@ from apps.catalog.api import inputs
 from apps.catalog.api.outputs import render_full_version, render_version
 from apps.catalog.api.prices import PlanView, PriceSerializer
 from apps.catalog.api.products import PAGE
+from apps.catalog.api.spend import SpendShown, read_spend
 from apps.catalog.models import Plan, PlanVersion
 from apps.catalog.selectors.catalog import slots_of_versions, subscription_counts, versions_of
 from apps.catalog.services.plans import PlanLine
@@ -44,7 +45,7 @@ class VersionSlotSerializer(PriceSerializer):
     priceDeleted = serializers.BooleanField()
 
 
-class PlanVersionSerializer(PlanVersionSummarySerializer):
+class PlanVersionSerializer(PlanVersionSummarySerializer, SpendShown):
     """An edition with its prices."""
 
     prices = VersionSlotSerializer(many=True)
@@ -92,6 +93,7 @@ class PlanVersionList(VersionView):
             lines=[PlanLine(price_id, key) for price_id, key in data["prices"]],
             based_on=data.get("basedOnVersionId"),
             as_of=wall_now(),
+            spend=read_spend(data),
         )
         return self.full(public_id, str(version.number), status=201)
 

@@ -10,6 +10,7 @@ from apps.catalog.models.products import (
     Product,
     RoundingFunction,
 )
+from apps.catalog.models.spend import SpendKind, SpendTerms
 
 __all__ = [
     "Aggregation",
@@ -29,6 +30,8 @@ __all__ = [
     "PriceRevision",
     "Product",
     "RoundingFunction",
+    "SpendKind",
+    "SpendTerms",
     "SupplyScope",
     "TrialUsage",
 ]

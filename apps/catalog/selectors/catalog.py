@@ -3,6 +3,7 @@ from collections.abc import Callable
 from django.db.models import QuerySet
 
 from apps.catalog.models import BillableMetric, Feature, Fee, Plan, PlanVersion, PlanVersionPrice, Price, Product
+from apps.catalog.selectors.spend import with_spend
 
 # Which products a customer already has; the app that knows subscriptions says so at start-up.
 _occupancy: list[Callable[[int], list[int]]] = []
@@ -50,12 +51,14 @@ def features_of(*, organization_id: int) -> QuerySet[Feature]:
 
 def prices_of(*, organization_id: int) -> QuerySet[Price]:
     rows = Price.objects.filter(organization_id=organization_id, deleted_at__isnull=True)
-    return rows.select_related("metric", "fee", "feature", "organization").order_by("-id")
+    rows = rows.select_related("metric", "fee", "feature", "organization")
+    return rows.prefetch_related(with_spend()).order_by("-id")
 
 
 def plans_of(*, organization_id: int) -> QuerySet[Plan]:
     rows = Plan.objects.filter(organization_id=organization_id, deleted_at__isnull=True)
-    return rows.select_related("product", "organization", "default_version").order_by("-id")
+    rows = rows.select_related("product", "organization", "default_version")
+    return rows.prefetch_related("default_version__spend_terms").order_by("-id")
 
 
 def versions_of(*, plan_id: int) -> QuerySet[PlanVersion]:
@@ -75,6 +78,7 @@ def slots_of_versions(version_ids: list[int]) -> dict[int, list[PlanVersionPrice
     slots = (
         PlanVersionPrice.objects.filter(plan_version_id__in=version_ids)
         .select_related("price__metric", "price__fee", "price__feature", "price__organization")
+        .prefetch_related(with_spend("price__"))
         .order_by("plan_version_id", "position")
     )
     for slot in slots:

@@ -1,5 +1,5 @@
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,6 +11,8 @@ from apps.catalog.domain.days import find_day_problem
 from apps.catalog.domain.trials import find_trial_problem
 from apps.catalog.events import PlanVersionPublished
 from apps.catalog.models import Plan, PlanVersion, PlanVersionPrice, Price, Product
+from apps.catalog.selectors.spend import Spend, SpendAmount, spend_of_version
+from apps.catalog.services.spend import merged, put_on_version, spend_errors
 from apps.kernel.errors import FieldError, InvalidError
 from apps.kernel.ids import new_id
 from apps.kernel.money import is_currency
@@ -42,8 +44,13 @@ class PlanLine:
 
 
 @transaction.atomic
-def create_plan(*, product: Product, lines: Sequence[PlanLine], as_of: datetime, **fields: Any) -> Plan:
+def create_plan(
+    *, product: Product, lines: Sequence[PlanLine], as_of: datetime, spend: Spend | None = None, **fields: Any
+) -> Plan:
     """Make a plan with its first version.
+
+    Args:
+        spend: the least and the most that a subscription's periods bill; nothing by default.
 
     Raises:
         InvalidError: currency, anchor, keys or prices are not fit; every bad field is named.
@@ -51,36 +58,61 @@ def create_plan(*, product: Product, lines: Sequence[PlanLine], as_of: datetime,
     plan = Plan(organization_id=product.organization_id, product=product, **fields)
     _check_plan(plan, as_of)
     plan.save()
-    mint_version(plan=plan, lines=lines, as_of=as_of)
+    mint_version(plan=plan, lines=lines, as_of=as_of, spend=spend or {})
     return plan
 
 
 @transaction.atomic
-def update_plan(*, plan_id: int, changes: dict[str, Any], price_ids: Sequence[str] | None, as_of: datetime) -> Plan:
-    """Change a plan; a changed set of prices becomes a new version, which is the default from then on."""
+def update_plan(
+    *,
+    plan_id: int,
+    changes: dict[str, Any],
+    price_ids: Sequence[str] | None,
+    as_of: datetime,
+    spend: Mapping[str, SpendAmount | None] | None = None,
+) -> Plan:
+    """Change a plan; a changed set of prices becomes a new version, which is the default from then on.
+
+    Changed commitments and caps make one as well: None takes one away, what is not named stays.
+    """
     plan = Plan.objects.select_for_update(of=("self",)).select_related("default_version").get(pk=plan_id)
     for name, value in changes.items():
         setattr(plan, name, value)
     _check_plan(plan, as_of)
     plan.save()
-    if price_ids is not None:
+    present = spend_of_version(plan.default_version)
+    wanted = merged(present, spend or {})
+    if price_ids is not None or wanted != present:
         current = list(_slots(plan))
         keys = {slot.price.public_id: slot.key for slot in current}
-        if list(price_ids) != [slot.price.public_id for slot in current]:
-            lines = [PlanLine(price_id, keys.get(price_id)) for price_id in price_ids]
-            mint_version(plan=plan, lines=lines, as_of=as_of)
+        sold = [slot.price.public_id for slot in current]
+        chosen = sold if price_ids is None else list(price_ids)
+        if chosen != sold or wanted != present:
+            lines = [PlanLine(price_id, keys.get(price_id)) for price_id in chosen]
+            mint_version(plan=plan, lines=lines, as_of=as_of, spend=wanted)
             let_follow(plan.pk)
     return plan
 
 
-def mint_version(*, plan: Plan, lines: Sequence[PlanLine], as_of: datetime) -> PlanVersion:
+def mint_version(
+    *, plan: Plan, lines: Sequence[PlanLine], as_of: datetime, spend: Spend | None = None
+) -> PlanVersion:
     """Publish a price set as the plan's next version and make it the default (caller's transaction).
 
+    Args:
+        spend: its commitments and caps; None: those of the version before.
+
     Raises:
-        InvalidError: a price is unknown, of another product, or stands twice; a metric is priced twice.
+        InvalidError: a price is unknown, of another product, or stands twice; a metric is priced twice; a commitment
+            or a cap is malformed.
     """
     prices = _resolve(plan, lines)
     previous = plan.default_version
+    if spend is None:
+        spend = spend_of_version(previous)
+    errors = spend_errors(spend, currency=plan.currency, cadence=plan.billing_cadence)
+    if errors:
+        raise InvalidError("The plan is malformed.", errors=errors)
     last = PlanVersion.objects.filter(plan=plan).order_by("-number").first()
     version = PlanVersion.objects.create(
         organization_id=plan.organization_id,
@@ -99,6 +131,7 @@ def mint_version(*, plan: Plan, lines: Sequence[PlanLine], as_of: datetime) -> P
         )
         for position, (line, price) in enumerate(zip(lines, prices, strict=True))
     )
+    put_on_version(version, spend)
     plan.default_version = version
     plan.save(update_fields=["default_version", "updated_at"])
     publish(

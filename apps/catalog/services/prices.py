@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -7,6 +7,8 @@ from django.db import transaction
 from django.db.models import F
 
 from apps.catalog.models import Aggregation, BillableMetric, Feature, Fee, PlanVersionPrice, Price, PriceRevision
+from apps.catalog.selectors.spend import Spend, spend_of_price
+from apps.catalog.services.spend import FIELDS, merged, put_on_revision, spend_errors
 from apps.kernel.errors import ConflictError, FieldError, InvalidError
 from apps.kernel.time import Cadence
 from apps.rating.grouped import AnyPrice, GroupedPrice, parse_price
@@ -48,23 +50,30 @@ def create_price(
     metric: BillableMetric | None,
     fee: Fee | None,
     feature: Feature | None = None,
+    spend: Spend | None = None,
     **fields: Any,
 ) -> Price:
     """Make a price with its first revision.
+
+    Args:
+        spend: the least and the most that its periods bill; nothing by default.
 
     Raises:
         InvalidError: the fields contradict each other; every bad one is named.
     """
     price = Price(organization_id=organization_id, metric=metric, fee=fee, feature=feature, **fields)
-    check_price(price)
+    check_price(price, spend)
     price.save()
-    _append_revision(price)
+    _append_revision(price, spend or {})
     return price
 
 
 @transaction.atomic
-def update_price(*, price_id: int, changes: dict[str, Any]) -> Price:
+def update_price(*, price_id: int, changes: dict[str, Any], spend: Mapping[str, Any] | None = None) -> Price:
     """Change a price: open periods keep the terms they opened with, later ones bill by the new terms.
+
+    Args:
+        spend: changed commitments and caps by kind, None takes one away; what is not named stays.
 
     Raises:
         InvalidError: the result contradicts itself.
@@ -84,14 +93,17 @@ def update_price(*, price_id: int, changes: dict[str, Any]) -> Price:
                     "subscriptionCount": subscriptions,
                 },
             )
+    present = spend_of_price(price)
+    wanted = merged(present, spend or {})
     before = {name: getattr(price, name) for name in (*REVISED, "metric_id", "fee_id")}
     for name, value in changes.items():
         setattr(price, name, value)
-    check_price(price)
-    if before != {name: getattr(price, name) for name in (*REVISED, "metric_id", "fee_id")}:
+    check_price(price, wanted)
+    after = {name: getattr(price, name) for name in (*REVISED, "metric_id", "fee_id")}
+    if (before, present) != (after, wanted):
         price.revision_number += 1
         price.save()
-        _append_revision(price)
+        _append_revision(price, wanted)
     else:
         price.save()
     return price
@@ -130,7 +142,7 @@ def delete_price(*, price_id: int, as_of: datetime) -> None:
     price.save(update_fields=["deleted_at", "updated_at"])
 
 
-def check_price(price: Price) -> None:
+def check_price(price: Price, spend: Spend | None = None) -> None:
     """Check all rules of a price at once.
 
     Raises:
@@ -161,6 +173,10 @@ def check_price(price: Price) -> None:
         errors.append(FieldError("tax.outsideScopeLabel", "Only for what is outside the scope.", "invalid"))
     if price.invoice_display_group and price.model != "standard":
         errors.append(FieldError("invoiceDisplayGroup", "Only standard prices can be grouped.", "invalid"))
+    errors.extend(spend_errors(spend or {}))
+    if spend and price.billing_cadence == "P0D":
+        message = "What is charged once has no periods to commit to or to cap."
+        errors.extend(FieldError(FIELDS[kind], message, "invalid") for kind in spend)
     if errors:
         raise InvalidError("The price is malformed.", errors=errors)
 
@@ -238,24 +254,25 @@ def _cadence_errors(price: Price) -> list[FieldError]:
     return []
 
 
-def _append_revision(price: Price) -> None:
-    PriceRevision.objects.create(
+def _append_revision(price: Price, spend: Spend) -> None:
+    revision = PriceRevision.objects.create(
         price=price,
         metric=price.metric,
         fee=price.fee,
         number=price.revision_number,
         **{name: getattr(price, name) for name in REVISED},
     )
+    put_on_revision(revision, spend, organization_id=price.organization_id)
 
 
 def swap_terms(first_id: int, second_id: int) -> None:
     """Let two prices exchange everything but their ids, each by a new revision (caller's transaction)."""
     rows = list(Price.objects.select_for_update().filter(pk__in=[first_id, second_id]).order_by("pk"))
     fields = [*REVISED, *SWAPPED]
-    first, second = ({name: getattr(row, name) for name in fields} for row in rows)
-    for row, terms in zip(rows, (second, first), strict=True):
+    first, second = (({name: getattr(row, name) for name in fields}, spend_of_price(row)) for row in rows)
+    for row, (terms, spend) in zip(rows, (second, first), strict=True):
         for name, value in terms.items():
             setattr(row, name, value)
         row.revision_number += 1
         row.save()
-        _append_revision(row)
+        _append_revision(row, spend)

@@ -1,6 +1,6 @@
 """Which edition of a plan's price set is the one it sells."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from django.db import transaction
@@ -8,14 +8,23 @@ from django.db.models import Q
 
 from apps.catalog.events import PlanDefaultVersionChanged
 from apps.catalog.models import Plan, PlanVersion, PlanVersionPrice, PlanVersionStatus, Price
+from apps.catalog.selectors.spend import SpendAmount, spend_of_version
 from apps.catalog.services.plans import PlanLine, let_follow, mint_version
 from apps.catalog.services.prices import swap_terms
+from apps.catalog.services.spend import merged
 from apps.kernel.errors import ConflictError, FieldError, InvalidError
 from apps.outbox.services import publish
 
 
 @transaction.atomic
-def publish_version(*, plan_id: int, lines: Sequence[PlanLine], based_on: str | None, as_of: datetime) -> PlanVersion:
+def publish_version(
+    *,
+    plan_id: int,
+    lines: Sequence[PlanLine],
+    based_on: str | None,
+    as_of: datetime,
+    spend: Mapping[str, SpendAmount | None] | None = None,
+) -> PlanVersion:
     """Publish a complete price set as a plan's next version and sell it from now on.
 
     What changed follows from the keys: a key with another price replaces that line, a new key adds one, a key that is
@@ -26,6 +35,7 @@ def publish_version(*, plan_id: int, lines: Sequence[PlanLine], based_on: str | 
         lines: every price of the new version.
         based_on: public id of the version the set was made from; None writes it whatever was published meanwhile.
         as_of: when.
+        spend: changed commitments and caps by kind, None takes one away; what is not named stays.
 
     Raises:
         ConflictError: the plan's default is another version than the one that the set was made from.
@@ -44,7 +54,8 @@ def publish_version(*, plan_id: int, lines: Sequence[PlanLine], based_on: str | 
         raise InvalidError(
             "A version has at least one price.", errors=[FieldError("prices", "Give every price.", "required")]
         )
-    version = mint_version(plan=plan, lines=lines, as_of=as_of)
+    terms = merged(spend_of_version(before), spend or {})
+    version = mint_version(plan=plan, lines=lines, as_of=as_of, spend=terms)
     _moved(plan, before, version)
     return version
 

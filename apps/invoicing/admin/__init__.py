@@ -1,6 +1,7 @@
 from apps.invoicing.admin.adjustments import SubscriptionAdjustmentAdmin
 from apps.invoicing.admin.coupons import AppliedCouponAdmin
 from apps.invoicing.admin.invoices import InvoiceAdmin, InvoiceLineAdmin, NumberSeriesAdmin, PaymentSessionAdmin
+from apps.invoicing.admin.spend import SpendAgreementAdmin
 from apps.invoicing.admin.subscriptions import SubscriptionAdmin
 from apps.invoicing.admin.timeline import SubscriptionIntervalChangeAdmin
 
@@ -10,6 +11,7 @@ __all__ = [
     "InvoiceLineAdmin",
     "NumberSeriesAdmin",
     "PaymentSessionAdmin",
+    "SpendAgreementAdmin",
     "SubscriptionAdjustmentAdmin",
     "SubscriptionAdmin",
     "SubscriptionIntervalChangeAdmin",

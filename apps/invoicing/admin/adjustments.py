@@ -2,25 +2,22 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.http import HttpRequest
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
-from apps.invoicing.admin.previews import PreviewForm
+from apps.invoicing.admin.agreeing import AgreedAdmin, WindowForm, in_one_sentence, withdrawn
 from apps.invoicing.models import AdjustmentType, SubscriptionAdjustment
 from apps.invoicing.services.adjustments import Agreement, create_adjustment, withdraw_adjustment
 from apps.invoicing.services.previewing import Preview, preview_adjustment
 from apps.kernel.adminsite.actions import Call, service_action
-from apps.kernel.adminsite.base import ReadOnlyModelAdmin
 from apps.kernel.adminsite.display import link, moment
 from apps.kernel.errors import InvalidError
 from apps.kernel.money import format_decimal
-from apps.kernel.time import parse_instant
 from apps.subscriptions.models import Subscription
 from apps.subscriptions.selectors.clocks import current_time
 
 
-class AdjustmentForm(PreviewForm):
+class AdjustmentForm(WindowForm):
     """What is agreed with a subscriber."""
 
     type = forms.ChoiceField(choices=AdjustmentType.choices, widget=UnfoldAdminSelectWidget)
@@ -32,25 +29,13 @@ class AdjustmentForm(PreviewForm):
         max_length=64, required=False, widget=UnfoldAdminTextInputWidget,
         help_text="Id of the price whose quantity changes; empty for a percentage.",
     )  # fmt: skip
-    effective_from = forms.CharField(
-        max_length=40, widget=UnfoldAdminTextInputWidget, help_text="Such as 2026-02-01T00:00:00Z."
-    )
-    effective_to = forms.CharField(
-        max_length=40, required=False, widget=UnfoldAdminTextInputWidget, help_text="Empty: without end."
-    )
     description = forms.CharField(
         max_length=1000, required=False, widget=UnfoldAdminTextInputWidget,
         help_text="What the subscriber reads beside the discount.",
     )  # fmt: skip
 
     def clean(self) -> dict[str, Any]:
-        data: dict[str, Any] = super().clean() or {}
-        for name in ("effective_from", "effective_to"):
-            if data.get(name):
-                try:
-                    data[name] = parse_instant(data[name])
-                except (ValueError, OverflowError):
-                    self.add_error(name, "Give an instant such as 2026-02-01T00:00:00Z.")
+        data = super().clean()
         is_percentage = data.get("type") == AdjustmentType.PERCENTAGE_DISCOUNT
         if is_percentage and "value" in data and not 0 < data["value"] <= 1:
             self.add_error("value", "A percentage is a fraction above 0, at most 1.")
@@ -80,28 +65,22 @@ def agree(call: Call) -> str:
             subscription_id=call.row.pk, agreement=_agreement(call.data), as_of=current_time(call.row)
         )
     except InvalidError as error:
-        raise InvalidError(" ".join(problem.message for problem in error.errors) or error.message) from error
+        raise in_one_sentence(error) from error
     return f"{row} is agreed from {moment(row.effective_from)}."
 
 
 def _withdraw(call: Call) -> str:
-    left = withdraw_adjustment(adjustment_id=call.row.pk, as_of=current_time(call.row.subscription))
-    if left is None:
-        return "It was never billed and is deleted."
-    return f"It ends with the last period that was billed with it, {moment(left.effective_to)}."
+    return withdrawn(withdraw_adjustment(adjustment_id=call.row.pk, as_of=current_time(call.row.subscription)))
 
 
 @admin.register(SubscriptionAdjustment)
-class SubscriptionAdjustmentAdmin(ReadOnlyModelAdmin):
+class SubscriptionAdjustmentAdmin(AgreedAdmin):
     """What is agreed with single subscribers beside their prices."""
 
     empty_text = "Adjustments are agreed on the page of a subscription, or over the API."
     list_display = ["shown", "subscription_page", "amount", "price_page", "begins", "ends", "description"]
     list_filter = ["organization", "type"]
     search_fields = ["public_id", "description", "subscription__public_id", "subscription__name"]
-    list_select_related = ["subscription", "price", "organization"]
-    date_hierarchy = "effective_from"
-    actions_detail = ["withdraw"]
     readonly_fields = ["subscription_page", "price_page"]
 
     withdraw = service_action(
@@ -112,16 +91,9 @@ class SubscriptionAdjustmentAdmin(ReadOnlyModelAdmin):
         icon="undo",
     )
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        return [*self.readonly_fields, *(field.name for field in self.opts.fields)]
-
     @display(description="Adjustment", header=True, ordering="type")
     def shown(self, row: SubscriptionAdjustment) -> list[str]:
         return [row.get_type_display(), row.public_id]
-
-    @display(description="Subscription")
-    def subscription_page(self, row: SubscriptionAdjustment) -> str:
-        return link(row.subscription)
 
     @display(description="Value", ordering="value")
     def amount(self, row: SubscriptionAdjustment) -> str:
@@ -132,11 +104,3 @@ class SubscriptionAdjustmentAdmin(ReadOnlyModelAdmin):
     @display(description="Of")
     def price_page(self, row: SubscriptionAdjustment) -> str:
         return link(row.price) if row.price is not None else "every charge"
-
-    @display(description="From", ordering="effective_from")
-    def begins(self, row: SubscriptionAdjustment) -> str:
-        return moment(row.effective_from)
-
-    @display(description="To", ordering="effective_to")
-    def ends(self, row: SubscriptionAdjustment) -> str:
-        return moment(row.effective_to) if row.effective_to is not None else "without end"

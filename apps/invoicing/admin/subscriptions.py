@@ -11,6 +11,7 @@ from unfold.decorators import display
 from apps.invoicing.admin import dialogs
 from apps.invoicing.admin.adjustments import AdjustmentForm, agree
 from apps.invoicing.admin.coupons import apply_action
+from apps.invoicing.admin.spend import agree_action, spend_in_words
 from apps.invoicing.admin.subscribing import NEW_SUBSCRIPTION_FIELDS, NewSubscriptionForm
 from apps.invoicing.admin.timeline import IntervalInline, QuantityInline
 from apps.invoicing.models import Invoice
@@ -116,10 +117,11 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
         "resume_work",
         "adjust",
         "apply_coupon",
+        "agree_spend",
     ]
     inlines = [QuantityInline, IntervalInline, PauseInline]
     autocomplete_fields = ["customer", "plan"]
-    readonly_fields = ["invoices", "customer_page", "plan_page"]
+    readonly_fields = ["invoices", "customer_page", "plan_page", "spend"]
     fieldsets = [
         (None, {"fields": ["name", "public_id", "customer_page", "plan_page", "status", "invoices"]}),
         ("Period", {"fields": ["period_number", "period_start", "period_end", "billing_anchor", "billing_cadence",
@@ -129,8 +131,9 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
                               "trial_usage", "paused_at",
                               "ending_at", "cancels_at", "terminated_at", "terminated_by", "termination_reason"]}),
         ("Terms", {"fields": ["plan_version", "next_version", "version_policy", "next_plan", "replaces", "currency",
-                              "term_periods", "term_number", "term_ends_at", "auto_renew", "payment_term_days",
-                              "tax_exempt", "auto_charge", "auto_approve", "elapsed_period_billing", "metadata"]}),
+                              "term_periods", "term_number", "term_ends_at", "auto_renew", "spend",
+                              "payment_term_days", "tax_exempt", "auto_charge", "auto_approve",
+                              "elapsed_period_billing", "metadata"]}),
         ("Held back", {"fields": ["parked_reason"]}),
     ]  # fmt: skip
 
@@ -267,6 +270,7 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
     )
 
     apply_coupon = apply_action
+    agree_spend = agree_action
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         if obj is None:
@@ -306,6 +310,10 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
     @display(description="Held back", label={"held back": "danger"})
     def parked(self, row: Subscription) -> str | None:
         return "held back" if row.parked_reason else None
+
+    @display(description="Commitments and caps")
+    def spend(self, row: Subscription) -> str:
+        return spend_in_words(row)
 
     @display(description="Invoices")
     def invoices(self, row: Subscription) -> str:

@@ -10,6 +10,7 @@ from apps.invoicing.api import (
     previews,
     quantities,
     simulations,
+    spend,
     subscriptions,
 )
 from apps.invoicing.api.checkout import checkout
@@ -39,6 +40,9 @@ urlpatterns = [
     path("v0/subscriptions/<str:public_id>/adjustments/<str:adjustment_id>", adjustments.AdjustmentDetail.as_view()),
     path("v0/subscriptions/<str:public_id>/coupons", coupons.SubscriptionCouponList.as_view()),
     path("v0/subscriptions/<str:public_id>/coupons/<str:applied_id>", coupons.SubscriptionCouponDetail.as_view()),
+    path("v0/subscriptions/<str:public_id>/spendAgreements", spend.SpendAgreementList.as_view()),
+    path("v0/subscriptions/<str:public_id>/spendAgreements/preview", spend.SpendAgreementPreview.as_view()),
+    path("v0/subscriptions/<str:public_id>/spendAgreements/<str:agreement_id>", spend.SpendAgreementDetail.as_view()),
     path("v0/customers/<str:public_id>/coupons", coupons.CustomerCouponList.as_view()),
     path("v0/customers/<str:public_id>/coupons/<str:applied_id>", coupons.CustomerCouponDetail.as_view()),
     path("v0/coupons/<str:public_id>/redemptions", coupons.RedemptionList.as_view()),

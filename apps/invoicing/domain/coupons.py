@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from apps.invoicing.domain.cuts import cut_line, left_of_lines, source_of
+from apps.invoicing.domain.spend import RELEASED
 from apps.invoicing.domain.targets import TargetLine
 from apps.kernel.money import EXACT, allocate, format_decimal, minor_digits, round_money
 from apps.rating.steps import step_of
@@ -152,7 +153,7 @@ def uses_in(lines: Iterable[TargetLine]) -> dict[str, Decimal]:
 
 
 def _is_off(terms: CouponTerms, line: TargetLine, plan_id: int, prices: Mapping[int, int]) -> bool:
-    if line.kind not in KINDS:
+    if line.kind not in KINDS and not line.reference.startswith(RELEASED):
         return False
     price_id = prices.get(line.price_revision_id) if line.price_revision_id is not None else None
     return terms.is_off(price_id=price_id, metric_id=line.metric_id, plan_id=plan_id)

@@ -9,6 +9,8 @@ from apps.kernel.money import EXACT, format_decimal
 from apps.kernel.time import format_instant
 
 PREFIX = "discount:"
+# How the ids of redeemed coupons begin, by which their lines are told from other discounts.
+COUPON = "cpa_"
 
 
 def source_of(reference: str) -> str:

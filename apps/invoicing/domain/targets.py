@@ -64,14 +64,14 @@ class Totals:
 
 
 def limit_rebates(lines: Sequence[TargetLine]) -> list[TargetLine]:
-    """Cut usage rebates so that they never push a document below zero; the last rebate gives way first."""
+    """Cut usage rebates, and true-ups given back, so that they never push a document below zero; the last first."""
     total = sum((line.gross for line in lines), Decimal(0))
     kept = list(lines)
     for index in reversed(range(len(kept))):
         line = kept[index]
         if total >= 0:
             break
-        if line.kind != "metered" or line.gross >= 0:
+        if line.kind not in ("metered", "commitment") or line.gross >= 0:
             continue
         bounded = min(EXACT.subtract(line.gross, total), Decimal(0))
         total = EXACT.add(total, EXACT.subtract(bounded, line.gross))

@@ -7,6 +7,14 @@ from apps.kernel.money import EXACT, format_decimal
 from apps.rating.grouped import price_of, priced
 from apps.rating.usage import Usage
 
+# What a subtracted amount is, where a line is a share of others.
+LESS = {
+    "counted": "take off what counts for it",
+    "billed": "take off what was billed of it before",
+    "cap": "take off what may be billed",
+    "cut": "take off what was cut before",
+    "still cut": "take off what stays cut",
+}
 OF_QUANTITY = {
     "subtract": "take off waived units",
     "clamp": "hold the quantity to what is agreed",
@@ -72,7 +80,8 @@ def _step(step: dict[str, Any]) -> str:
         detail = f"{params['bound']}"
     elif "amount" in params:
         detail = f"{params['amount']}"
-    return f"{WORDS.get(step['op'], step['op'])}: {detail} → {step['out']}".replace(":  →", " →")
+    words = LESS.get(params.get("kind", ""), WORDS.get(step["op"], step["op"]))
+    return f"{words}: {detail} → {step['out']}".replace(":  →", " →")
 
 
 def _price(described: dict[str, Any]) -> str:

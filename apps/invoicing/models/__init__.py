@@ -4,6 +4,7 @@ from apps.invoicing.models.invoice import Invoice, InvoiceStatus
 from apps.invoicing.models.line import InvoiceLine, LineKind
 from apps.invoicing.models.series import NumberSeries
 from apps.invoicing.models.session import PaymentSession, SessionStatus
+from apps.invoicing.models.spend import SpendAgreement
 
 __all__ = [
     "AdjustmentType",
@@ -15,5 +16,6 @@ __all__ = [
     "NumberSeries",
     "PaymentSession",
     "SessionStatus",
+    "SpendAgreement",
     "SubscriptionAdjustment",
 ]

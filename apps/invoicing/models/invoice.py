@@ -44,7 +44,8 @@ FROZEN_COLUMNS = (
 )
 
 
-@pghistory.track(exclude=["updated_at"])
+# The version never changes but together with the revisions, whose history is kept.
+@pghistory.track(exclude=["updated_at", "plan_version"])
 class Invoice(Entity):
     """The bill of one period: live while the period is open, frozen and numbered once issued.
 
@@ -70,6 +71,10 @@ class Invoice(Entity):
     # The terms the period opened with; charges in advance of the next period go by that period's terms.
     price_revision_ids = ArrayField(models.BigIntegerField(), default=list, blank=True)
     next_revision_ids = ArrayField(models.BigIntegerField(), default=list, blank=True)
+    plan_version = models.ForeignKey(
+        "catalog.PlanVersion", null=True, blank=True, on_delete=models.PROTECT, related_name="+",
+        help_text="Whose commitments and caps the period opened with.",
+    )  # fmt: skip
     usage_counted_at = models.DateTimeField(
         null=True, blank=True, help_text="Wall-clock moment its usage was read; what is merged later is late."
     )

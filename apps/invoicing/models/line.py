@@ -13,6 +13,7 @@ class LineKind(models.TextChoices):
     MANUAL = "manual", "Manual"
     DISCOUNT = "discount", "Discount"
     ADJUSTMENT = "adjustment", "Adjustment"
+    COMMITMENT = "commitment", "Minimum commitment"
 
 
 class InvoiceLine(Entity):

@@ -1,7 +1,7 @@
 """What happens to the amounts of invoices once their lines are rated, in one fixed order.
 
-The order is: percentages agreed with the subscriber → less what was billed of it early → rebates and corrections held
-at zero → coupons → tax. ADR 0017 says why.
+The order is: percentages agreed with the subscriber → less what was billed of it early → spend caps → minimum
+commitments → rebates and corrections held at zero → coupons → tax. ADR 0017 says why.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -17,6 +17,7 @@ from apps.invoicing.domain.targets import TargetLine, limit_rebates, with_tax
 from apps.invoicing.models import Invoice
 from apps.invoicing.selectors.coupons import CouponBook
 from apps.invoicing.selectors.early import is_settled_on
+from apps.invoicing.selectors.spend import spend_book
 from apps.kernel.time import Period
 from apps.subscriptions.selectors.clocks import current_time
 
@@ -26,6 +27,7 @@ def settled_lines(
     lines: Mapping[int, Sequence[TargetLine]],
     adjustments: Mapping[int, Sequence[AdjustmentTerms]],
     revisions: Mapping[int, PriceRevision],
+    next_ids: Mapping[int, Sequence[int]],
     *,
     as_of: datetime | None,
     coupons: CouponBook,
@@ -41,18 +43,25 @@ def settled_lines(
         lines: rated, by invoice key.
         adjustments: by subscription.
         revisions: the price revisions known by now; others that lines go by are read.
+        next_ids: by invoice, the revisions that charges in advance of the next period go by.
         as_of: for provenance; None: the present of each subscription.
         coupons: what the customers redeemed; what these invoices use of it is noted.
         early: by invoice key, what was billed of it early, by reference.
     """
-    prices = _prices(lines, revisions) if coupons.rows else {}
+    spend = spend_book(invoices, lines, revisions, next_ids)
+    prices = _prices(lines, revisions if spend is None else spend.revisions) if coupons.rows else {}
     found: dict[int, list[TargetLine]] = {}
     for invoice in sorted(invoices, key=lambda row: (row.due_until, row.pk)):
         plan = invoice.subscription.plan
         kept = _discounted(invoice, lines.get(invoice.pk, ()), adjustments)
         sold = {revisions[i].price_id for i in invoice.subscription.price_revision_ids if i in revisions}
         moment = as_of or current_time(invoice.subscription)
-        kept = limit_rebates(_not_billed_early(invoice, kept, early.get(invoice.pk, {}), sold, moment))
+        kept = _not_billed_early(invoice, kept, early.get(invoice.pk, {}), sold, moment)
+        if spend is not None:
+            kept = spend.settle(invoice, kept)
+        kept = limit_rebates(kept)
+        if spend is not None:
+            spend.note(invoice, kept)
         reached = coupons.of(invoice)
         if reached:
             kept = with_coupons(kept, reached, currency=invoice.currency, plan_id=plan.pk, prices=prices)

@@ -9,7 +9,7 @@ from django.db.models import QuerySet
 
 from apps.catalog.models import Coupon
 from apps.invoicing.domain.coupons import CouponTerms, Used, lasts, uses_in
-from apps.invoicing.domain.cuts import PREFIX, source_of
+from apps.invoicing.domain.cuts import COUPON, PREFIX, source_of
 from apps.invoicing.domain.targets import TargetLine
 from apps.invoicing.models import AppliedCoupon, Invoice, InvoiceLine, InvoiceStatus, LineKind
 from apps.kernel.money import EXACT
@@ -160,5 +160,5 @@ def _uses(customer_ids: Sequence[int]) -> QuerySet[InvoiceLine]:
         invoice__customer_id__in=customer_ids,
         invoice__calculated_at__isnull=False,
         kind=LineKind.DISCOUNT,
-        reference__startswith=f"{PREFIX}{AppliedCoupon.PREFIX}_",
+        reference__startswith=f"{PREFIX}{COUPON}",
     ).exclude(invoice__status=InvoiceStatus.CANCELLED)

@@ -9,11 +9,15 @@ from django.db.models import Max, Q, Sum
 
 from apps.invoicing.domain.cuts import PREFIX
 from apps.invoicing.domain.early import WITHDRAWN, BilledEarly
+from apps.invoicing.domain.spend import CAP_OF_PLAN, CAP_OF_PRICE, RELEASED
 from apps.invoicing.models import AppliedCoupon, Invoice, InvoiceLine, InvoiceStatus
 from apps.invoicing.selectors.stored import target_of
 
-# A coupon is off what each bill is left with, so its lines are no part of what a period comes to.
-COUPONS = f"{PREFIX}{AppliedCoupon.PREFIX}_"
+# A coupon is off what each bill is left with, and a cap is settled by what all bills of its period cut: their lines
+# are no part of what a charge comes to.
+NO_PARTS = Q(reference__startswith=f"{PREFIX}{AppliedCoupon.PREFIX}_") | Q(reference__startswith=RELEASED)
+for source in (CAP_OF_PRICE, CAP_OF_PLAN):
+    NO_PARTS |= Q(reference__startswith=f"{PREFIX}{source}:")
 
 
 def billed_early(invoices: Sequence[Invoice]) -> dict[int, Mapping[str, BilledEarly]]:
@@ -29,7 +33,7 @@ def billed_early(invoices: Sequence[Invoice]) -> dict[int, Mapping[str, BilledEa
         invoice__part__gt=0,
         # A charge that was due before these bills is settled.
         period_end__gt=min(invoice.due_after for invoice in asked),
-    ).exclude(Q(invoice__status=InvoiceStatus.CANCELLED) | Q(reference__startswith=COUPONS))
+    ).exclude(Q(invoice__status=InvoiceStatus.CANCELLED) | NO_PARTS)
     sums = list(
         lines.values("invoice__subscription_id", "reference")
         .annotate(gross_sum=Sum("gross"), quantity_sum=Sum("quantity"), last=Max("pk"))

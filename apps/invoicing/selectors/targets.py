@@ -173,6 +173,7 @@ def calculated_lines(
         lines,
         terms.adjustments,
         terms.revisions,
+        terms.next_ids,
         as_of=as_of,
         coupons=terms.coupons,
         early=terms.early,

@@ -10,15 +10,16 @@ from django.db.models import Max, Q, QuerySet
 from apps.catalog.models import PlanVersionPrice, Price, PriceRevision
 from apps.invoicing.domain.adjustments import PERCENTAGE, USAGE
 from apps.invoicing.events import AdjustmentCreated, AdjustmentWithdrawn
-from apps.invoicing.models import Invoice, InvoiceLine, InvoiceStatus, LineKind, SubscriptionAdjustment
+from apps.invoicing.models import InvoiceLine, InvoiceStatus, LineKind, SubscriptionAdjustment
 from apps.invoicing.selectors.adjustments import terms_of
-from apps.kernel.errors import ConflictError, FieldError, InvalidError
+from apps.invoicing.services.agreeing import find_known, hold_invoices, require_live, withdraw
+from apps.kernel.errors import FieldError, InvalidError
 from apps.kernel.time import Period
 from apps.outbox.services import publish
 from apps.rating.grouped import GroupedPrice, parse_price
 from apps.rating.price_models import TransactionPriceModel
 from apps.rating.price_models.standard import StandardPrice
-from apps.subscriptions.models import Subscription, SubscriptionStatus
+from apps.subscriptions.models import Subscription
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +52,10 @@ def create_adjustment(
     """
     subscription = Subscription.objects.select_for_update().get(pk=subscription_id)
     rows = SubscriptionAdjustment.objects.filter(subscription=subscription)
-    if agreement.idempotency_key is not None:
-        known = rows.filter(idempotency_key=agreement.idempotency_key).first()
-        if known is not None:
-            return known, False
-    if subscription.status == SubscriptionStatus.TERMINATED:
-        raise ConflictError("The subscription has ended.", code="SUBSCRIPTION_TERMINATED")
+    known = find_known(rows, agreement.idempotency_key)
+    if known is not None:
+        return known, False
+    require_live(subscription)
     if agreement.effective_to is not None and agreement.effective_to <= agreement.effective_from:
         raise _invalid("effectiveTo", "Must be after effectiveFrom.")
     row = SubscriptionAdjustment(
@@ -69,7 +68,7 @@ def create_adjustment(
         effective_to=agreement.effective_to,
         description=agreement.description,
         idempotency_key=agreement.idempotency_key,
-        placed_at=max(as_of, _hold_invoices(subscription) or as_of),
+        placed_at=max(as_of, _latest_due(subscription) or as_of),
     )
     row.save()
     publish(
@@ -95,36 +94,26 @@ def withdraw_adjustment(*, adjustment_id: int, as_of: datetime) -> SubscriptionA
     Returns:
         The adjustment as it stands, None when it is deleted.
     """
+
+    def announce(row: SubscriptionAdjustment, billed_until: datetime | None) -> None:
+        publish(
+            AdjustmentWithdrawn(
+                adjustment_id=row.public_id,
+                subscription_id=row.subscription.public_id,
+                effective_to=billed_until,
+            ),
+            organization_id=row.organization_id,
+            object_id=row.public_id,
+            at=as_of,
+        )
+
     found = SubscriptionAdjustment.objects.filter(pk=adjustment_id)
-    subscription = Subscription.objects.select_for_update().filter(pk__in=found.values("subscription_id")).first()
-    row = found.select_related("price").first()
-    if subscription is None or row is None:
-        return None
-    row.subscription = subscription
-    _hold_invoices(subscription)
-    billed_until = _billed_until(row)
-    if billed_until is not None and row.effective_to is not None and row.effective_to <= billed_until:
-        return row
-    publish(
-        AdjustmentWithdrawn(
-            adjustment_id=row.public_id, subscription_id=subscription.public_id, effective_to=billed_until
-        ),
-        organization_id=row.organization_id,
-        object_id=row.public_id,
-        at=as_of,
-    )
-    if billed_until is None:
-        row.delete()
-        return None
-    row.effective_to = billed_until
-    row.save(update_fields=["effective_to", "updated_at"])
-    return row
+    return withdraw(found, used_until=_billed_until, announce=announce)
 
 
-def _hold_invoices(subscription: Subscription) -> datetime | None:
+def _latest_due(subscription: Subscription) -> datetime | None:
     """Wait for calculations that go on, and give when the latest charge of calculated invoices fell due."""
-    waiting = Invoice.objects.filter(subscription=subscription, calculated_at__isnull=True).order_by("pk")
-    list(waiting.select_for_update())
+    hold_invoices(subscription)
     in_advance = Q(payment_term="in_advance") & ~Q(kind=LineKind.METERED)
     due = _calculated_lines(subscription.pk).aggregate(
         start=Max("period_start", filter=in_advance), end=Max("period_end", filter=~in_advance)

@@ -15,8 +15,10 @@ from apps.invoicing.domain.targets import TargetLine
 from apps.invoicing.models import Invoice, InvoiceStatus
 from apps.invoicing.selectors.invoices import with_neighbours
 from apps.invoicing.selectors.targets import target_lines
+from apps.invoicing.services.coupons import hold_coupons
 from apps.invoicing.services.issuing import issue_group, store_calculations
 from apps.invoicing.services.periods import announcement_of, approves_itself
+from apps.invoicing.services.spend import take_turns
 from apps.kernel.clock import wall_now
 from apps.kernel.errors import ConflictError
 from apps.metering.services.merge import drain
@@ -53,6 +55,8 @@ def bill_usage_now(*, subscription_id: int, as_of: datetime) -> Invoice:
         revisions = revisions_by_id(opened.price_revision_ids)
         ids = [key for key in opened.price_revision_ids if bills_early(revisions[key])]
         draft = draw_up(opened, revision_ids=ids, as_of=as_of)
+        take_turns([draft])
+        hold_coupons([draft])
         lines = worth_billing(target_lines([draft], as_of=as_of)[draft.pk])
         if not lines:
             raise ConflictError(

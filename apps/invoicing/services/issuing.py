@@ -15,6 +15,7 @@ from apps.invoicing.selectors.targets import target_lines
 from apps.invoicing.services.coupons import hold_coupons
 from apps.invoicing.services.numbers import next_number
 from apps.invoicing.services.settlement import mark_paid
+from apps.invoicing.services.spend import take_turns
 from apps.kernel.clock import wall_now
 from apps.kernel.ids import derived_id
 from apps.kernel.rows import insert_rows, update_rows
@@ -77,6 +78,7 @@ def _calculate(invoice_ids: Sequence[int], as_of: datetime) -> int:
             )
         ).order_by("organization_id", "pk")
     )
+    take_turns(invoices)
     hold_coupons(invoices)
     store_calculations(
         invoices=invoices, lines=target_lines(invoices, as_of=as_of), as_of=as_of, counted_at=counted_at

@@ -116,15 +116,15 @@ def follow_default(plan_id: int) -> None:
         group = opened.filter(price_revision_ids=list(terms))
         members = list(group.values_list("subscription_id", flat=True))
         mixed = _arrears_of_target(terms, incoming)
-        group.update(price_revision_ids=mixed)
+        group.update(price_revision_ids=mixed, plan_version=version)
         Subscription.objects.filter(pk__in=members).update(price_revision_ids=mixed, plan_version=version)
 
 
 def _bill_open_period_by(subscription: Subscription, version: PlanVersion) -> None:
     invoice = Invoice.objects.select_for_update().get(subscription=subscription, status=InvoiceStatus.ACTIVE)
     mixed = _arrears_of_target(invoice.price_revision_ids, current_revision_ids(plan_version_id=version.pk))
-    invoice.price_revision_ids = mixed
-    invoice.save(update_fields=["price_revision_ids", "updated_at"])
+    invoice.price_revision_ids, invoice.plan_version = mixed, version
+    invoice.save(update_fields=["price_revision_ids", "plan_version", "updated_at"])
     subscription.price_revision_ids, subscription.plan_version = mixed, version
 
 

@@ -82,6 +82,7 @@ def _opened(*, subscription: Subscription, due_after: datetime, revision_ids: Se
         due_after=due_after,
         due_until=subscription.period_end,
         price_revision_ids=list(revision_ids),
+        plan_version_id=subscription.plan_version_id,
         grace_period_end=subscription.period_end + grace_of(subscription),
         auto_approve=approves_itself(subscription),
         next_action_at=None,

@@ -22,6 +22,7 @@ from apps.invoicing.services.migrating import migrate_version
 from apps.invoicing.services.pausing import pause_subscription, resume_subscription
 from apps.invoicing.services.prepaid import CREDIT
 from apps.invoicing.services.requantifying import change_quantities, effective_at_of
+from apps.invoicing.services.spend import SpendDeal, agree_spend
 from apps.invoicing.services.subscribing import start_billing, subscribe
 from apps.invoicing.services.terminating import refused, terminate_subscription
 from apps.kernel.errors import ConflictError
@@ -232,6 +233,16 @@ def preview_quantities(
         return None if made is None else effective_at_of(subscription, as_of, timing, at)
 
     return _previewed(subscription_id, change, as_of=as_of)
+
+
+def preview_spend(*, subscription_id: int, deal: SpendDeal, as_of: datetime) -> Preview:
+    """Say what the open bill would be with a commitment or a cap; refused as the agreement itself."""
+
+    def agree() -> datetime:
+        row, _ = agree_spend(subscription_id=subscription_id, deal=deal, as_of=as_of)
+        return row.effective_from
+
+    return _previewed(subscription_id, agree, as_of=as_of)
 
 
 def _previewed(subscription_id: int, change: Callable[[], datetime | None], *, as_of: datetime) -> Preview:

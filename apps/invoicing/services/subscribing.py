@@ -112,6 +112,7 @@ def _make_invoice_zero(subscription: Subscription, as_of: datetime) -> Invoice |
         due_after=just_before(subscription.billing_starts_at),
         due_until=until,
         price_revision_ids=list(current_revision_ids(plan_version_id=subscription.plan_version_id)),
+        plan_version_id=subscription.plan_version_id,
         grace_period_end=max(first.service.end, until),
         auto_approve=approves_itself(subscription),
     )

@@ -7,6 +7,7 @@ from django.db import transaction
 from apps.catalog.models import Plan
 from apps.invoicing.domain import states
 from apps.invoicing.models import Invoice, InvoiceStatus, PaymentSession, SessionStatus
+from apps.invoicing.selectors.spend import commits_to_spend
 from apps.invoicing.services.periods import close_invoice
 from apps.invoicing.services.prepaid import reconcile_prepaid
 from apps.kernel.errors import ConflictError, FieldError, InvalidError
@@ -121,8 +122,8 @@ def _end_open_period(subscription: Subscription, ends_at: datetime) -> None:
         early = Invoice.objects.filter(
             subscription=subscription, sequence_number=invoice.sequence_number, part__gt=0
         ).exclude(status=InvoiceStatus.CANCELLED)
-        if invoice.lines.exists() or early.exists():
-            # What was prepaid, or billed early, is given back, on a bill of no time.
+        if invoice.lines.exists() or early.exists() or commits_to_spend(subscription):
+            # Prepaid and early billed parts are given back, and commitments trued up, on a bill of no time.
             close_invoice(subscription=subscription, at=ends_at, next_revision_ids=[])
             return
         # Nothing of the period was served: its invoice never becomes a document.

@@ -29,4 +29,6 @@ AREAS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "proration_days": schedules.proration_days,
     "proration_amount": schedules.proration_amount,
     "coupon": amounts.coupon,
+    "commitment": amounts.commitment,
+    "spending_minimum": amounts.spending_minimum,
 }

@@ -1,15 +1,21 @@
 """Coupons, commitments and minimum spends, by the product's pure rules."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 from apps.invoicing.domain.coupons import CouponTerms, Used, lasts, taken_off, uses_in, with_coupons
 from apps.invoicing.domain.cuts import charge_of
+from apps.invoicing.domain.settling import Label, Settling, with_true_ups
+from apps.invoicing.domain.spend import CHARGE, COMMITMENT, Entry, Span, SpendRule, Timeline
 from apps.invoicing.domain.targets import TargetLine, totals_of, with_tax
+from apps.kernel.time import Cadence, Period, parse_instant, prorate, ratio
+from tests.vectors.areas.boundaries import Calendar
 from tests.vectors.areas.common import Skip, cents, number
 
 START, END = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC)
+DAY, ZERO = timedelta(days=1), Decimal(0)
 DURATIONS = {"once": "once", "recurring": "repeating", "forever": "forever"}
 
 
@@ -85,3 +91,58 @@ def _coupon(row: dict[str, Any], index: int) -> tuple[CouponTerms, Used]:
         assert amount is not None
         used = Used(amount - number(row["remaining_cents"]) / 100, 1)
     return terms, used
+
+
+def commitment(case: dict[str, Any]) -> dict[str, Any]:
+    inputs = case["inputs"]
+    calendar = Calendar({**inputs, "subscription_at": inputs["started_on"]}, inputs["interval"], "UTC")
+    whole = calendar.at(parse_instant(inputs["date_inside_period"]))
+    start = max(whole.start, parse_instant(inputs["started_on"]))
+    # The source's last day counts whole.
+    end = parse_instant(inputs["terminated_on"]) + DAY if inputs["terminated_on"] else whole.end
+    paid = Period(start, whole.end if inputs["pay_in_advance"] else end)
+    fee = prorate(number(inputs["plan_amount_cents"]) / 100, part=paid, whole=whole, basis="day")
+    lines = [_line(0, number(cents(fee)), ZERO), _line(1, number(inputs["usage_fees_cents"]), ZERO)]
+    share = ratio(Period(start, end), whole, basis="day")
+    true_up = _trued_up(lines, number(inputs["commitment_cents"]), Period(start, end), whole, share)
+    if "coupon_cents" in inputs:
+        row = {"type": "fixed_amount", "amount_cents": inputs["coupon_cents"]}
+        after = with_coupons([*lines, *true_up], [_coupon(row, 0)], currency="USD", plan_id=1, prices={})
+        true_up = [line for line in after if line.kind == COMMITMENT]
+    return {"true_up_cents": cents(sum((line.gross for line in true_up), ZERO))}
+
+
+def spending_minimum(case: dict[str, Any]) -> dict[str, Any]:
+    inputs = case["inputs"]
+    if "credit_note_balance_cents" in inputs:
+        raise Skip("credit notes are not built yet")
+    if "true_up_cents" in inputs:
+        rate = number(inputs["tax_rate_percent"])
+        lines = [_line(n, number(inputs[name]), rate) for n, name in enumerate(("usage_cents", "true_up_cents"))]
+        sums = totals_of(with_tax(lines, currency="USD", is_inclusive=False))
+        return {
+            "fees_cents": cents(sums.subtotal),
+            "tax_cents": cents(sums.total_tax),
+            "total_cents": cents(sums.grand_total),
+        }
+    lines = [_line(0, number(inputs["used_cents"]), ZERO)]
+    share = Fraction(int(inputs["billed_days"]), int(inputs["period_days"]))
+    true_up = _trued_up(lines, number(inputs["minimum_cents"]), Period(START, END), Period(START, END), share)
+    return {"true_up_cents": cents(sum((line.gross for line in true_up), ZERO))}
+
+
+def _trued_up(
+    lines: list[TargetLine], amount_cents: Decimal, service: Period, whole: Period, share: Fraction
+) -> list[TargetLine]:
+    """Give the true-up of one period that bills some lines."""
+    rule = SpendRule(COMMITMENT, None, amount_cents / 100, Cadence.parse("P1M"))
+    settling = Settling(
+        line=Timeline([Span(rule, service, whole)], service.start, service.end),
+        share=lambda span: share,
+        earlier=(),
+        entry_of=lambda line: Entry(CHARGE, None, None, service.start, line.gross),
+        is_due=lambda span: True,
+        label=lambda key: Label("plan", "Minimum commitment", ZERO),
+        currency="USD",
+    )
+    return with_true_ups(lines, settling, price_id=None)[len(lines) :]
