@@ -7,6 +7,7 @@ import statistics
 import tempfile
 import time
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +57,16 @@ def _measure(customers: int, events: int, rounds: int) -> dict[str, Any]:
         organization_id=merchant.pk, metric=metric, model="standard", payment_term="in_arrears",
         properties={"unitPrice": "0.000006", "groups": groups}, invoice_display_name="Output tokens",
     )  # fmt: skip
+    pro = Plan.objects.get(name="Pro")
+    by_hour = Price(
+        organization_id=merchant.pk, metric=metric, model="dynamic", payment_term="in_arrears",
+        properties={"minPrice": "0.000001", "maxPrice": "0.00001", "feedId": _feed(merchant).public_id},
+        invoice_display_name="Output tokens",
+    )  # fmt: skip
     offers = {
         "another plan": version_offer(plan=plan),
-        "a draft by model": draft_offer(plan=Plan.objects.get(name="Pro"), prices=[by_model]),
+        "a draft by model": draft_offer(plan=pro, prices=[by_model]),
+        "a draft by a rate an hour": draft_offer(plan=pro, prices=[by_hour]),
     }
     found: dict[str, float] = {}
     for name, offer in offers.items():
@@ -81,6 +89,16 @@ def _measure(customers: int, events: int, rounds: int) -> dict[str, Any]:
         found[name] = statistics.median(times)
         print(f"{name}: {found[name]:.2f} s, {queries[0]} queries, {made.counted()}, {made.total}", flush=True)
     return {"settings": settings, "median": found}
+
+
+def _feed(merchant: Any) -> Any:
+    """Make a feed with another rate every hour of the month."""
+    from apps.catalog.services.feeds import create_feed, set_rates
+
+    feed = create_feed(organization_id=merchant.pk, name="By the hour", currency="USD")
+    rates = {START + timedelta(hours=n): Decimal(n % 97 + 1) / 10_000_000 for n in range(31 * 24)}
+    set_rates(feed_id=feed.pk, rates=rates, as_of=START)
+    return feed
 
 
 def _use(merchant: Any, customers: list[str], count: int) -> None:
