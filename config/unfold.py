@@ -112,6 +112,7 @@ UNFOLD: dict[str, Any] = {
                         "link": reverse_lazy("simulation"),
                     },
                     _entry("Prices", "price_change", "catalog_price"),
+                    _entry("Rate feeds", "show_chart", "catalog_ratefeed"),
                     _entry("Metrics", "speed", "catalog_billablemetric"),
                     _entry("Fees", "payments", "catalog_fee"),
                     _entry("Features", "toggle_on", "catalog_feature"),

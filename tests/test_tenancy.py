@@ -63,6 +63,7 @@ def owned(world: World) -> dict[str, str]:
         "v0/subscriptions": subscription["id"],
         "v0/testClocks": clock,
         "v0/coupons": world.api.post("/v0/coupons", coupon)["id"],
+        "v0/rateFeeds": world.api.post("/v0/rateFeeds", {"name": "Spot", "currency": "USD"})["id"],
         "v0/users": world.owner.public_id,
         "v0/organizations": world.id,
         "v2/invoices": subscription["payment"]["invoiceId"],

@@ -1,6 +1,7 @@
 """What the catalogue announces."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from apps.outbox.domain.events import outbox_event
 
@@ -19,3 +20,11 @@ class PlanDefaultVersionChanged:
     plan_id: str
     plan_version_id: str
     version_number: int
+
+
+@outbox_event("rate_feed.rates_changed.v0")
+@dataclass(frozen=True, slots=True)
+class RatesChanged:
+    feed_id: str
+    count: int
+    first_at: datetime

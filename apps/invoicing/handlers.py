@@ -2,10 +2,12 @@
 
 from typing import Any
 
+from apps.catalog.selectors.feeds import register_billed_until
 from apps.catalog.services.plans import register_follower
 from apps.customers.models import Customer
 from apps.customers.services.customers import register_blocker
 from apps.invoicing.models import Invoice, InvoiceStatus
+from apps.invoicing.selectors.fed import billed_until
 from apps.invoicing.selectors.keeping import bills_needing
 from apps.invoicing.services.migrating import follow_default
 from apps.metering.services.dropping import register_keeper
@@ -22,3 +24,4 @@ def unsettled_invoices(customer: Customer) -> dict[str, Any] | None:
 register_blocker(unsettled_invoices)
 register_keeper(bills_needing)
 register_follower(follow_default)
+register_billed_until(billed_until)

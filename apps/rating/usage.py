@@ -12,13 +12,15 @@ class Transaction:
 
     Attributes:
         value: what the event counts for in its metric.
-        rate: the price that came with the event; None when none did.
+        rate: the price of its units, that came with the event or was in force at its time; None when there was none.
         group: values of the metric's dimensions.
+        events: how many it stands for; more than one only where a feed gives them the same rate.
     """
 
     value: Decimal
     rate: Decimal | None = None
     group: Mapping[str, str] = field(default_factory=dict)
+    events: int = 1
 
 
 @dataclass(frozen=True, slots=True)

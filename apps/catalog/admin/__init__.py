@@ -1,4 +1,5 @@
 from apps.catalog.admin.coupons import CouponAdmin
+from apps.catalog.admin.feeds import FeedRateAdmin, RateFeedAdmin
 from apps.catalog.admin.plans import PlanAdmin, PlanVersionAdmin, PlanVersionPriceAdmin
 from apps.catalog.admin.prices import PriceAdmin, PriceRevisionAdmin
 from apps.catalog.admin.products import FeatureAdmin, FeeAdmin, MetricAdmin, ProductAdmin
@@ -7,6 +8,7 @@ __all__ = [
     "CouponAdmin",
     "FeatureAdmin",
     "FeeAdmin",
+    "FeedRateAdmin",
     "MetricAdmin",
     "PlanAdmin",
     "PlanVersionAdmin",
@@ -14,4 +16,5 @@ __all__ = [
     "PriceAdmin",
     "PriceRevisionAdmin",
     "ProductAdmin",
+    "RateFeedAdmin",
 ]

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from apps.catalog.api import coupons, prices, products, versions
+from apps.catalog.api import coupons, feeds, prices, products, versions
 
 urlpatterns = [
     path("v0/products", products.ProductList.as_view()),
@@ -11,6 +11,9 @@ urlpatterns = [
     path("v0/fees/<str:public_id>", products.FeeDetail.as_view()),
     path("v0/features", products.FeatureList.as_view()),
     path("v0/features/<str:public_id>", products.FeatureDetail.as_view()),
+    path("v0/rateFeeds", feeds.FeedList.as_view()),
+    path("v0/rateFeeds/<str:public_id>", feeds.FeedDetail.as_view()),
+    path("v0/rateFeeds/<str:public_id>/rates", feeds.FeedRates.as_view()),
     path("v0/prices", prices.PriceList.as_view()),
     path("v0/prices/<str:public_id>", prices.PriceDetail.as_view()),
     path("v0/coupons", coupons.CouponList.as_view()),

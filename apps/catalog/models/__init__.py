@@ -1,4 +1,5 @@
 from apps.catalog.models.coupons import Coupon, CouponDuration, CouponTarget
+from apps.catalog.models.feeds import FeedRate, RateFeed
 from apps.catalog.models.plans import Plan, PlanVersion, PlanVersionPrice, PlanVersionStatus, TrialUsage
 from apps.catalog.models.prices import PaymentTerm, Price, PriceRevision, SupplyScope
 from apps.catalog.models.products import (
@@ -21,6 +22,7 @@ __all__ = [
     "Feature",
     "FeatureType",
     "Fee",
+    "FeedRate",
     "PaymentTerm",
     "Plan",
     "PlanVersion",
@@ -29,6 +31,7 @@ __all__ = [
     "Price",
     "PriceRevision",
     "Product",
+    "RateFeed",
     "RoundingFunction",
     "SpendKind",
     "SpendTerms",

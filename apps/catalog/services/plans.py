@@ -11,6 +11,7 @@ from apps.catalog.domain.days import find_day_problem
 from apps.catalog.domain.trials import find_trial_problem
 from apps.catalog.events import PlanVersionPublished
 from apps.catalog.models import Plan, PlanVersion, PlanVersionPrice, Price, Product
+from apps.catalog.selectors.feeds import known_feeds
 from apps.catalog.selectors.spend import Spend, SpendAmount, spend_of_version
 from apps.catalog.services.spend import merged, put_on_version, spend_errors
 from apps.kernel.errors import FieldError, InvalidError
@@ -18,6 +19,8 @@ from apps.kernel.ids import new_id
 from apps.kernel.money import is_currency
 from apps.kernel.time import Cadence
 from apps.outbox.services import publish
+from apps.rating.feeds import feeds_of
+from apps.rating.grouped import parse_price
 
 KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
@@ -180,6 +183,7 @@ def _resolve(plan: Plan, lines: Sequence[PlanLine]) -> list[Price]:
         parent = price.metric or price.fee
         if parent is not None and parent.product_id != plan.product_id:
             errors.append(FieldError(field, "The price belongs to another product.", "invalid"))
+        errors.extend(_other_currencies(plan, price, field))
         if line.price_id in seen_prices:
             errors.append(FieldError(field, "The price stands twice in the plan.", "duplicate"))
         if price.metric_id is not None and price.metric_id in seen_metrics:
@@ -191,6 +195,17 @@ def _resolve(plan: Plan, lines: Sequence[PlanLine]) -> list[Price]:
     if errors:
         raise InvalidError("The plan's prices do not fit.", errors=errors)
     return found
+
+
+def _other_currencies(plan: Plan, price: Price, field: str) -> list[FieldError]:
+    """Rates are amounts of a currency, so that a plan in another one cannot price by them."""
+    feeds = feeds_of(parse_price(price.model, price.properties)) if price.model == "dynamic" else []
+    known = known_feeds(feeds, organization_id=plan.organization_id) if feeds else {}
+    return [
+        FieldError(field, f"The rates of {feed.public_id} are in {feed.currency}.", "other_currency")
+        for feed in known.values()
+        if feed.currency != plan.currency
+    ]
 
 
 def _check_plan(plan: Plan, as_of: datetime) -> None:

@@ -7,10 +7,12 @@ from django.db import transaction
 from django.db.models import F
 
 from apps.catalog.models import Aggregation, BillableMetric, Feature, Fee, PlanVersionPrice, Price, PriceRevision
+from apps.catalog.selectors.feeds import known_feeds
 from apps.catalog.selectors.spend import Spend, spend_of_price
 from apps.catalog.services.spend import FIELDS, merged, put_on_revision, spend_errors
 from apps.kernel.errors import ConflictError, FieldError, InvalidError
 from apps.kernel.time import Cadence
+from apps.rating.feeds import feeds_of
 from apps.rating.grouped import AnyPrice, GroupedPrice, parse_price
 from apps.rating.price_models import TransactionPriceModel
 from apps.rating.price_models.standard import StandardPrice
@@ -162,6 +164,7 @@ def check_price(price: Price, spend: Spend | None = None) -> None:
     else:
         errors.extend(_metered_errors(price, min(unit_prices)))
         errors.extend(_metric_errors(price, model))
+        errors.extend(_feed_errors(price, model))
     errors.extend(_cadence_errors(price))
     if price.supply_scope == "OUTSIDE_SCOPE":
         if not price.outside_scope_label:
@@ -237,6 +240,24 @@ def _metric_errors(price: Price, model: AnyPrice | None) -> list[FieldError]:
         errors.extend(
             FieldError("properties.groups", f"The metric has no dimension {name}.", "invalid") for name in unknown
         )
+    return errors
+
+
+def _feed_errors(price: Price, model: AnyPrice | None) -> list[FieldError]:
+    names = feeds_of(model) if model is not None else []
+    known = known_feeds(names, organization_id=price.organization_id) if names else {}
+    errors = [
+        FieldError("properties.feedId", f"There is no rate feed {name}.", "not_found")
+        for name in names
+        if name not in known or known[name].deleted_at is not None
+    ]
+    if known and price.pk is not None:
+        slots = PlanVersionPrice.objects.filter(price=price)
+        sold_in = set(slots.values_list("plan_version__plan__currency", flat=True))
+        errors += [
+            FieldError("properties.feedId", f"A plan in {currency} sells this price.", "other_currency")
+            for currency in sorted(sold_in - {feed.currency for feed in known.values()})
+        ]
     return errors
 
 

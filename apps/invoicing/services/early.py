@@ -16,6 +16,7 @@ from apps.invoicing.models import Invoice, InvoiceStatus
 from apps.invoicing.selectors.invoices import with_neighbours
 from apps.invoicing.selectors.targets import target_lines
 from apps.invoicing.services.coupons import hold_coupons
+from apps.invoicing.services.holding import hold_rates
 from apps.invoicing.services.issuing import issue_group, store_calculations
 from apps.invoicing.services.periods import announcement_of, approves_itself
 from apps.invoicing.services.spend import take_turns
@@ -57,6 +58,7 @@ def bill_usage_now(*, subscription_id: int, as_of: datetime) -> Invoice:
         draft = draw_up(opened, revision_ids=ids, as_of=as_of)
         take_turns([draft])
         hold_coupons([draft])
+        hold_rates([draft])
         lines = worth_billing(target_lines([draft], as_of=as_of)[draft.pk])
         if not lines:
             raise ConflictError(

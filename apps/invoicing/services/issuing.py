@@ -13,6 +13,7 @@ from apps.invoicing.models import Invoice, InvoiceLine, InvoiceStatus, LineKind
 from apps.invoicing.selectors.invoices import with_neighbours
 from apps.invoicing.selectors.targets import target_lines
 from apps.invoicing.services.coupons import hold_coupons
+from apps.invoicing.services.holding import hold_rates
 from apps.invoicing.services.numbers import next_number
 from apps.invoicing.services.settlement import mark_paid
 from apps.invoicing.services.spend import take_turns
@@ -80,6 +81,7 @@ def _calculate(invoice_ids: Sequence[int], as_of: datetime) -> int:
     )
     take_turns(invoices)
     hold_coupons(invoices)
+    hold_rates(invoices)
     store_calculations(
         invoices=invoices, lines=target_lines(invoices, as_of=as_of), as_of=as_of, counted_at=counted_at
     )

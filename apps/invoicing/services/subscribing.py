@@ -12,6 +12,7 @@ from apps.invoicing.selectors.invoices import with_neighbours
 from apps.invoicing.selectors.targets import just_before, target_lines
 from apps.invoicing.services.activation import activate_and_open, first_bill_until
 from apps.invoicing.services.coupons import hold_coupons
+from apps.invoicing.services.holding import hold_rates
 from apps.invoicing.services.issuing import issue_group, store_calculations
 from apps.invoicing.services.periods import approves_itself
 from apps.invoicing.services.sessions import open_session
@@ -119,6 +120,7 @@ def _make_invoice_zero(subscription: Subscription, as_of: datetime) -> Invoice |
     invoice = with_neighbours(Invoice.objects.all()).get(pk=invoice.pk)
     counted_at = wall_now()
     hold_coupons([invoice])
+    hold_rates([invoice])
     lines = target_lines([invoice], as_of=as_of)
     if not lines[invoice.pk]:
         invoice.delete()

@@ -41,7 +41,7 @@ WINDOWS = """
 EVENTS = """
     FROM jsonb_to_recordset(%s::jsonb)
         AS r(n int, o bigint, m bigint, s bigint, a timestamptz, z timestamptz, start timestamptz, "end" timestamptz,
-             path text[])
+             path text[], f bigint)
     CROSS JOIN LATERAL (
         -- A subquery of its own, so that the planner never reads all of a subject to keep an hour of it.
         SELECT * FROM <events> AS stored
@@ -94,7 +94,7 @@ def read_levels(asked: Numbered) -> dict[int, UsageState]:
             if part is None:
                 continue
             plan = plan_hours(span.start, part[1], [request.start])
-            known = {**_record(n, request, span.subject), "start": request.start, "end": request.end}
+            known = {**record_of(n, request, span.subject), "start": request.start, "end": request.end}
             hours.append({**known, "a": plan.first or BEGINNING, "z": plan.last, "cut": plan.cut_hours})
             spans += [{**known, "a": a, "z": z} for a, z in plan.ranges]
     sources = [
@@ -113,7 +113,7 @@ def read_levels(asked: Numbered) -> dict[int, UsageState]:
             f"""SELECT r.n, x.v * extract(epoch FROM r."end" - greatest(e.occurred_at, r.start)) {EVENTS}"""
         )
         parts.append(spans)
-    areas = dict(_rows(" UNION ALL ".join(sources), parts, spans, "n, sum(area)"))
+    areas = dict(combined_rows(" UNION ALL ".join(sources), parts, spans, "n, sum(area)"))
     return {
         n: UsageState(area=areas.get(n, Decimal(0)), seconds=_seconds(request.end - request.start))
         for n, request in asked
@@ -129,7 +129,7 @@ def _read(asked: Numbered, windows: str, events: str, answers: str, by: str = "n
             part = span.within(request.start, request.end)
             if part is None:
                 continue
-            known = _record(n, request, span.subject)
+            known = record_of(n, request, span.subject)
             first, last = _whole_hours(*part)
             if first < last:
                 hours.append({**known, "a": first, "z": last})
@@ -140,12 +140,24 @@ def _read(asked: Numbered, windows: str, events: str, answers: str, by: str = "n
     # Columns take their names from the first part.
     if not hours:
         parts.insert(0, (windows, []))
-    return _rows(" UNION ALL ".join(sql for sql, _ in parts), [rows for _, rows in parts], spans, answers, by)
+    return combined_rows(" UNION ALL ".join(sql for sql, _ in parts), [rows for _, rows in parts], spans, answers, by)
 
 
-def _rows(
+def combined_rows(
     source: str, parts: Sequence[Sequence[Record]], spans: Sequence[Record], answers: str, by: str = "n"
 ) -> list[tuple[Any, ...]]:
+    """Run one statement over parts of windows and events, and give its answers in groups.
+
+    Args:
+        source: statements of the parts, united; `<events>` stands for where events are read.
+        parts: the records of each part.
+        spans: those of them that ask for events.
+        answers: what is selected, from the columns of the first part.
+        by: the columns of a group.
+
+    Raises:
+        RawEventsGoneError: events that were asked for are dropped.
+    """
     needed = [Span(span["o"], span["a"], span["z"], [span["s"]]) for span in spans]
     with event_store().events_in(needed) as events, connection.cursor() as cursor:
         cursor.execute(
@@ -157,7 +169,7 @@ def _rows(
     return rows
 
 
-def _record(n: int, request: UsageRequest, subject: int) -> Record:
+def record_of(n: int, request: UsageRequest, subject: int) -> Record:
     return {"n": n, "o": request.organization_id, "m": request.metric_id, "s": subject}
 
 

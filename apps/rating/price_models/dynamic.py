@@ -11,14 +11,17 @@ from apps.rating.usage import Transaction
 
 DEFAULT_PATH = "$.price"
 PATH = re.compile(r"\$\.[a-zA-Z0-9_]+(\.[a-zA-Z0-9_]+)*")
-# Up to so many different rates are written down one by one; beyond, what they come to is.
-LISTED_RATES = 100
+FEED = re.compile(r"feed_[0-9A-Za-z]{1,40}")
+# Where the rate of an event is from: sent at the usual place, at a place of one's own, or of a dated feed.
+USAGE, PROPERTY, OF_FEED = "usage", "property", "feed"
+# Up to so many rates are written down one by one; beyond, what they come to is. A feed may have one an hour.
+LISTED_RATES, LISTED_FEED_RATES = 100, 1_000
 ZERO = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True)
 class DynamicPrice:
-    """Each event brings the price of its units along; bounds hold it, one without a price costs the lower bound."""
+    """Each event has a price of its units, its own or a feed's, held by bounds; one without costs the lower bound."""
 
     CODE: ClassVar[str] = "dynamic"
     IS_PROGRESSIVE: ClassVar[bool] = True
@@ -26,6 +29,7 @@ class DynamicPrice:
     minimum: Decimal
     maximum: Decimal
     price_property: str = DEFAULT_PATH
+    feed: str = ""
 
     @classmethod
     def parse(cls, properties: Mapping[str, Any]) -> Self:
@@ -33,11 +37,12 @@ class DynamicPrice:
         minimum = reader.decimal("minPrice", low=ZERO)
         maximum = reader.decimal("maxPrice", low=minimum)
         path = reader.properties.get("priceProperty")
+        feed = _feed(reader, path)
         path = DEFAULT_PATH if path is None else path
         if not isinstance(path, str) or len(path) > 255 or not PATH.fullmatch(path):
             reader.errors.append(FieldError("properties.priceProperty", "Give a path such as $.price.", "invalid"))
         reader.check()
-        return cls(minimum, maximum, path)
+        return cls(minimum, maximum, "" if feed else path, feed)
 
     def counter(self) -> "DynamicCounter":
         return DynamicCounter(self)
@@ -60,12 +65,33 @@ class DynamicPrice:
             "model": self.CODE,
             "min": format_decimal(self.minimum),
             "max": format_decimal(self.maximum),
-            "priceProperty": self.price_property,
+            **({"feed": self.feed} if self.feed else {"priceProperty": self.price_property}),
         }
 
     @classmethod
     def from_description(cls, described: Mapping[str, Any]) -> Self:
-        return cls(Decimal(described["min"]), Decimal(described["max"]), described["priceProperty"])
+        feed = described.get("feed", "")
+        return cls(Decimal(described["min"]), Decimal(described["max"]), described.get("priceProperty", ""), feed)
+
+
+def _feed(reader: Reader, path: Any) -> str:
+    """Read where the rate is from; empty when it comes with the usage."""
+    source, feed = reader.properties.get("rateSource"), reader.properties.get("feedId")
+    if source is None:
+        source = OF_FEED if feed is not None else USAGE if path is None else PROPERTY
+    if source not in (USAGE, PROPERTY, OF_FEED):
+        message = f"Give {USAGE}, {PROPERTY} or {OF_FEED}."
+        reader.errors.append(FieldError("properties.rateSource", message, "invalid"))
+    elif source == OF_FEED and not (isinstance(feed, str) and FEED.fullmatch(feed)):
+        reader.errors.append(FieldError("properties.feedId", "Give the id of a rate feed.", "required"))
+    elif source != OF_FEED and feed is not None:
+        reader.errors.append(FieldError("properties.feedId", f"Only with rateSource {OF_FEED}.", "invalid"))
+    elif source == PROPERTY and path is None:
+        reader.errors.append(FieldError("properties.priceProperty", "Give a path such as $.price.", "required"))
+    elif source in (USAGE, OF_FEED) and path is not None and path != DEFAULT_PATH:
+        message = f"Only with rateSource {PROPERTY}."
+        reader.errors.append(FieldError("properties.priceProperty", message, "invalid"))
+    return feed if source == OF_FEED and isinstance(feed, str) else ""
 
 
 @dataclass(slots=True)
@@ -82,11 +108,11 @@ class DynamicCounter:
 
     def add(self, transaction: Transaction) -> None:
         rate = self._rate_of(transaction)
-        self.events += 1
+        self.events += transaction.events
         self.amount = EXACT.add(self.amount, EXACT.multiply(transaction.value, rate))
         if self.by_rate is not None:
             self.by_rate[rate] = EXACT.add(self.by_rate.get(rate, ZERO), transaction.value)
-            if len(self.by_rate) > LISTED_RATES:
+            if len(self.by_rate) > (LISTED_FEED_RATES if self.price.feed else LISTED_RATES):
                 self.by_rate = None
 
     def counted(self) -> dict[str, Any]:
@@ -102,12 +128,12 @@ class DynamicCounter:
     def _rate_of(self, transaction: Transaction) -> Decimal:
         rate, price = transaction.rate, self.price
         if rate is None:
-            self.corrected["withoutPrice"] += 1
+            self.corrected["withoutPrice"] += transaction.events
             return price.minimum
         if rate < price.minimum:
-            self.corrected["belowMinimum"] += 1
+            self.corrected["belowMinimum"] += transaction.events
             return price.minimum
         if rate > price.maximum:
-            self.corrected["aboveMaximum"] += 1
+            self.corrected["aboveMaximum"] += transaction.events
             return price.maximum
         return rate
