@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 
 from apps.invoicing.services import lifecycle as invoicing
+from apps.invoicing.services import watching
 from apps.kernel.lifecycle import Step
 from apps.subscriptions.services.reminders import next_reminder_due, run_reminders
 
 STEPS: Sequence[Step] = (
+    Step("look at usage of open periods", watching.next_look_due, watching.run_looks),
     Step("start scheduled subscriptions", invoicing.next_start_due, invoicing.run_starts),
     Step("announce what comes", next_reminder_due, run_reminders),
     Step("close billing periods", invoicing.next_boundary_due, invoicing.run_boundaries),

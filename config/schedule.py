@@ -5,6 +5,8 @@ from typing import Any
 SCHEDULE: dict[str, dict[str, Any]] = {
     "heartbeat": {"task": "config.tasks.beat_heartbeat", "schedule": 5.0},
     "lifecycle": {"task": "config.tasks.run_lifecycle", "schedule": 10.0},
+    # Within so many seconds after usage is merged, it is billed at thresholds and alerts fire.
+    "invoicing.look_at_usage": {"task": "invoicing.look_at_usage", "schedule": 10.0},
     "metering.make_partitions": {"task": "metering.make_partitions", "schedule": 600.0},
     "metering.retain": {"task": "metering.retain", "schedule": 21600.0},
     "metering.release_due": {"task": "metering.release_due", "schedule": 30.0},

@@ -74,6 +74,10 @@ UNFOLD: dict[str, Any] = {
                     _entry("Agreed spend", "handshake", "invoicing_spendagreement"),
                     _entry("Price changes", "timeline", "subscriptions_subscriptionintervalchange"),
                     _entry("Redeemed coupons", "redeem", "invoicing_appliedcoupon"),
+                    _entry("Alerts", "notifications", "invoicing_alert"),
+                    _entry("Alert history", "notifications_active", "invoicing_alertfiring"),
+                    _entry("Passed thresholds", "stacked_line_chart", "invoicing_passedthreshold"),
+                    _entry("Looks at usage", "visibility", "invoicing_usagelook"),
                 ],
             },
             {

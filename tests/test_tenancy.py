@@ -50,6 +50,8 @@ def owned(world: World) -> dict[str, str]:
     clock = world.clock("2026-01-01T00:00:00Z")
     subscription = world.subscribe(customer, plan, at="2026-01-01T00:00:00Z", clock=clock)
     coupon = {"merchantId": world.id, "code": "X", "name": "X", "percentageOff": "0.1", "duration": "once"}
+    terms = {"name": "A", "subscriptionId": subscription["id"], "type": "usage_amount", "thresholds": ["1"]}
+    alert = world.api.post("/v0/alerts", terms)["id"]
     void = world.api.post("/v0/events/void", {"reason": "test", "filter": {"source": "nobody"}}, expect=202)["id"]
     return {
         "v0/products": product,
@@ -64,6 +66,7 @@ def owned(world: World) -> dict[str, str]:
         "v0/testClocks": clock,
         "v0/coupons": world.api.post("/v0/coupons", coupon)["id"],
         "v0/rateFeeds": world.api.post("/v0/rateFeeds", {"name": "Spot", "currency": "USD"})["id"],
+        "v0/alerts": alert,
         "v0/users": world.owner.public_id,
         "v0/organizations": world.id,
         "v2/invoices": subscription["payment"]["invoiceId"],
@@ -114,6 +117,7 @@ LISTS = {
     "v0/subscriptions": "?merchantId={merchant}",
     "v0/testClocks": "?merchantId={merchant}",
     "v0/coupons": "?merchantId={merchant}",
+    "v0/alerts": "?merchantId={merchant}",
     "v2/invoices": "?merchantId={merchant}",
 }
 

@@ -42,6 +42,39 @@ class InvoiceFailed:
     reason: str
 
 
+@outbox_event("billing_threshold.passed.v0")
+@dataclass(frozen=True, slots=True)
+class BillingThresholdPassed:
+    """Usage reached an amount; `invoice_id` is the early bill of it, None when all had been billed before."""
+
+    subscription_id: str
+    period_number: int
+    threshold: Decimal
+    amount: Decimal
+    currency: str
+    invoice_id: str | None
+
+
+@outbox_event("alert.changed.v0")
+@dataclass(frozen=True, slots=True)
+class AlertChanged:
+    alert_id: str
+    subscription_id: str
+    is_deleted: bool
+
+
+@outbox_event("alert.triggered.v0")
+@dataclass(frozen=True, slots=True)
+class AlertTriggered:
+    alert_id: str
+    subscription_id: str
+    name: str
+    type: str
+    threshold: Decimal
+    value: Decimal
+    period_number: int
+
+
 @outbox_event("subscription_adjustment.created.v0")
 @dataclass(frozen=True, slots=True)
 class AdjustmentCreated:

@@ -114,7 +114,9 @@ USAGE = {"paymentTerm": "in_arrears", "model": "standard", "properties": {"unitP
 @pytest.mark.parametrize(
     ("sent", "named"),
     [
-        ({**USAGE, "paymentTerm": "in_advance"}, {"paymentTerm"}),
+        ({**USAGE, "paymentTerm": "in_advance", "model": "volume", "properties": {"tiers": [
+            {"upTo": None, "unitPrice": "1"},
+        ]}}, {"paymentTerm"}),
         ({**USAGE, "isObligation": True, "quantity": 2}, {"isObligation", "quantity"}),
         ({**USAGE, "billingCadence": "P0D"}, {"billingCadence"}),
         ({**USAGE, "model": "guess"}, {"model"}),

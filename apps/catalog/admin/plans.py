@@ -16,7 +16,8 @@ from unfold.widgets import (
 
 from apps.catalog.admin.base import CatalogAdmin
 from apps.catalog.admin.spend import SpendForm, SpendInline, own_fields
-from apps.catalog.domain.cadences import find_cadence_problem
+from apps.catalog.admin.thresholds import PlanThresholdsForm, change_thresholds, words_of_thresholds
+from apps.catalog.domain.cadences import find_cadence_problem, find_interval_problem
 from apps.catalog.domain.days import find_day_problem
 from apps.catalog.domain.trials import find_trial_problem
 from apps.catalog.models import Plan, PlanVersion, PlanVersionPrice, Price
@@ -107,6 +108,13 @@ class PlanForm(SpendForm):
             raise forms.ValidationError(problem)
         return period
 
+    def clean_usage_billing_interval(self) -> str:
+        interval = str(self.cleaned_data["usage_billing_interval"])
+        problem = find_interval_problem(interval)
+        if problem is not None:
+            raise forms.ValidationError(problem)
+        return interval
+
     def clean_currency(self) -> str:
         currency = str(self.cleaned_data["currency"])
         if not is_currency(currency):
@@ -153,8 +161,8 @@ class PlanAdmin(CatalogAdmin):
     list_display = ["name", "public_id", "product", "currency", "billing_cadence", "price_list", "version"]
     list_filter = ["organization", "currency", "billing_cadence", ("deleted_at", admin.EmptyFieldListFilter)]
     list_select_related = ["product", "default_version", "organization"]
-    readonly_fields = ["public_id", "default_version", "versions"]
-    actions_detail = ["mint_version"]
+    readonly_fields = ["public_id", "default_version", "versions", "thresholds"]
+    actions_detail = ["mint_version", "billing_thresholds"]
     exclude = ["deleted_at", "billing_version", "credit_allocations"]
 
     mint_version = service_action(
@@ -165,6 +173,16 @@ class PlanAdmin(CatalogAdmin):
         run=_mint,
         form=MintForm,
         icon="new_label",
+    )
+
+    billing_thresholds = service_action(
+        title="Billing thresholds",
+        permissions=["edit_catalog"],
+        description="Usage is billed before the end of its period when it reaches an amount. Other thresholds are a "
+        "new version of the plan.",
+        run=change_thresholds,
+        form=PlanThresholdsForm,
+        icon="stacked_line_chart",
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
@@ -186,6 +204,10 @@ class PlanAdmin(CatalogAdmin):
     @display(description="Version")
     def version(self, plan: Plan) -> str:
         return link(plan.default_version, f"v{plan.default_version.number}") if plan.default_version else "—"
+
+    @display(description="Billing thresholds")
+    def thresholds(self, plan: Plan) -> str:
+        return words_of_thresholds(plan.default_version)
 
     @display(description="Versions")
     def versions(self, plan: Plan) -> str:

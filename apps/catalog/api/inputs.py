@@ -5,10 +5,10 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from apps.catalog.api.spend import SpendFields
-from apps.catalog.domain.cadences import NAMED, find_cadence_problem
+from apps.catalog.domain.cadences import NAMED, find_cadence_problem, find_interval_problem
 from apps.catalog.domain.trials import find_trial_problem
 from apps.catalog.models import Aggregation, FeatureType, RoundingFunction, TrialUsage
-from apps.kernel.http.fields import DecimalStringField, InstantField, StrictCharField, StringMapField
+from apps.kernel.http.fields import DecimalStringField, InstantField, StrictCharField, StringMapField, ThresholdsField
 from apps.rating.price_models import REGISTRY
 
 KEY = r"^[a-z0-9]+(-[a-z0-9]+)*$"
@@ -182,6 +182,17 @@ class CadenceField(StrictCharField):
         return text
 
 
+class IntervalField(StrictCharField):
+    """An ISO 8601 duration of a fixed length: `PT1M`, `PT1H`, `P1D`."""
+
+    def to_internal_value(self, data: Any) -> str:
+        text = super().to_internal_value(data)
+        problem = find_interval_problem(text)
+        if problem is not None:
+            raise serializers.ValidationError(problem, code="invalid")
+        return text
+
+
 class TrialField(StrictCharField):
     """An ISO 8601 duration of whole days or weeks, or months or years: `P14D`, `P1M`; `P0D` is none."""
 
@@ -217,6 +228,8 @@ class PlanFieldsSerializer(SpendFields):
     autoRenew = serializers.BooleanField(required=False)
     trialPeriod = TrialField(required=False, allow_null=True, max_length=20)
     trialUsage = serializers.ChoiceField(choices=TrialUsage.values, required=False)
+    billingThresholds = ThresholdsField(required=False, allow_null=True)
+    usageBillingInterval = IntervalField(required=False, max_length=20)
 
 
 class CreatePlanSerializer(PlanFieldsSerializer):
@@ -236,6 +249,7 @@ class UpdatePlanSerializer(PlanFieldsSerializer):
 class MintVersionSerializer(SpendFields):
     prices = serializers.ListField(child=PlanLineField(), max_length=200)
     basedOnVersionId = StrictCharField(required=False)
+    billingThresholds = ThresholdsField(required=False, allow_null=True)
 
 
 class TransitionVersionSerializer(serializers.Serializer[Any]):

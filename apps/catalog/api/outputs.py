@@ -201,6 +201,8 @@ def render_plan(plan: Plan, slots: list[PlanVersionPrice]) -> dict[str, Any]:
         "renewalReminderDays": plan.renewal_reminder_days,
         "stablePriceIds": plan.stable_price_ids,
         "creditAllocations": plan.credit_allocations,
+        "usageBillingInterval": plan.usage_billing_interval,
+        "billingThresholds": plan.default_version.billing_thresholds if plan.default_version else None,
         "versionTransition": {"effectiveDate": plan.version_effective, "proration": "none"},
         "prices": [render_plan_price(slot, plan) for slot in slots],
     }
@@ -219,6 +221,7 @@ def render_version(version: PlanVersion, plan: Plan, subscription_count: int) ->
         "status": version.status,
         "isDefault": version.pk == plan.default_version_id,
         "subscriptionCount": subscription_count,
+        "billingThresholds": version.billing_thresholds,
         "publishedAt": format_instant(version.published_at),
         "updatedAt": format_instant(version.updated_at),
     }

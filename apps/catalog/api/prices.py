@@ -9,6 +9,7 @@ from apps.catalog.api.outputs import render_plan, render_price
 from apps.catalog.api.products import MERCHANT, PAGE, PRODUCT, CatalogView, required
 from apps.catalog.api.spend import SpendShown, read_spend
 from apps.catalog.domain.cadences import NAMED
+from apps.catalog.domain.thresholds import BillingThresholds
 from apps.catalog.models import BillableMetric, Feature, Fee, Plan
 from apps.catalog.selectors.catalog import (
     available_plans,
@@ -19,13 +20,15 @@ from apps.catalog.selectors.catalog import (
     prices_of,
     slots_of_versions,
 )
-from apps.catalog.services.plans import PlanLine, create_plan, update_plan
+from apps.catalog.services.plans import NewThresholds, PlanLine, Unchanged, create_plan, update_plan
 from apps.catalog.services.prices import create_price, delete_price, update_price
 from apps.customers.models import Customer
 from apps.kernel.clock import wall_now
+from apps.kernel.http.fields import ThresholdsField
 from apps.kernel.http.pagination import list_page
 from apps.kernel.http.shapes import page_of
 from apps.kernel.http.views import Request
+from apps.kernel.money import minor_digits
 
 PRICE_NAMES = {
     "invoiceDisplayName": "invoice_display_name",
@@ -54,6 +57,7 @@ PLAN_NAMES = {
     "termPeriods": "term_periods",
     "autoRenew": "auto_renew",
     "trialUsage": "trial_usage",
+    "usageBillingInterval": "usage_billing_interval",
     "name": "name",
     "currency": "currency",
     "billingVersion": "billing_version",
@@ -91,6 +95,8 @@ class PlanSerializer(SpendShown):
     billingCadence = serializers.CharField()
     billingInterval = serializers.CharField()
     versionTransition = inputs.VersionTransitionSerializer()
+    usageBillingInterval = serializers.CharField()
+    billingThresholds = ThresholdsField(allow_null=True)
     prices = PriceSerializer(many=True)
     createdAt = serializers.DateTimeField()
     updatedAt = serializers.DateTimeField()
@@ -218,6 +224,14 @@ class PlanView(CatalogView):
             fields["version_effective"] = data["versionTransition"]["effectiveDate"]
         return fields
 
+    @staticmethod
+    def thresholds(data: dict[str, Any], currency: str) -> NewThresholds:
+        """Give the billing thresholds that were sent; null is none."""
+        if "billingThresholds" not in data:
+            return Unchanged.UNCHANGED
+        sent = data["billingThresholds"]
+        return None if sent is None else BillingThresholds.parse(sent, digits=minor_digits(currency))
+
 
 class PlanList(PlanView):
     @extend_schema(operation_id="listPlans", parameters=[MERCHANT, PRODUCT, *PAGE], responses=page_of(PlanSerializer))
@@ -229,11 +243,13 @@ class PlanList(PlanView):
     def post(self, request: Request) -> Response:
         data = self.read(inputs.CreatePlanSerializer)
         self.require_merchant(data["merchantId"])
+        thresholds = self.thresholds(data, data["currency"])
         plan = create_plan(
             product=self.product(data["productId"]),
             lines=[PlanLine(price_id, key) for price_id, key in data.get("prices", [])],
             as_of=wall_now(),
             spend={kind: terms for kind, terms in read_spend(data).items() if terms is not None},
+            thresholds=None if isinstance(thresholds, Unchanged) else thresholds,
             **self.fields(data),
         )
         return self.rendered(plan.pk, status=201)
@@ -275,5 +291,6 @@ class PlanDetail(PlanView):
             price_ids=data.get("prices"),
             as_of=wall_now(),
             spend=read_spend(data),
+            thresholds=self.thresholds(data, plan.currency),
         )
         return self.rendered(plan.pk)

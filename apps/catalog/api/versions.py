@@ -18,6 +18,7 @@ from apps.catalog.services.plans import PlanLine
 from apps.catalog.services.versions import make_default, publish_version
 from apps.kernel.clock import wall_now
 from apps.kernel.errors import FieldError, InvalidError, NotFoundError
+from apps.kernel.http.fields import ThresholdsField
 from apps.kernel.http.pagination import list_page
 from apps.kernel.http.shapes import page_of
 from apps.kernel.http.views import Request
@@ -34,6 +35,7 @@ class PlanVersionSummarySerializer(serializers.Serializer[Any]):
     status = serializers.CharField()
     isDefault = serializers.BooleanField()
     subscriptionCount = serializers.IntegerField()
+    billingThresholds = ThresholdsField(allow_null=True)
     publishedAt = serializers.DateTimeField()
     updatedAt = serializers.DateTimeField()
 
@@ -94,6 +96,7 @@ class PlanVersionList(VersionView):
             based_on=data.get("basedOnVersionId"),
             as_of=wall_now(),
             spend=read_spend(data),
+            thresholds=self.thresholds(data, plan.currency),
         )
         return self.full(public_id, str(version.number), status=201)
 

@@ -3,6 +3,7 @@ from apps.catalog.models.feeds import FeedRate, RateFeed
 from apps.catalog.models.plans import Plan, PlanVersion, PlanVersionPrice, PlanVersionStatus, TrialUsage
 from apps.catalog.models.prices import PaymentTerm, Price, PriceRevision, SupplyScope
 from apps.catalog.models.products import (
+    GROWING,
     Aggregation,
     BillableMetric,
     Feature,
@@ -14,6 +15,7 @@ from apps.catalog.models.products import (
 from apps.catalog.models.spend import SpendKind, SpendTerms
 
 __all__ = [
+    "GROWING",
     "Aggregation",
     "BillableMetric",
     "Coupon",

@@ -85,6 +85,11 @@ class Plan(CatalogEntity):
         default="end_of_current_period",
     )
     credit_allocations = models.JSONField(default=list, blank=True)
+    usage_billing_interval = models.CharField(
+        max_length=20,
+        default="PT1M",
+        help_text="Usage billed as it comes: the least time between two bills, such as PT1M, PT1H or P1D.",
+    )
     default_version = models.ForeignKey(
         "catalog.PlanVersion", null=True, blank=True, on_delete=models.PROTECT, related_name="+"
     )
@@ -149,6 +154,9 @@ class PlanVersion(Entity):
     status = models.CharField(max_length=9, choices=PlanVersionStatus, default=PlanVersionStatus.PUBLISHED)
     based_on = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="+")
     published_at = models.DateTimeField()
+    billing_thresholds = models.JSONField(
+        null=True, blank=True, help_text="Amounts of usage at which it is billed before the end of the period."
+    )
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["plan", "number"], name="planversion_number_once")]

@@ -65,9 +65,10 @@ class Price(PriceTermsColumns, CatalogEntity):
                 name="price_of_metric_or_fee",
                 condition=Q(metric__isnull=False, fee__isnull=True) | Q(metric__isnull=True, fee__isnull=False),
             ),
+            # The price of a first unit must not wait for the last one; the service knows models that are installed.
             models.CheckConstraint(
-                name="price_metered_in_arrears",
-                condition=Q(metric__isnull=True) | Q(payment_term="in_arrears"),
+                name="price_as_it_comes_is_not_by_volume",
+                condition=Q(metric__isnull=True) | Q(payment_term="in_arrears") | ~Q(model="volume"),
             ),
             models.CheckConstraint(name="price_fee_is_standard", condition=Q(fee__isnull=True) | Q(model="standard")),
             models.CheckConstraint(

@@ -44,6 +44,10 @@ class Aggregation(models.TextChoices):
     WEIGHTED_SUM = "WEIGHTED_SUM", "Time-weighted sum"
 
 
+# What these give can only grow as events come. Others, such as an average, are known when their period is over.
+GROWING = (Aggregation.SUM, Aggregation.COUNT, Aggregation.UNIQUE_COUNT, Aggregation.MAX)
+
+
 class RoundingFunction(models.TextChoices):
     """How the quantity of a period is rounded before it is priced."""
 

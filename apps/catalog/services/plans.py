@@ -2,12 +2,14 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum
 from typing import Any
 
 from django.db import transaction
 
-from apps.catalog.domain.cadences import find_cadence_problem
+from apps.catalog.domain.cadences import find_cadence_problem, find_interval_problem
 from apps.catalog.domain.days import find_day_problem
+from apps.catalog.domain.thresholds import BillingThresholds
 from apps.catalog.domain.trials import find_trial_problem
 from apps.catalog.events import PlanVersionPublished
 from apps.catalog.models import Plan, PlanVersion, PlanVersionPrice, Price, Product
@@ -38,6 +40,15 @@ def let_follow(plan_id: int) -> None:
         follow(plan_id)
 
 
+class Unchanged(Enum):
+    """Says that a value stays as it is, where None says that there is none."""
+
+    UNCHANGED = "unchanged"
+
+
+NewThresholds = BillingThresholds | None | Unchanged
+
+
 @dataclass(frozen=True, slots=True)
 class PlanLine:
     """A price in a plan and the key it keeps there over versions; no key: one is made."""
@@ -48,7 +59,13 @@ class PlanLine:
 
 @transaction.atomic
 def create_plan(
-    *, product: Product, lines: Sequence[PlanLine], as_of: datetime, spend: Spend | None = None, **fields: Any
+    *,
+    product: Product,
+    lines: Sequence[PlanLine],
+    as_of: datetime,
+    spend: Spend | None = None,
+    thresholds: BillingThresholds | None = None,
+    **fields: Any,
 ) -> Plan:
     """Make a plan with its first version.
 
@@ -61,7 +78,7 @@ def create_plan(
     plan = Plan(organization_id=product.organization_id, product=product, **fields)
     _check_plan(plan, as_of)
     plan.save()
-    mint_version(plan=plan, lines=lines, as_of=as_of, spend=spend or {})
+    mint_version(plan=plan, lines=lines, as_of=as_of, spend=spend or {}, thresholds=thresholds)
     return plan
 
 
@@ -73,8 +90,9 @@ def update_plan(
     price_ids: Sequence[str] | None,
     as_of: datetime,
     spend: Mapping[str, SpendAmount | None] | None = None,
+    thresholds: NewThresholds = Unchanged.UNCHANGED,
 ) -> Plan:
-    """Change a plan; a changed set of prices becomes a new version, which is the default from then on.
+    """Change a plan; changed prices or billing thresholds become a new version, the default from then on.
 
     Changed commitments and caps make one as well: None takes one away, what is not named stays.
     """
@@ -83,27 +101,37 @@ def update_plan(
         setattr(plan, name, value)
     _check_plan(plan, as_of)
     plan.save()
+    assert plan.default_version is not None
     present = spend_of_version(plan.default_version)
     wanted = merged(present, spend or {})
-    if price_ids is not None or wanted != present:
-        current = list(_slots(plan))
+    stored = plan.default_version.billing_thresholds
+    current = list(_slots(plan))
+    sold = [slot.price.public_id for slot in current]
+    chosen = sold if price_ids is None else list(price_ids)
+    if chosen != sold or wanted != present or _stored(thresholds, stored) != stored:
         keys = {slot.price.public_id: slot.key for slot in current}
-        sold = [slot.price.public_id for slot in current]
-        chosen = sold if price_ids is None else list(price_ids)
-        if chosen != sold or wanted != present:
-            lines = [PlanLine(price_id, keys.get(price_id)) for price_id in chosen]
-            mint_version(plan=plan, lines=lines, as_of=as_of, spend=wanted)
-            let_follow(plan.pk)
+        lines = [PlanLine(price_id, keys.get(price_id)) for price_id in chosen]
+        mint_version(plan=plan, lines=lines, as_of=as_of, spend=wanted, thresholds=thresholds)
+        let_follow(plan.pk)
     return plan
 
 
 def mint_version(
-    *, plan: Plan, lines: Sequence[PlanLine], as_of: datetime, spend: Spend | None = None
+    *,
+    plan: Plan,
+    lines: Sequence[PlanLine],
+    as_of: datetime,
+    spend: Spend | None = None,
+    thresholds: NewThresholds = Unchanged.UNCHANGED,
 ) -> PlanVersion:
     """Publish a price set as the plan's next version and make it the default (caller's transaction).
 
     Args:
+        plan: the plan.
+        lines: its prices.
+        as_of: when.
         spend: its commitments and caps; None: those of the version before.
+        thresholds: at which usage is billed early; unchanged, those of the version before.
 
     Raises:
         InvalidError: a price is unknown, of another product, or stands twice; a metric is priced twice; a commitment
@@ -123,6 +151,7 @@ def mint_version(
         number=last.number + 1 if last is not None else 1,
         based_on=previous,
         published_at=as_of,
+        billing_thresholds=_stored(thresholds, previous.billing_thresholds if previous is not None else None),
     )
     PlanVersionPrice.objects.bulk_create(
         PlanVersionPrice(
@@ -146,6 +175,12 @@ def mint_version(
         at=as_of,
     )
     return version
+
+
+def _stored(thresholds: NewThresholds, before: dict[str, Any] | None) -> dict[str, Any] | None:
+    if isinstance(thresholds, Unchanged):
+        return before
+    return thresholds.as_stored() if thresholds is not None else None
 
 
 def _slots(plan: Plan) -> Any:
@@ -227,6 +262,9 @@ def _check_plan(plan: Plan, as_of: datetime) -> None:
     problem = find_trial_problem(plan.trial_period)
     if problem is not None:
         errors.append(FieldError("trialPeriod", problem, "invalid"))
+    problem = find_interval_problem(plan.usage_billing_interval)
+    if problem is not None:
+        errors.append(FieldError("usageBillingInterval", problem, "invalid"))
     if plan.billing_anchor is not None and plan.billing_anchor > as_of:
         errors.append(FieldError("billingAnchor", "The anchor must not lie in the future.", "invalid"))
     if plan.billing_version != 1:

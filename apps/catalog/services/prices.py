@@ -6,7 +6,17 @@ from typing import Any
 from django.db import transaction
 from django.db.models import F
 
-from apps.catalog.models import Aggregation, BillableMetric, Feature, Fee, PlanVersionPrice, Price, PriceRevision
+from apps.catalog.models import (
+    GROWING,
+    Aggregation,
+    BillableMetric,
+    Feature,
+    Fee,
+    PaymentTerm,
+    PlanVersionPrice,
+    Price,
+    PriceRevision,
+)
 from apps.catalog.selectors.feeds import known_feeds
 from apps.catalog.selectors.spend import Spend, spend_of_price
 from apps.catalog.services.spend import FIELDS, merged, put_on_revision, spend_errors
@@ -207,8 +217,6 @@ def _fee_errors(price: Price, model: AnyPrice | None, unit_price: Decimal) -> li
 
 def _metered_errors(price: Price, unit_price: Decimal) -> list[FieldError]:
     errors = []
-    if price.payment_term != "in_arrears":
-        errors.append(FieldError("paymentTerm", "Usage is billed in arrears.", "invalid"))
     if price.is_obligation:
         errors.append(FieldError("isObligation", "Only fees can be obligations.", "invalid"))
     if price.quantity != 1:
@@ -235,6 +243,8 @@ def _metric_errors(price: Price, model: AnyPrice | None) -> list[FieldError]:
         elif grouped and not grouped.has_own_tiers:
             message = "Groups share tiers only of a metric that sums or counts; give own."
             errors.append(FieldError("properties.groupTiers", message, "invalid"))
+    if price.payment_term == PaymentTerm.IN_ADVANCE:
+        errors.extend(_as_it_comes_errors(metric, model))
     if grouped:
         unknown = [name for name in grouped.dimensions if name not in metric.group_by]
         errors.extend(
@@ -258,6 +268,19 @@ def _feed_errors(price: Price, model: AnyPrice | None) -> list[FieldError]:
             FieldError("properties.feedId", f"A plan in {currency} sells this price.", "other_currency")
             for currency in sorted(sold_in - {feed.currency for feed in known.values()})
         ]
+    return errors
+
+
+def _as_it_comes_errors(metric: BillableMetric, model: AnyPrice) -> list[FieldError]:
+    """What usage that is billed as it comes needs: that more of it never makes earlier units cost something else."""
+    errors = []
+    plain = model.default if isinstance(model, GroupedPrice) else model
+    if not plain.IS_PROGRESSIVE:
+        message = "The whole quantity of a period decides what a unit costs here, so this price is billed in arrears."
+        errors.append(FieldError("paymentTerm", message, "invalid"))
+    if metric.aggregation not in GROWING:
+        message = f"{metric.aggregation} is known when the period is over, so this price is billed in arrears."
+        errors.append(FieldError("paymentTerm", message, "invalid"))
     return errors
 
 

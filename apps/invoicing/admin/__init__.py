@@ -4,15 +4,20 @@ from apps.invoicing.admin.invoices import InvoiceAdmin, InvoiceLineAdmin, Number
 from apps.invoicing.admin.spend import SpendAgreementAdmin
 from apps.invoicing.admin.subscriptions import SubscriptionAdmin
 from apps.invoicing.admin.timeline import SubscriptionIntervalChangeAdmin
+from apps.invoicing.admin.watching import AlertAdmin, AlertFiringAdmin, PassedThresholdAdmin, UsageLookAdmin
 
 __all__ = [
+    "AlertAdmin",
+    "AlertFiringAdmin",
     "AppliedCouponAdmin",
     "InvoiceAdmin",
     "InvoiceLineAdmin",
     "NumberSeriesAdmin",
+    "PassedThresholdAdmin",
     "PaymentSessionAdmin",
     "SpendAgreementAdmin",
     "SubscriptionAdjustmentAdmin",
     "SubscriptionAdmin",
     "SubscriptionIntervalChangeAdmin",
+    "UsageLookAdmin",
 ]

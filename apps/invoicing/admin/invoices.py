@@ -37,6 +37,21 @@ COLOURS = {
 }
 
 
+class EarlyFilter(admin.SimpleListFilter):
+    """Bills of whole periods, or those of usage before its end."""
+
+    title = "early bills"
+    parameter_name = "early"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("no", "Bills of periods"), ("yes", "Early bills")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if self.value() is None:
+            return queryset
+        return queryset.filter(part__gt=0) if self.value() == "yes" else queryset.filter(part=0)
+
+
 class InvoiceResource(resources.ModelResource):
     """Columns of the export: amounts as numbers, their currency beside them."""
 
@@ -46,7 +61,8 @@ class InvoiceResource(resources.ModelResource):
     class Meta:
         model = Invoice
         fields = (
-            "number", "public_id", "customer", "subscription", "status", "currency", "subtotal", "total_tax",
+            "number", "public_id", "customer", "subscription", "sequence_number", "part", "status", "currency",
+            "subtotal", "total_tax",
             "grand_total", "paid_amount", "period_start", "period_end", "issued_at", "due_at", "paid_at",
         )  # fmt: skip
 
@@ -97,7 +113,7 @@ class InvoiceAdmin(ReadOnlyModelAdmin):
         "paid_shown",
         "subscription_page",
     ]
-    list_filter = ["organization", "status", "currency", "issued_at"]
+    list_filter = ["organization", "status", "currency", "issued_at", EarlyFilter]
     search_fields = ["number", "public_id", "customer__consumer__name", "customer__consumer__email"]
     list_select_related = [
         "customer__consumer", "subscription__plan", "subscription__test_clock", "organization",
@@ -163,7 +179,7 @@ class InvoiceAdmin(ReadOnlyModelAdmin):
 
     @display(description="Number", ordering="number", header=True)
     def shown(self, invoice: Invoice) -> list[str]:
-        return [invoice.number or "not issued", f"to {moment(invoice.period_end)}"]
+        return [invoice.number or "not issued", f"{invoice.label}, to {moment(invoice.period_end)}"]
 
     @display(description="Customer", ordering="customer__consumer__name")
     def customer_page(self, invoice: Invoice) -> str:

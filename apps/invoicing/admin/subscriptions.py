@@ -8,7 +8,7 @@ from import_export.fields import Field
 from unfold.admin import TabularInline
 from unfold.decorators import display
 
-from apps.invoicing.admin import dialogs
+from apps.invoicing.admin import dialogs, watching
 from apps.invoicing.admin.adjustments import AdjustmentForm, agree
 from apps.invoicing.admin.coupons import apply_action
 from apps.invoicing.admin.spend import agree_action, spend_in_words
@@ -118,6 +118,8 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
         "adjust",
         "apply_coupon",
         "agree_spend",
+        "billing_thresholds",
+        "add_alert",
     ]
     inlines = [QuantityInline, IntervalInline, PauseInline]
     autocomplete_fields = ["customer", "plan"]
@@ -132,7 +134,7 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
                               "ending_at", "cancels_at", "terminated_at", "terminated_by", "termination_reason"]}),
         ("Terms", {"fields": ["plan_version", "next_version", "version_policy", "next_plan", "replaces", "currency",
                               "term_periods", "term_number", "term_ends_at", "auto_renew", "spend",
-                              "payment_term_days", "tax_exempt", "auto_charge", "auto_approve",
+                              "billing_thresholds", "payment_term_days", "tax_exempt", "auto_charge", "auto_approve",
                               "elapsed_period_billing", "metadata"]}),
         ("Held back", {"fields": ["parked_reason"]}),
     ]  # fmt: skip
@@ -271,6 +273,24 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
 
     apply_coupon = apply_action
     agree_spend = agree_action
+    billing_thresholds = service_action(
+        title="Billing thresholds",
+        permissions=["manage_subscription"],
+        description="Usage is billed before the end of its period when it reaches an amount.",
+        run=watching.change_thresholds,
+        form=watching.SubscriptionThresholdsForm,
+        icon="stacked_line_chart",
+        fits=lambda row: row.status != SubscriptionStatus.TERMINATED,
+    )
+    add_alert = service_action(
+        title="Add alert",
+        permissions=["manage_subscription"],
+        description="Somebody is told when usage passes a value, once a period.",
+        run=watching.add_alert,
+        form=watching.AlertForm,
+        icon="add_alert",
+        fits=lambda row: row.status != SubscriptionStatus.TERMINATED,
+    )
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         if obj is None:
@@ -317,9 +337,12 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
 
     @display(description="Invoices")
     def invoices(self, row: Subscription) -> str:
-        found = Invoice.objects.filter(subscription=row).order_by("-sequence_number")[:24]
+        found = Invoice.objects.filter(subscription=row).order_by("-sequence_number", "-part")[:24]
         return format_html_join(
             " · ",
-            "{} {}",
-            ((link(invoice, invoice.number or "open"), invoice.get_status_display()) for invoice in found),
+            "{} {} {}",
+            (
+                (link(invoice, invoice.number or "open"), invoice.label, invoice.get_status_display().lower())
+                for invoice in found
+            ),
         )

@@ -61,6 +61,7 @@ class InvoiceSerializer(serializers.Serializer[Any]):
     periodStart = InstantField()
     periodEnd = InstantField()
     sequenceNumber = serializers.IntegerField()
+    part = serializers.IntegerField(required=False)
     itemCount = serializers.IntegerField()
     createdAt = InstantField()
     updatedAt = InstantField()

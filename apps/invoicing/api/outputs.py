@@ -42,6 +42,7 @@ def render_invoice(invoice: Invoice, lines: Sequence[TargetLine] | None) -> dict
         "customerId": invoice.customer.public_id,
         "subscriptionId": subscription.public_id,
         "sequenceNumber": invoice.sequence_number,
+        "part": invoice.part,
         "invoiceNumber": invoice.number,
         "billingAnchor": format_instant(subscription.billing_anchor),
         "billingCadence": subscription.billing_cadence,

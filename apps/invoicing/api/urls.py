@@ -2,6 +2,7 @@ from django.urls import path
 
 from apps.invoicing.api import (
     adjustments,
+    alerts,
     changes,
     coupons,
     early,
@@ -12,10 +13,14 @@ from apps.invoicing.api import (
     simulations,
     spend,
     subscriptions,
+    thresholds,
 )
 from apps.invoicing.api.checkout import checkout
 
 urlpatterns = [
+    path("v0/alerts", alerts.AlertList.as_view()),
+    path("v0/alerts/<str:public_id>", alerts.AlertDetail.as_view()),
+    path("v0/alerts/<str:public_id>/firings", alerts.FiringList.as_view()),
     path("v0/subscriptions", subscriptions.SubscriptionList.as_view()),
     path("v0/subscriptions/preview", previews.NewSubscriptionPreview.as_view()),
     path("v0/subscriptions/<str:public_id>", subscriptions.SubscriptionDetail.as_view()),
@@ -32,6 +37,7 @@ urlpatterns = [
     path("v0/subscriptions/<str:public_id>/pause/preview", previews.PausePreview.as_view()),
     path("v0/subscriptions/<str:public_id>/resume/preview", previews.ResumptionPreview.as_view()),
     path("v0/subscriptions/<str:public_id>/cancellation/preview", previews.CancellationPreview.as_view()),
+    path("v0/subscriptions/<str:public_id>/billingThresholds", thresholds.Thresholds.as_view()),
     path("v0/subscriptions/<str:public_id>/earlyBill", early.EarlyBill.as_view()),
     path("v0/subscriptions/<str:public_id>/quantityChange", quantities.QuantityChange.as_view()),
     path("v0/subscriptions/<str:public_id>/quantityChange/preview", quantities.QuantityChangePreview.as_view()),

@@ -5,17 +5,33 @@ from apps.invoicing.models.line import InvoiceLine, LineKind
 from apps.invoicing.models.series import NumberSeries
 from apps.invoicing.models.session import PaymentSession, SessionStatus
 from apps.invoicing.models.spend import SpendAgreement
+from apps.invoicing.models.watching import (
+    Alert,
+    AlertDirection,
+    AlertFiring,
+    AlertScope,
+    AlertType,
+    PassedThreshold,
+    UsageLook,
+)
 
 __all__ = [
     "AdjustmentType",
+    "Alert",
+    "AlertDirection",
+    "AlertFiring",
+    "AlertScope",
+    "AlertType",
     "AppliedCoupon",
     "Invoice",
     "InvoiceLine",
     "InvoiceStatus",
     "LineKind",
     "NumberSeries",
+    "PassedThreshold",
     "PaymentSession",
     "SessionStatus",
     "SpendAgreement",
     "SubscriptionAdjustment",
+    "UsageLook",
 ]

@@ -2,17 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import groupby
 
 from django.db import transaction
 from django.db.models import Max
 
-from apps.catalog.models import Aggregation, PriceRevision
-from apps.catalog.selectors.terms import revisions_by_id
 from apps.invoicing.domain.early import worth_billing
 from apps.invoicing.domain.targets import TargetLine
 from apps.invoicing.models import Invoice, InvoiceStatus
+from apps.invoicing.selectors.drafts import draw_up, early_revisions
 from apps.invoicing.selectors.invoices import with_neighbours
 from apps.invoicing.selectors.targets import target_lines
 from apps.invoicing.services.coupons import hold_coupons
@@ -26,9 +25,6 @@ from apps.metering.services.merge import drain
 from apps.outbox.services import publish_all
 from apps.subscriptions.models import Subscription, SubscriptionStatus
 
-# What these give can only grow as events come. Others, such as an average, are known when their period is over.
-GROWING = (Aggregation.SUM, Aggregation.COUNT, Aggregation.UNIQUE_COUNT, Aggregation.MAX)
-
 
 @dataclass(frozen=True, slots=True)
 class EarlyBill:
@@ -36,11 +32,6 @@ class EarlyBill:
 
     invoice: Invoice
     lines: Sequence[TargetLine]
-
-
-def bills_early(revision: PriceRevision) -> bool:
-    """Whether usage that goes by a price can be billed before its period is over."""
-    return revision.metric is not None and revision.metric.aggregation in GROWING
 
 
 def bill_usage_now(*, subscription_id: int, as_of: datetime) -> Invoice:
@@ -53,9 +44,8 @@ def bill_usage_now(*, subscription_id: int, as_of: datetime) -> Invoice:
     with transaction.atomic():
         counted_at = wall_now()
         opened = _opened(subscription_id, as_of)
-        revisions = revisions_by_id(opened.price_revision_ids)
-        ids = [key for key in opened.price_revision_ids if bills_early(revisions[key])]
-        draft = draw_up(opened, revision_ids=ids, as_of=as_of)
+        revisions = early_revisions([opened])[opened.pk]
+        draft = draw_up(opened, revision_ids=[row.pk for row in revisions], as_of=as_of)
         take_turns([draft])
         hold_coupons([draft])
         hold_rates([draft])
@@ -66,36 +56,6 @@ def bill_usage_now(*, subscription_id: int, as_of: datetime) -> Invoice:
             )
         (invoice,) = store_early_bills([EarlyBill(draft, lines)], counted_at=counted_at)
         return invoice
-
-
-def draw_up(opened: Invoice, *, revision_ids: Sequence[int], as_of: datetime) -> Invoice:
-    """Make, without storing it, an early bill of the period of an open invoice.
-
-    Args:
-        opened: the open invoice, with subscription, customer and organization at hand.
-        revision_ids: the price revisions whose usage it bills.
-        as_of: the present of the subscription, not before the period's start.
-
-    Returns:
-        The bill under a negative key of its own, which no stored invoice has.
-    """
-    return Invoice(
-        pk=-2 * opened.pk - (len(revision_ids) < len(opened.price_revision_ids)),
-        organization=opened.organization,
-        customer=opened.customer,
-        subscription=opened.subscription,
-        sequence_number=opened.sequence_number,
-        part=1,
-        status=InvoiceStatus.CALCULATING,
-        currency=opened.currency,
-        period_start=opened.period_start,
-        period_end=as_of,
-        due_after=opened.due_after,
-        due_until=max(as_of, opened.due_after + timedelta(microseconds=1)),
-        price_revision_ids=list(revision_ids),
-        grace_period_end=as_of,
-        auto_approve=approves_itself(opened.subscription),
-    )
 
 
 def store_early_bills(bills: Sequence[EarlyBill], *, counted_at: datetime) -> list[Invoice]:
@@ -116,7 +76,7 @@ def store_early_bills(bills: Sequence[EarlyBill], *, counted_at: datetime) -> li
     }
     for bill in bills:
         invoice, as_of = bill.invoice, bill.invoice.period_end
-        invoice.pk = None
+        invoice.pk, invoice.auto_approve = None, approves_itself(invoice.subscription)
         invoice.part = last.get((invoice.subscription_id, invoice.sequence_number), 0) + 1
         invoice.save()
         publish_all([announcement_of(invoice, at=as_of)])

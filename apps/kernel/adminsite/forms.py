@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from django import forms
+from unfold.forms import BaseDialogForm
+from unfold.widgets import UnfoldAdminTextInputWidget
 
 from apps.kernel.errors import DomainError, InvalidError
 
@@ -26,3 +28,21 @@ def check_by_rules(form: "forms.BaseForm", check: Callable[[], Any], names: Mapp
             form.add_error(None, error.message)
     except DomainError as error:
         form.add_error(None, error.message)
+
+
+class MarksForm(BaseDialogForm):
+    """Values, and a step that repeats beyond them."""
+
+    values = forms.CharField(
+        max_length=1000, required=False, widget=UnfoldAdminTextInputWidget,
+        help_text="Ascending, with spaces between them, such as 100 500.",
+    )  # fmt: skip
+    every = forms.CharField(
+        max_length=60, required=False, widget=UnfoldAdminTextInputWidget,
+        help_text="Then at each further step of so much; empty: at the values alone.",
+    )  # fmt: skip
+
+
+def told(error: InvalidError) -> InvalidError:
+    """Give an error whose message says what each field's does."""
+    return InvalidError(" ".join(problem.message for problem in error.errors) or error.message)

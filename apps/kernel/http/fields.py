@@ -131,3 +131,24 @@ class AddressSerializer(serializers.Serializer[Any]):
     state = StrictCharField(max_length=100, required=False, allow_blank=True)
     country = StrictCharField(max_length=2, required=False, allow_blank=True)
     zipCode = StrictCharField(max_length=20, required=False, allow_blank=True)
+
+
+THRESHOLDS = {
+    "type": "object",
+    "properties": {
+        "amounts": {"type": "array", "items": {"type": "string"}},
+        "every": {"type": "string", "nullable": True},
+        "scope": {"type": "string", "enum": ["period", "lifetime"]},
+    },
+}
+
+
+@extend_schema_field(THRESHOLDS)
+class ThresholdsField(serializers.Field[Any, Any, Any, Any]):
+    """Amounts at which usage is billed early; what they may be depends on the plan's currency."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        return data
+
+    def to_representation(self, value: Any) -> Any:
+        return value

@@ -90,6 +90,9 @@ class Subscription(Entity):
     auto_renew = models.BooleanField(default=True, help_text="Whether another term follows; else it ends then.")
     ending_at = models.DateTimeField(null=True, blank=True, help_text="Fixed end of the term.")
     cancels_at = models.DateTimeField(null=True, blank=True, help_text="End that was asked for and can be undone.")
+    billing_thresholds = models.JSONField(
+        null=True, blank=True, help_text="In place of those of its plan; empty: as the plan, {}: none."
+    )
     paused_at = models.DateTimeField(null=True, blank=True, help_text="Since when it costs no fees.")
     terminated_at = models.DateTimeField(null=True, blank=True)
     terminated_by = models.CharField(max_length=255, blank=True)

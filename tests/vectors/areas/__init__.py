@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from tests.vectors.areas import amounts, boundaries, changes, charges, dates, metering, pricing, schedules
+from tests.vectors.areas import amounts, boundaries, changes, charges, dates, early, metering, pricing, schedules
 
 AREAS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "charge_standard": charges.standard,
@@ -31,4 +31,9 @@ AREAS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "coupon": amounts.coupon,
     "commitment": amounts.commitment,
     "spending_minimum": amounts.spending_minimum,
+    "charge_in_advance": early.charge_in_advance,
+    "progressive_billing": early.progressive_billing,
+    "usage_threshold_progress": early.usage_threshold_progress,
+    "usage_alert": early.usage_alert,
+    "billing_threshold": early.billing_threshold,
 }
