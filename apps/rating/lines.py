@@ -24,6 +24,10 @@ SIGNIFICANT_DIGITS = 38
 ROUNDING = "HALF_UP"
 # Marks the step by which a correction takes over what an earlier one could not give back.
 CARRIED = "carried"
+# Mark what a part of a period takes over: the amount of another part, or what rounding left of it.
+PART, REST = "part", "rounding"
+# Thirds of a cent's half add up to it again: beyond these places are only errors of the last digits of parts.
+SUM_PLACES = 45
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +68,11 @@ class Billed:
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """An exact amount that a fee's line takes over from elsewhere, in major units, and where it comes from."""
+    """An exact amount that a fee's line takes over, in major units: of another part, or what rounding one left."""
 
     amount: Decimal
-    params: Mapping[str, Any]
+    kind: str
+    params: Mapping[str, Any] = field(default_factory=dict)
 
 
 def rate_usage(
@@ -202,8 +207,9 @@ def rate_fee(
             )
         )
     for beside in besides:
-        before, amount = amount, EXACT.add(amount, beside.amount)
-        params = {"amount": format_decimal(-beside.amount), **beside.params}
+        less = beside.amount.copy_negate()
+        before, amount = amount, EXACT.subtract(amount, less)
+        params = {"amount": format_decimal(less), "kind": beside.kind, **beside.params}
         steps.append(step_of("subtract", "amount", format_decimal(before), amount, params, "period"))
     subtotal = _rounded(steps, amount, currency)
     unit_price = _unit_price(parts, _sum(parts), billed_quantity)
@@ -263,7 +269,7 @@ def recompute(provenance: Mapping[str, Any]) -> Decimal:
                 # A share of a rounded amount: with the others it sums to it, which no step of its own could do.
                 amount = Decimal(params["amount"])
             case "round":
-                amount = round_to(amount, int(params["digits"]))
+                amount = round_to(round_to(amount, SUM_PLACES), int(params["digits"]))
             case other:
                 raise ValueError(f"unknown step of a calculation: {other}")
     return amount
@@ -319,7 +325,7 @@ def _sum(parts: Sequence[Component]) -> Decimal:
 
 
 def _rounded(steps: list[dict[str, Any]], amount: Decimal, currency: str) -> Decimal:
-    subtotal = round_money(amount, currency)
+    subtotal = round_money(round_to(amount, SUM_PLACES), currency)
     params = {"digits": minor_digits(currency), "mode": ROUNDING}
     steps.append(step_of("round", "amount", format_decimal(amount), subtotal, params, "currency"))
     return subtotal

@@ -11,7 +11,7 @@ from apps.kernel.money import EXACT, format_decimal
 from apps.kernel.time import Period, format_instant
 from apps.rating.adjustments import QuantityTerms, part_of
 from apps.rating.grouped import AnyPrice
-from apps.rating.lines import Beside, RatedLine, rate_fee
+from apps.rating.lines import PART, REST, Beside, RatedLine, rate_fee
 
 ZERO = Decimal(0)
 
@@ -114,7 +114,7 @@ def rate_fee_parts(
         rated = rate(())
         # A part of nothing takes nothing over, so that it stays nothing.
         if rated.exact:
-            rated = rate([Beside(left, {"kind": "rounding"})]) if left else rated
+            rated = rate([Beside(left, REST)]) if left else rated
             left = EXACT.subtract(rated.exact, rated.subtotal)
         found.append(rated)
     return found
@@ -150,14 +150,13 @@ def rate_fee_sum(
             terms=part.terms,
         )
         params = {
-            "kind": "part",
             "quantity": format_decimal(rated.quantity),
             "price": part.price.describe(),
             "numerator": str(part.share.numerator),
             "denominator": str(part.share.denominator),
             "billedWindow": {"start": format_instant(part.period.start), "end": format_instant(part.period.end)},
         }
-        besides.append(Beside(rated.exact, params))
+        besides.append(Beside(rated.exact, PART, params))
     return rate_fee(
         price=first.price,
         quantity=first.quantity,

@@ -101,11 +101,11 @@ class CancelForm(ReasonForm, PreviewForm):
     )
 
     def previewed(self, row: Subscription, data: dict[str, Any]) -> Preview:
-        at = _instant(data["cancels_at"] or "")
+        at = instant_of(data["cancels_at"] or "")
         return preview_cancellation(subscription_id=row.pk, as_of=current_time(row), at=at)
 
 
-def _instant(text: str) -> datetime | None:
+def instant_of(text: str) -> datetime | None:
     """Read an instant from a dialog; nothing is none."""
     try:
         return parse_instant(text) if text.strip() else None
@@ -118,7 +118,7 @@ def cancel(call: Call) -> str:
     cancelled = schedule_cancellation(
         subscription_id=call.row.pk,
         as_of=current_time(call.row),
-        at=_instant(call.data["cancels_at"]),
+        at=instant_of(call.data["cancels_at"]),
         reason=call.data["reason"],
         by=str(call.actor),
     )
@@ -155,7 +155,7 @@ class TrialForm(BaseDialogForm):
 def move_trial(call: Call) -> str:
     """Let a trial end on another date."""
     moved = move_trial_end(
-        subscription_id=call.row.pk, as_of=current_time(call.row), at=_instant(call.data["ends_at"])
+        subscription_id=call.row.pk, as_of=current_time(call.row), at=instant_of(call.data["ends_at"])
     )
     return f"The trial ends at {moment(moved.trial_ends_at)}."
 
@@ -207,7 +207,7 @@ def _asked(row: Subscription, data: dict[str, Any]) -> dict[str, Any]:
         "plan": plan,
         "as_of": current_time(row),
         "timing": data["timing"],
-        "at": _instant(data["effective_at"]),
+        "at": instant_of(data["effective_at"]),
     }
 
 

@@ -8,12 +8,12 @@ from import_export.fields import Field
 from unfold.admin import TabularInline
 from unfold.decorators import display
 
-from apps.invoicing.admin import dialogs, watching
+from apps.invoicing.admin import dialogs, quantities, watching
 from apps.invoicing.admin.adjustments import AdjustmentForm, agree
 from apps.invoicing.admin.coupons import apply_action
 from apps.invoicing.admin.spend import agree_action, spend_in_words
 from apps.invoicing.admin.subscribing import NEW_SUBSCRIPTION_FIELDS, NewSubscriptionForm
-from apps.invoicing.admin.timeline import IntervalInline, QuantityInline
+from apps.invoicing.admin.timeline import IntervalInline, QuantityInline, intervals_table
 from apps.invoicing.models import Invoice
 from apps.invoicing.services.closing import repair_subscription
 from apps.invoicing.services.early import bill_usage_now
@@ -118,17 +118,21 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
         "adjust",
         "apply_coupon",
         "agree_spend",
+        "change_quantity",
+        "undo_quantity_change",
+        "schedule_price",
         "billing_thresholds",
         "add_alert",
     ]
     inlines = [QuantityInline, IntervalInline, PauseInline]
     autocomplete_fields = ["customer", "plan"]
-    readonly_fields = ["invoices", "customer_page", "plan_page", "spend"]
+    readonly_fields = ["invoices", "customer_page", "plan_page", "spend", "prices"]
     fieldsets = [
         (None, {"fields": ["name", "public_id", "customer_page", "plan_page", "status", "invoices"]}),
         ("Period", {"fields": ["period_number", "period_start", "period_end", "billing_anchor", "billing_cadence",
                                "timezone", "next_action_at", "renewal_reminder_enabled", "renewal_reminder_days",
                                "next_reminder_at", "reminded_at", "test_clock"]}),
+        ("Prices over time", {"fields": ["prices"]}),
         ("Dates", {"fields": ["placed_at", "started_at", "billing_starts_at", "activated_at", "trial_ends_at",
                               "trial_usage", "paused_at",
                               "ending_at", "cancels_at", "terminated_at", "terminated_by", "termination_reason"]}),
@@ -273,6 +277,32 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
 
     apply_coupon = apply_action
     agree_spend = agree_action
+    change_quantity = service_action(
+        title="Change quantity",
+        permissions=["manage_subscription"],
+        description="What is prepaid is settled on the open invoice: more is charged, less is credited.",
+        run=quantities.change,
+        form=quantities.QuantityForm,
+        icon="exposure",
+        fits=lambda row: row.status == SubscriptionStatus.ACTIVE,
+    )
+    undo_quantity_change = service_action(
+        title="Undo quantity change",
+        permissions=["manage_subscription"],
+        description="Changes of quantities that lie ahead are taken back; bills are as if they were not asked for.",
+        run=quantities.undo,
+        icon="undo",
+        fits=lambda row: row.status == SubscriptionStatus.ACTIVE,
+    )
+    schedule_price = service_action(
+        title="Schedule price",
+        permissions=["manage_subscription"],
+        description="From a date ahead, one price costs this subscription something else; several make a ramp.",
+        run=quantities.schedule,
+        form=quantities.PriceForm,
+        icon="timeline",
+        fits=lambda row: row.status != SubscriptionStatus.TERMINATED,
+    )
     billing_thresholds = service_action(
         title="Billing thresholds",
         permissions=["manage_subscription"],
@@ -334,6 +364,10 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
     @display(description="Commitments and caps")
     def spend(self, row: Subscription) -> str:
         return spend_in_words(row)
+
+    @display(description="Prices")
+    def prices(self, row: Subscription) -> str:
+        return intervals_table(row)
 
     @display(description="Invoices")
     def invoices(self, row: Subscription) -> str:

@@ -4,12 +4,21 @@ from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest
+from django.utils.html import format_html, format_html_join
 from unfold.admin import TabularInline
 from unfold.decorators import display
 
 from apps.kernel.adminsite.base import ReadOnlyModelAdmin
 from apps.kernel.adminsite.display import link, moment
-from apps.subscriptions.models import SubscriptionInterval, SubscriptionIntervalChange, SubscriptionQuantity
+from apps.kernel.money import format_decimal, format_unit_price
+from apps.subscriptions.domain.lines import Shown
+from apps.subscriptions.models import (
+    Subscription,
+    SubscriptionInterval,
+    SubscriptionIntervalChange,
+    SubscriptionQuantity,
+)
+from apps.subscriptions.selectors.timeline import lines_of, shown_of, timeline_of
 
 
 class _ReadOnlyInline(TabularInline):
@@ -41,6 +50,34 @@ class QuantityInline(_ReadOnlyInline):
     fields = readonly_fields = ["price_key", "effective_at", "quantity", "change"]
     ordering = ["price_key", "effective_at"]
     verbose_name_plural = "Quantities"
+
+
+def intervals_table(row: Subscription) -> str:
+    """Give every price of a subscription over time: from, to, unit price, quantity."""
+    timeline = timeline_of(row)
+    cells = (
+        (
+            shown.line.key,
+            moment(shown.start),
+            "without end" if shown.end is None else moment(shown.end),
+            "as the catalogue says"
+            if shown.unit_price is None
+            else format_unit_price(shown.unit_price, row.currency),
+            "usage" if shown.line.is_usage else _quantities(shown),
+        )
+        for shown in shown_of(row, timeline, lines_of(row, timeline))
+    )
+    rows = format_html_join("", "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>", cells)
+    return format_html(
+        '<table class="w-full text-left"><tr><th>Price</th><th>From</th><th>To</th><th>Unit price</th>'
+        "<th>Quantity</th></tr>{}</table>",
+        rows,
+    )
+
+
+def _quantities(shown: Shown) -> str:
+    steps = (f"{format_decimal(step.quantity)} from {moment(step.at)}" for step in shown.transitions)
+    return ", ".join([format_decimal(shown.quantity), *steps])
 
 
 @admin.register(SubscriptionIntervalChange)

@@ -17,6 +17,7 @@ class ChargeTerms:
         ends_at: its end, exclusive.
         bills_at: when such a price falls due that is charged once.
         is_billed_in_trial: whether it costs anything while the service is tried, as usage may.
+        own_key: key of a price that only one subscription has.
     """
 
     revision_id: int
@@ -28,6 +29,7 @@ class ChargeTerms:
     ends_at: datetime | None = None
     bills_at: datetime | None = None
     is_billed_in_trial: bool = False
+    own_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ class Charge:
         service: what is billed, half-open.
         whole: the full period it is a part of; the part decides the proration.
         due_at: start of the service in advance, its end in arrears.
+        own_key: see `ChargeTerms`.
     """
 
     revision_id: int
@@ -45,6 +48,7 @@ class Charge:
     service: Period
     whole: Period
     due_at: datetime
+    own_key: str = ""
 
     @property
     def reference(self) -> str:
@@ -100,6 +104,7 @@ def _charge(term: ChargeTerms, slot: Slot) -> Charge | None:
         service=Period(start, end),
         whole=slot.whole,
         due_at=start if term.is_in_advance else end,
+        own_key=term.own_key,
     )
 
 
@@ -120,4 +125,5 @@ def _one_time(term: ChargeTerms, grid: Grid, plan_cadence: Cadence) -> Charge | 
         service=Period(due_at, slot.service.end),
         whole=slot.whole,
         due_at=due_at,
+        own_key=term.own_key,
     )

@@ -5,6 +5,7 @@ from typing import Any
 
 from apps.kernel.money import EXACT, format_decimal
 from apps.rating.grouped import price_of, priced
+from apps.rating.lines import PART, REST
 from apps.rating.usage import Usage
 
 # What a subtracted amount is, where a line is a share of others.
@@ -21,7 +22,7 @@ OF_QUANTITY = {
     "scaleToBound": "scale the part as the whole period is held",
 }
 # Amounts that are added, each written as one that is taken off.
-ADDED = {"part": "add the part", "rounding": "add what rounding left of the part before"}
+ADDED = {PART: "add the part", REST: "add what rounding left of the part before"}
 WORDS = {
     "evaluate": "price the quantity",
     "prorate": "take the part of the period",
@@ -72,7 +73,7 @@ def _step(step: dict[str, Any]) -> str:
         detail = f"× {params['numerator']} / {params['denominator']}"
     elif params.get("kind") in ADDED:
         kind, amount = params["kind"], format_decimal(-Decimal(params["amount"]))
-        detail = f"{amount}, {params['quantity']} at {_price(params['price'])}" if kind == "part" else amount
+        detail = f"{amount}, {params['quantity']} at {_price(params['price'])}" if kind == PART else amount
         return f"{ADDED[kind]}: {detail} → {step['out']}"
     elif step["op"] == "scaleToBound":
         detail = f"{params['weight']} of {params['of']}"

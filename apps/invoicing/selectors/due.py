@@ -92,6 +92,7 @@ def owned_terms(
             starts_at=interval.start,
             ends_at=interval.end,
             bills_at=interval.bills_at,
+            own_key=interval.key,
         )
         for interval in timeline.owned()
         if interval.revision_id is not None

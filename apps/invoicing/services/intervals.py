@@ -17,7 +17,7 @@ from apps.invoicing.services.pausing import locked_at_present
 from apps.kernel.errors import ConflictError, NotFoundError
 from apps.kernel.ids import new_id
 from apps.kernel.time import Cadence, format_instant
-from apps.subscriptions.domain.editing import Addition, Edit, added, check_tiles, edited, invalid, removed
+from apps.subscriptions.domain.editing import Addition, Edit, added, check_tiles, edited, invalid, removed, repriced
 from apps.subscriptions.domain.lines import ONE_OFF, Line, Shown, copy_of
 from apps.subscriptions.domain.timeline import Step, Timeline
 from apps.subscriptions.models import Subscription, SubscriptionIntervalChange, SubscriptionStatus
@@ -66,12 +66,14 @@ class Outcome:
         change: its record; None when nothing changed.
         gained: prices that have lines on the open invoice that they had not.
         lost: prices that have lines there no more.
+        effective_at: the first instant at which anything differs; None when nothing does.
     """
 
     intervals: Sequence[Shown]
     change: SubscriptionIntervalChange | None
     gained: int = 0
     lost: int = 0
+    effective_at: datetime | None = None
 
 
 @transaction.atomic
@@ -92,9 +94,7 @@ def edit_intervals(
         ConflictError: a billing period that exists would change, intervals overlap or leave a gap, something that is
             charged once would be twice, or the subscription has ended.
     """
-    subscription = locked_at_present(subscription_id, as_of)
-    if subscription.status == SubscriptionStatus.TERMINATED:
-        raise ConflictError("The subscription has ended.", code="SUBSCRIPTION_TERMINATED")
+    subscription = _editable(subscription_id, as_of)
     before = timeline_of(subscription)
     lines = lines_of(subscription, before)
     shown_before = shown_of(subscription, before, lines)
@@ -112,15 +112,71 @@ def edit_intervals(
     limits = _Limits(subscription, before, as_of)
     for number, new in enumerate(add):
         addition = _addition(subscription, lines, new, f"add.{number}")
-        limits.check_start(addition, f"add.{number}")
+        limits.check_start(addition, after, f"add.{number}")
         after = added(after, addition, field=f"add.{number}")
         touched[addition.line.key] = addition.line
         if all(line.key != addition.line.key for line in lines):
             lines = [*lines, addition.line]
+    return _store(subscription, before, after, lines, touched, occasion, as_of)
+
+
+@transaction.atomic
+def schedule_price(
+    *,
+    subscription_id: int,
+    price_key: str,
+    unit_price: Decimal,
+    start: datetime,
+    end: datetime | None = None,
+    occasion: Occasion,
+    as_of: datetime,
+) -> Outcome:
+    """Let one price of a subscription cost something else from a date on, whatever its quantity is by then.
+
+    What covers the date ends there; without an end it holds up to the next price that is scheduled. So the steps of a
+    ramp can be given one by one, in any order.
+
+    Raises:
+        InvalidError: the subscription has no such price, or it cannot cost so.
+        ConflictError: a billing period that exists would change, another interval begins before the end, or the
+            subscription has ended.
+    """
+    subscription = _editable(subscription_id, as_of)
+    before = timeline_of(subscription)
+    lines = lines_of(subscription, before)
+    line = next((one for one in lines if price_key in (one.key, one.price_public_id)), None)
+    if line is None:
+        raise invalid("priceKey", "The subscription has no such price.")
+    if line.cadence.is_once:
+        raise invalid("priceKey", "This price is charged once.")
+    if start < subscription.started_at:
+        raise invalid("startDate", "Must not be before the start of the subscription.")
+    after = repriced(before, line, start, end, unit_price, public_id=new_id("pint"))
+    return _store(subscription, before, after, lines, {line.key: line}, occasion, as_of)
+
+
+def _editable(subscription_id: int, as_of: datetime) -> Subscription:
+    subscription = locked_at_present(subscription_id, as_of)
+    if subscription.status == SubscriptionStatus.TERMINATED:
+        raise ConflictError("The subscription has ended.", code="SUBSCRIPTION_TERMINATED")
+    return subscription
+
+
+def _store(
+    subscription: Subscription,
+    before: Timeline,
+    after: Timeline,
+    lines: Sequence[Line],
+    touched: Mapping[str, Line],
+    occasion: Occasion,
+    as_of: datetime,
+) -> Outcome:
+    """Store a timeline that keeps the laws of intervals; nothing where it says what it said."""
     check_tiles(after, touched)
-    shown_after = shown_of(subscription, after, lines)
+    shown_before, shown_after = shown_of(subscription, before, lines), shown_of(subscription, after, lines)
     if [_form(shown) for shown in shown_after] == [_form(shown) for shown in shown_before]:
         return Outcome(shown_before, None)
+    limits = _Limits(subscription, before, as_of)
     for line in touched.values():
         limits.check(after, line)
     invoice = open_invoice_of(subscription)
@@ -140,6 +196,9 @@ def edit_intervals(
         change=change_made,
         gained=len({revision for revision, *_ in lines_after - lines_before}),
         lost=len({revision for revision, *_ in lines_before - lines_after}),
+        effective_at=min(
+            (at for key in touched if (at := before.first_difference(after, key)) is not None), default=None
+        ),
     )
 
 
@@ -150,14 +209,14 @@ class _Limits:
         self.subscription, self.before, self.as_of = subscription, before, as_of
         self.has_begun = subscription.status != SubscriptionStatus.SCHEDULED or as_of >= subscription.started_at
 
-    def check_start(self, addition: Addition, field: str) -> None:
+    def check_start(self, addition: Addition, timeline: Timeline, field: str) -> None:
         """Refuse an interval that begins in a billing period that exists."""
         line = addition.line
         if addition.start < self.subscription.started_at:
             raise invalid(f"{field}.startDate", "Must not be before the start of the subscription.")
         if line.cadence.is_once and not line.is_owned:
             raise ConflictError(f"{line.key} is charged once, at the start.", code="INTERVAL_BILLED_ONCE")
-        if line.cadence.is_once and self.before.of_key(line.key):
+        if line.cadence.is_once and timeline.of_key(line.key):
             raise ConflictError(f"{line.key} is charged once, by another interval.", code="INTERVAL_BILLED_ONCE")
         self._require(line, addition.bills_at or addition.start)
 

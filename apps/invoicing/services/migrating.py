@@ -6,14 +6,17 @@ from datetime import datetime
 
 from django.db import transaction
 
-from apps.catalog.models import Plan, PlanVersion, PlanVersionStatus
-from apps.catalog.selectors.terms import current_revision_ids, revisions_by_id
+from apps.catalog.models import Plan, PlanVersion, PlanVersionStatus, PriceRevision
+from apps.catalog.selectors.terms import current_lines, current_revision_ids, revisions_by_id
 from apps.invoicing.models import Invoice, InvoiceStatus
 from apps.kernel.errors import ConflictError, NotFoundError
+from apps.kernel.time import format_instant
 from apps.outbox.services import publish
+from apps.subscriptions.domain.timeline import OWNED
 from apps.subscriptions.events import SubscriptionUpdated
 from apps.subscriptions.models import Subscription, SubscriptionStatus
 from apps.subscriptions.selectors.subscriptions import known_end
+from apps.subscriptions.selectors.timeline import timeline_of
 
 IMMEDIATE, NEXT_PERIOD = "immediate", "next_period"
 
@@ -50,7 +53,8 @@ def migrate_version(*, subscription_id: int, target_number: int, timing: str | N
 
     Raises:
         NotFoundError: the plan has no published version of that number.
-        ConflictError: the subscription is not active, or ends before the boundary.
+        ConflictError: the subscription is not active, or ends before the boundary; or a price interval that goes on
+            would mean something else under the target.
     """
     subscription = (
         Subscription.objects.select_for_update(of=("self",))
@@ -80,6 +84,7 @@ def migrate_version(*, subscription_id: int, target_number: int, timing: str | N
     moves_on = subscription.next_version or current
     if is_pinned and moves_on == target and (timing == NEXT_PERIOD or current == target):
         return Migration(moves_on.number, target.number, None, None)
+    _require_same_meaning(subscription, target, as_of if timing == IMMEDIATE else boundary)
     subscription.version_policy = "pinned"
     if timing == IMMEDIATE:
         _bill_open_period_by(subscription, target)
@@ -94,6 +99,47 @@ def migrate_version(*, subscription_id: int, target_number: int, timing: str | N
         at=as_of,
     )
     return Migration(current.number, target.number, boundary, as_of if timing == IMMEDIATE else boundary)
+
+
+def _require_same_meaning(subscription: Subscription, target: PlanVersion, at: datetime) -> None:
+    """Refuse a version under which price intervals that go on would bill something else, or twice.
+
+    Raises:
+        ConflictError: there are such; the first is named.
+    """
+    going_on = [one for one in timeline_of(subscription).intervals if one.end is None or one.end > at]
+    if not going_on:
+        return
+    before = dict(current_lines(plan_version_id=subscription.plan_version_id))
+    after = dict(current_lines(plan_version_id=target.pk))
+    sold = {revision.price_id for revision in after.values()}
+    for interval in going_on:
+        old, new = before.get(interval.key), after.get(interval.key)
+        if interval.kind == OWNED:
+            problem = "is sold by the version too" if new is not None or interval.price_id in sold else None
+        elif new is None:
+            problem = "is not sold by the version"
+        else:
+            is_same = old is None or _billed_like(old) == _billed_like(new)
+            problem = None if is_same else "is billed otherwise by the version"
+        if problem is not None:
+            raise ConflictError(
+                f"The interval {interval.public_id} goes on, and {interval.key} {problem}; end it at"
+                f" {format_instant(at)} or before.",
+                code="INTERVAL_IN_THE_WAY",
+                details={"intervalId": interval.public_id, "priceKey": interval.key},
+            )
+
+
+def _billed_like(revision: PriceRevision) -> tuple[object, ...]:
+    """Give what makes an override of a price mean the same."""
+    return (
+        revision.metric_id,
+        revision.fee_id,
+        revision.payment_term,
+        revision.billing_cadence,
+        revision.is_obligation,
+    )
 
 
 def follow_default(plan_id: int) -> None:

@@ -31,7 +31,7 @@ from apps.kernel.time import Cadence, Period, format_instant
 from apps.rating.differences import BilledSoFar, less_billed
 from apps.rating.splits import rate_fee_sum
 from apps.subscriptions.domain.grid import Slot
-from apps.subscriptions.domain.timeline import Timeline
+from apps.subscriptions.domain.timeline import Interval, Timeline
 from apps.subscriptions.models import Subscription
 from apps.subscriptions.selectors.subscriptions import endless_grid_of, gives_back_unused, pauses_of
 from apps.subscriptions.selectors.timeline import timeline_of
@@ -170,6 +170,7 @@ def _settle(
         service=Period(slot.service.start, until) if until > slot.service.start else slot.service,
         whole=slot.whole,
         due_at=slot.service.start,
+        own_key=next((one.key for one in timeline.owned() if _is_of(one, revision, slot)), ""),
     )
     parts = parts_of(subscription, timeline, charge, revision)
     if not parts:
@@ -220,6 +221,12 @@ def _settle(
         tax_rate=rate_of(invoice, revision),
         provenance=provenance,
     )
+
+
+def _is_of(interval: Interval, revision: PriceRevision, slot: Slot) -> bool:
+    """Whether an interval that only this subscription has bills a price within a period."""
+    is_over = interval.end is not None and interval.end <= slot.service.start
+    return interval.price_id == revision.price_id and interval.start < slot.service.end and not is_over
 
 
 def _cadence(subscription: Subscription, revision: PriceRevision) -> Cadence:

@@ -18,10 +18,11 @@ from apps.invoicing.selectors.targets import OPEN, target_lines
 from apps.invoicing.services.adjustments import Agreement, create_adjustment
 from apps.invoicing.services.cancelling import schedule_cancellation
 from apps.invoicing.services.changing import NOW, change_plan, pass_boundary
+from apps.invoicing.services.intervals import Outcome
 from apps.invoicing.services.migrating import migrate_version
 from apps.invoicing.services.pausing import pause_subscription, resume_subscription
 from apps.invoicing.services.prepaid import CREDIT
-from apps.invoicing.services.requantifying import change_quantities, effective_at_of
+from apps.invoicing.services.requantifying import change_quantities
 from apps.invoicing.services.spend import SpendDeal, agree_spend
 from apps.invoicing.services.subscribing import start_billing, subscribe
 from apps.invoicing.services.terminating import refused, terminate_subscription
@@ -229,8 +230,22 @@ def preview_quantities(
         made = change_quantities(
             subscription_id=subscription_id, items=items, as_of=as_of, by="", timing=timing, at=at
         )
-        subscription = Subscription.objects.get(pk=subscription_id)
-        return None if made is None else effective_at_of(subscription, as_of, timing, at)
+        return None if made.record is None else made.effective_at
+
+    return _previewed(subscription_id, change, as_of=as_of)
+
+
+def preview_intervals(*, subscription_id: int, edit: Callable[[], Outcome], as_of: datetime) -> Preview:
+    """Say what the open bill would be after an edit of price intervals; refused as the edit itself.
+
+    Args:
+        subscription_id: whose.
+        edit: makes it.
+        as_of: the present of the subscription.
+    """
+
+    def change() -> datetime | None:
+        return edit().effective_at
 
     return _previewed(subscription_id, change, as_of=as_of)
 

@@ -1,7 +1,7 @@
 """Another quantity of what a subscription pays for: now, with the period, or on a date; undone before it comes."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from django.db import transaction
@@ -23,6 +23,19 @@ from apps.subscriptions.services.quantities import ChosenItem
 from apps.subscriptions.services.timeline import Occasion, store_timeline
 
 
+@dataclass(frozen=True, slots=True)
+class QuantityChange:
+    """What a change of quantities did.
+
+    Attributes:
+        effective_at: from when it holds.
+        record: of the change; None when the quantities are as asked for already.
+    """
+
+    effective_at: datetime
+    record: SubscriptionIntervalChange | None
+
+
 @transaction.atomic
 def change_quantities(
     *,
@@ -32,7 +45,7 @@ def change_quantities(
     by: str,
     timing: str = NOW,
     at: datetime | None = None,
-) -> SubscriptionIntervalChange | None:
+) -> QuantityChange:
     """Let a subscription have another quantity of what it pays for; usage is no such quantity.
 
     A fee in arrears is split at the change. What was prepaid is settled on the open invoice at once: more is charged
@@ -44,16 +57,13 @@ def change_quantities(
         timing: `now` or `period_end`; `at` goes before.
         at: a date, not before the present.
 
-    Returns:
-        The record of the change; None when the quantities are as asked for already.
-
     Raises:
         ConflictError: the subscription is not active.
         InvalidError: an item has no quantity that could change then, or the date does not fit.
     """
     subscription = locked_at_present(subscription_id, as_of)
     require_active(subscription)
-    effective_at = effective_at_of(subscription, as_of, timing, at)
+    effective_at = _effective_at(subscription, as_of, timing, at)
     before = timeline_of(subscription)
     lines = lines_of(subscription, before)
     chosen = _chosen(subscription, before, lines, items, effective_at)
@@ -63,7 +73,8 @@ def change_quantities(
             timeline = with_quantity(timeline, line, effective_at, item.quantity)
         return timeline
 
-    return _store(subscription, before, lines, changed, Occasion(by=by, is_undoable=True), as_of)
+    made = _store(subscription, before, lines, changed, Occasion(by=by, is_undoable=True), as_of)
+    return QuantityChange(effective_at, made)
 
 
 @transaction.atomic
@@ -129,12 +140,7 @@ def _store(
     return made
 
 
-def effective_at_of(subscription: Subscription, as_of: datetime, timing: str, at: datetime | None) -> datetime:
-    """Give from when quantities change; the arguments are those of the change.
-
-    Raises:
-        InvalidError: it lies in the past, or the subscription ends before.
-    """
+def _effective_at(subscription: Subscription, as_of: datetime, timing: str, at: datetime | None) -> datetime:
     if at is None:
         at = as_of if timing == NOW else subscription.period_end
         assert at is not None
@@ -180,7 +186,7 @@ def _problem(subscription: Subscription, timeline: Timeline, line: Line | None, 
         return "Usage is the quantity of this price; it cannot be chosen."
     if line.cadence.is_once:
         return "This price is charged once."
-    if timeline.terms_at(line.key, at) is None:
+    if timeline.terms_at(line.key, at, is_owned=line.is_owned) is None:
         return f"This price is not billed at {format_instant(at)}."
     if line.is_obligation:
         slot = endless_grid_of(subscription).slot_at(line.cadence, at)

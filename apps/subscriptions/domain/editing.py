@@ -108,6 +108,46 @@ def removed(timeline: Timeline, shown: Shown) -> Timeline:
     return replace(timeline, intervals=left)
 
 
+def repriced(
+    timeline: Timeline, line: Line, start: datetime, end: datetime | None, unit_price: Decimal, *, public_id: str
+) -> Timeline:
+    """Give the timeline with another price of a line from an instant on; its quantities stay what they are.
+
+    An interval that covers the instant ends there. Without an end the price holds up to the next interval.
+
+    Args:
+        public_id: of the interval that begins, unless one begins there already.
+
+    Raises:
+        InvalidError: the line cannot have such a price, or the end is not after the start.
+        ConflictError: another interval begins before the end, or the price is closed then.
+    """
+    _check_terms(line, unit_price, "")
+    if end is not None and end <= start:
+        raise invalid("endDate", "Must be after startDate.")
+    rows = timeline.of_key(line.key)
+    covering = next((row for row in rows if row.holds(start)), None)
+    if (covering is None and line.is_owned) or (covering is not None and covering.kind == CLOSED):
+        raise ConflictError(f"{line.key} is not billed at {format_instant(start)}.", code="INTERVAL_CLOSED")
+    upcoming = min((row.start for row in rows if row.start > start), default=None)
+    if end is None:
+        end = upcoming if covering is None or covering.end is None else covering.end
+    steps: tuple[Step, ...] = ()
+    if covering is not None and covering.steps:
+        quantity = quantity_at(covering.steps, start)
+        assert quantity is not None
+        later = (step for step in covering.steps if step.at > start and (end is None or step.at < end))
+        steps = (Step(start, quantity), *later)
+    kind = OWNED if line.is_owned else OVERRIDE
+    new = Interval(public_id, line.key, kind, start, end, unit_price, steps)
+    if covering is not None:
+        new = replace(new, price_id=covering.price_id, revision_id=covering.revision_id)
+        if covering.start == start:
+            return _with(timeline, replace(new, public_id=covering.public_id))
+        timeline = _with(timeline, _until(covering, start))
+    return replace(timeline, intervals=(*timeline.intervals, new))
+
+
 def with_quantity(timeline: Timeline, line: Line, at: datetime, quantity: Decimal) -> Timeline:
     """Give the timeline with another quantity of a line from an instant on, up to its next step.
 
@@ -161,12 +201,7 @@ def _new_row(shown: Shown) -> Interval:
 
 def _with(timeline: Timeline, interval: Interval) -> Timeline:
     others = tuple(row for row in timeline.intervals if row.public_id != interval.public_id)
-    return replace(timeline, intervals=(*others, interval), keys=_keys(timeline, interval))
-
-
-def _keys(timeline: Timeline, interval: Interval) -> dict[int, str]:
-    own = {} if interval.price_id is None else {interval.price_id: interval.key}
-    return {**timeline.keys, **own}
+    return replace(timeline, intervals=(*others, interval))
 
 
 def _with_quantities(timeline: Timeline, shown: Shown, quantity: Decimal, transitions: Sequence[Step]) -> Timeline:
@@ -193,6 +228,8 @@ def _with_end(timeline: Timeline, shown: Shown, end: datetime | None, field: str
     key = shown.line.key
     if end is not None and end <= shown.start:
         raise invalid(f"{field}.endDate", "Must be after startDate.")
+    if end is not None and shown.bills_at is not None and end <= shown.bills_at:
+        raise invalid(f"{field}.endDate", f"It is billed at {format_instant(shown.bills_at)}; end it later.")
     row = _row(timeline, shown)
     if shown.line.is_owned:
         assert row is not None
@@ -237,9 +274,13 @@ def _check_terms(line: Line, unit_price: Decimal | None, field: str) -> None:
     if unit_price is None:
         return
     if not line.takes_unit_price:
-        raise invalid(f"{field}.unitPrice", "This price looks at single events or groups; send null.")
+        raise invalid(_at(field, "unitPrice"), "This price looks at single events or groups; send null.")
     if unit_price < 0 and not line.is_usage:
-        raise invalid(f"{field}.unitPrice", "Only metered prices can be rebates.")
+        raise invalid(_at(field, "unitPrice"), "Only metered prices can be rebates.")
+
+
+def _at(field: str, name: str) -> str:
+    return f"{field}.{name}" if field else name
 
 
 def _check_quantities(

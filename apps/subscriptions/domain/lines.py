@@ -9,7 +9,7 @@ from typing import Any
 from apps.kernel.ids import derived_id
 from apps.kernel.money import format_decimal
 from apps.kernel.time import Cadence, format_instant
-from apps.subscriptions.domain.timeline import CLOSED, Interval, Step, Timeline, quantity_at
+from apps.subscriptions.domain.timeline import OVERRIDE, OWNED, Interval, Step, Timeline, quantity_at
 
 ONE_OFF = "one_off"
 ONE = Decimal(1)
@@ -134,13 +134,13 @@ def copy_of(shown: Shown) -> dict[str, Any]:
 def _pieces(timeline: Timeline, line: Line, subscription: str, starts_at: datetime) -> Iterator[_Piece]:
     rows = timeline.of_key(line.key)
     if line.is_owned:
-        yield from ((row, row.public_id, row.start, row.end) for row in rows)
+        yield from ((row, row.public_id, row.start, row.end) for row in rows if row.kind == OWNED)
         return
     start: datetime | None = starts_at
     for row in rows:
         if start is not None and row.start > start:
             yield None, interval_id(subscription, line.key, start), start, row.start
-        if row.kind != CLOSED:
+        if row.kind == OVERRIDE:
             yield row, row.public_id, row.start, row.end
         start = row.end
     if start is not None:

@@ -84,7 +84,7 @@ class Timeline:
     Attributes:
         intervals: where something differs; those of one key do not overlap.
         steps: by key, the quantities that were chosen or changed beside intervals, in order of time.
-        keys: which line a price (its key) is.
+        keys: which line of the plan a price (its key) is.
     """
 
     intervals: tuple[Interval, ...] = ()
@@ -104,26 +104,40 @@ class Timeline:
         """Give the intervals of a key in order of time."""
         return sorted((one for one in self.intervals if one.key == key), key=lambda interval: interval.start)
 
-    def is_owned(self, key: str) -> bool:
-        return any(interval.kind == OWNED for interval in self.intervals if interval.key == key)
+    def terms_at(
+        self, key: str, instant: datetime, *, is_owned: bool = False, price_id: int | None = None
+    ) -> Terms | None:
+        """Give what holds for a key at an instant; None where it is not billed.
 
-    def terms_at(self, key: str, instant: datetime) -> Terms | None:
-        """Give what holds for a key at an instant; None where it is not billed."""
+        Args:
+            is_owned: ask for the price that only this subscription has, not for the line of the plan. Where there is
+                one, it goes before a line with its key or its price, so that nothing is billed twice.
+            price_id: of the line.
+        """
         interval = next((one for one in self.intervals if one.key == key and one.holds(instant)), None)
-        if interval is None:
-            return None if self.is_owned(key) else Terms(quantity=quantity_at(self.steps.get(key, ()), instant))
-        if interval.kind == CLOSED:
+        if is_owned:
+            return self._terms_of(interval, instant) if interval is not None and interval.kind == OWNED else None
+        same_price = (one for one in self.owned() if one.price_id == price_id and one.holds(instant))
+        if next(same_price, None) is not None:
             return None
-        steps = interval.steps or self.steps.get(key, ())
+        if interval is None:
+            return Terms(quantity=quantity_at(self.steps.get(key, ()), instant))
+        return self._terms_of(interval, instant) if interval.kind == OVERRIDE else None
+
+    def _terms_of(self, interval: Interval, instant: datetime) -> Terms:
+        steps = interval.steps or self.steps.get(interval.key, ())
         return Terms(interval.unit_price, quantity_at(steps, instant), interval.public_id)
 
-    def parts(self, key: str, period: Period) -> list[Part]:
+    def parts(self, key: str, period: Period, *, is_owned: bool = False, price_id: int | None = None) -> list[Part]:
         """Split a period where the terms of a key change; time that is not billed is left out, equals are one."""
-        cuts = {period.start, *(at for at in self.changes(key) if period.contains(at))}
+        changes = [*self.changes(key)]
+        for one in self.owned():
+            if one.price_id == price_id:
+                changes.extend(at for at in (one.start, one.end) if at is not None)
+        edges = [*sorted({period.start, *(at for at in changes if period.contains(at))}), period.end]
         found: list[Part] = []
-        edges = [*sorted(cuts), period.end]
         for start, end in pairwise(edges):
-            terms = self.terms_at(key, start)
+            terms = self.terms_at(key, start, is_owned=is_owned, price_id=price_id)
             if terms is None:
                 continue
             before = found[-1] if found else None
@@ -133,16 +147,24 @@ class Timeline:
                 found.append(Part(Period(start, end), terms))
         return found
 
-    def parts_of_price(self, price_id: int, period: Period) -> list[Part]:
-        """Give the same for a price; one that is no line of the subscription is as the catalogue says."""
-        key = self.keys.get(price_id)
-        return [Part(period)] if key is None or self.is_plain else self.parts(key, period)
+    def parts_of_price(self, price_id: int, period: Period, *, own_key: str = "") -> list[Part]:
+        """Give the same for a price.
+
+        Args:
+            own_key: its key where only this subscription has it; empty: it is one of the plan.
+        """
+        if self.is_plain:
+            return [Part(period)]
+        if own_key:
+            return self.parts(own_key, period, is_owned=True)
+        return self.parts(self.keys.get(price_id, ""), period, price_id=price_id)
 
     def first_difference(self, other: "Timeline", key: str) -> datetime | None:
         """Give the earliest instant from which two timelines differ for a key; None when they never do."""
         for at in sorted({*self.changes(key), *other.changes(key)}):
-            if self.terms_at(key, at) != other.terms_at(key, at):
-                return at
+            for is_owned in (False, True):
+                if self.terms_at(key, at, is_owned=is_owned) != other.terms_at(key, at, is_owned=is_owned):
+                    return at
         return None
 
     def changes(self, key: str) -> Iterable[datetime]:

@@ -46,7 +46,7 @@ def timelines_of(subscriptions: Iterable[Subscription]) -> dict[int, Timeline]:
         else Timeline(
             intervals=tuple(interval_of(row, own[row.pk]) for row in intervals[key]),
             steps={name: tuple(steps) for name, steps in chosen[key].items()},
-            keys=keys[key] | {row.price_id: row.price_key for row in intervals[key] if row.price_id is not None},
+            keys=keys[key],
         )
         for key in by_id
     }

@@ -87,7 +87,8 @@ def _store_intervals(
         row.unit_price, row.span = interval.unit_price, DateTimeTZRange(interval.start, interval.end)
         row.save()
         _store_steps(subscription, row.price_key, row, old[row.public_id].steps, interval.steps, change)
-    for interval in _in_order(new[key] for key in new.keys() - old.keys()):
+    # What has no id yet is given one.
+    for interval in _in_order(one for one in after.intervals if one.public_id not in old):
         row = SubscriptionInterval.objects.create(
             public_id=interval.public_id or new_id(SubscriptionInterval.PREFIX),
             organization_id=subscription.organization_id,
