@@ -154,6 +154,7 @@ SPECTACULAR_SETTINGS = {
         "FeatureTypeEnum": [("boolean", "boolean"), ("static", "static"), ("metered", "metered")],
         "PersonTypeEnum": [("COMPANY", "COMPANY"), ("INDIVIDUAL", "INDIVIDUAL")],
         "ProrationEnum": [("second", "second"), ("day", "day"), ("none", "none")],
+        "AlertTypeEnum": [("usage_amount", "usage_amount"), ("usage_quantity", "usage_quantity")],
         "SpendTypeEnum": [("minimumCommitment", "minimumCommitment"), ("spendCap", "spendCap")],
         "TransitionProrationEnum": [("none", "none")],
         "EventJobStatusEnum": "apps.metering.models.corrections.JobStatus",

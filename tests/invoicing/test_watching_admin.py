@@ -43,12 +43,12 @@ class Case:
 
 def test_usage_is_billed_now_and_bills_have_names(world: World) -> None:
     case = Case(world)
-    said = case.press("subscriptions_subscription_bill_usage_now", case.row)
+    said = case.press("subscriptions_subscription_bill_usage", case.row)
     assert "There is no usage that could be billed" in said
     case.use(25)
-    said = case.press("subscriptions_subscription_bill_usage_now", case.row)
+    said = case.press("subscriptions_subscription_bill_usage", case.row)
     early = Invoice.objects.get(part=1)
-    assert f"{early.number} over $25.00 is made." in said
+    assert f"{early.number}: $25.00 of usage is billed." in said
     assert "Period 1, early bill 1" in said
     listed = case.client.get(reverse("admin:invoicing_invoice_changelist"), {"early": "yes"}).content.decode()
     assert "Period 1, early bill 1, to 2026-01-01" in listed

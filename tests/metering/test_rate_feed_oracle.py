@@ -123,7 +123,7 @@ class RateFeedOracle(TestCase):
             inside = [row for row in rows if start <= row.second < end]
             total = sum((row.value if code == "SUM" else Decimal(1) for row in inside), Decimal(0))
             prices = [plain, by_model, own]
-            answers = metered_usage([MeteredRequest(asked, price) for price in prices])
+            answers = metered_usage([MeteredRequest(asked, price, metric) for price in prices])
             for price, usage in zip(prices, answers, strict=True):
                 wanted = Decimal(0)
                 for row in inside:

@@ -293,7 +293,7 @@ def test_jobs_at_once_make_one_bill() -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_one_worker_looks_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    Case(make_world())
+    case = Case(make_world())
     real, others = watching.look_at_usage, []
 
     def look() -> int:
@@ -304,6 +304,7 @@ def test_one_worker_looks_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert look_at_open_usage() == 1
     assert others == [0]
     monkeypatch.undo()
+    case.use("2026-01-05T00:00:00Z", 5)
     assert look_at_open_usage() == 1
 
 
