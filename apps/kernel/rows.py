@@ -5,8 +5,9 @@ here for the base of all entities, and for nothing else.
 """
 
 import json
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 from django.db import connection, models
@@ -29,9 +30,10 @@ def insert_rows(rows: Sequence[models.Model]) -> None:
     for row in rows:
         if isinstance(row, Entity) and not row.public_id:
             row.public_id = new_id(row.PREFIX)
+    columns = [_column(field) for field in fields]
     with connection.cursor() as cursor, connection.wrap_database_errors, cursor.copy(_copy(model, fields)) as copy:
         for row in rows:
-            copy.write_row([_prepared(field, field.pre_save(row, add=True)) for field in fields])
+            copy.write_row([column(row) for column in columns])
 
 
 def update_rows(rows: Sequence[models.Model], names: Sequence[str]) -> None:
@@ -71,8 +73,33 @@ def _copy(model: type[models.Model], fields: Sequence[Any]) -> str:
     return f"COPY {quote(model._meta.db_table)} ({', '.join(quote(field.column) for field in fields)}) FROM STDIN"
 
 
-def _prepared(field: Any, value: Any) -> Any:
-    return field.get_db_prep_save(value, connection)
+# What the driver writes as it is, by the kind of field; any other value takes the way through the field.
+_AS_IT_IS: dict[str, type] = {
+    "BigIntegerField": int,
+    "BooleanField": bool,
+    "CharField": str,
+    "DateTimeField": datetime,
+    "DecimalField": Decimal,
+    "ForeignKey": int,
+    "IntegerField": int,
+    "PositiveIntegerField": int,
+    "TextField": str,
+}
+
+
+def _column(field: Any) -> Callable[[models.Model], Any]:
+    """Give what reads a field's value of a row as the driver takes it."""
+    plain, name = _AS_IT_IS.get(field.get_internal_type()), field.attname
+    sets_itself = type(field).pre_save is not models.Field.pre_save
+
+    def prepared(row: models.Model) -> Any:
+        value = field.pre_save(row, add=True) if sets_itself else getattr(row, name)
+        # A time without a zone is for the field to judge.
+        if value is None or (type(value) is plain and getattr(value, "tzinfo", UTC) is not None):
+            return value
+        return field.get_db_prep_save(value, connection)
+
+    return prepared
 
 
 def _text(value: Any) -> str | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from apps.kernel.money import EXACT
@@ -56,8 +57,9 @@ class Cadence:
     days: int = 0
     seconds: int = 0
 
-    @classmethod
-    def parse(cls, text: str) -> "Cadence":
+    @staticmethod
+    @lru_cache(maxsize=256)
+    def parse(text: str) -> "Cadence":
         """Read an ISO 8601 duration: `P1M`, `P1Y`, `P2W`, `PT1H`; `P0D` means once.
 
         Raises:
@@ -67,7 +69,7 @@ class Cadence:
         if found is None or text in {"P", "PT"} or text.endswith("T"):
             raise ValueError(f"{text!r} is not an ISO 8601 duration such as P1M")
         part = {name: int(value or 0) for name, value in found.groupdict().items()}
-        return cls(
+        return Cadence(
             months=part["years"] * 12 + part["months"],
             days=part["weeks"] * 7 + part["days"],
             seconds=part["hours"] * 3600 + part["minutes"] * 60 + part["seconds"],
@@ -98,6 +100,8 @@ def add_months(day: date, months: int) -> date:
     return date(year, month + 1, min(day.day, calendar.monthrange(year, month + 1)[1]))
 
 
+# Charges ask for the few steps around their period again and again, and many subscriptions share an anchor.
+@lru_cache(maxsize=8192)
 def boundary(anchor: datetime, cadence: Cadence, n: int, tz: str = "UTC") -> datetime:
     """Give the n-th step counted from the anchor: 31 Jan, 28 Feb, 31 Mar.
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from apps.kernel.time import Cadence, Period, format_instant
 from apps.subscriptions.domain.grid import Grid, Slot
@@ -60,22 +61,31 @@ def charges_due(
     terms: Sequence[ChargeTerms], grid: Grid, *, after: datetime, until: datetime, plan_cadence: Cadence
 ) -> list[Charge]:
     """Give every charge due in `(after, until]`, in the order of the prices, then of time."""
-    found: list[Charge] = []
-    for term in terms:
-        if term.cadence.is_once:
-            charge = _one_time(term, grid, plan_cadence)
-            candidates = [charge] if charge is not None else []
-        else:
-            window = Period(after, max(until, after + timedelta(microseconds=1)))
-            slots = grid.slots(term.cadence, touching=window)
-            candidates = [charge for charge in (_charge(term, slot) for slot in slots) if charge is not None]
-            if term.is_obligation:
-                # Owed whole or not at all: a stub at the start is left out.
-                candidates = [c for c in candidates if c.service.start == c.whole.start]
-        if not term.is_billed_in_trial:
-            candidates = [c for c in candidates if not grid.is_tried(c.service.start)]
-        found.extend(charge for charge in candidates if after < charge.due_at <= until)
-    return found
+    return [
+        charge
+        for term in terms
+        for charge in _charges_due(term, grid, after=after, until=until, plan_cadence=plan_cadence)
+    ]
+
+
+# At a boundary many subscriptions share their calendar and their prices, so most of them ask the same.
+@lru_cache(maxsize=4096)
+def _charges_due(
+    term: ChargeTerms, grid: Grid, *, after: datetime, until: datetime, plan_cadence: Cadence
+) -> tuple[Charge, ...]:
+    if term.cadence.is_once:
+        charge = _one_time(term, grid, plan_cadence)
+        candidates = [charge] if charge is not None else []
+    else:
+        window = Period(after, max(until, after + timedelta(microseconds=1)))
+        slots = grid.slots(term.cadence, touching=window)
+        candidates = [charge for charge in (_charge(term, slot) for slot in slots) if charge is not None]
+        if term.is_obligation:
+            # Owed whole or not at all: a stub at the start is left out.
+            candidates = [c for c in candidates if c.service.start == c.whole.start]
+    if not term.is_billed_in_trial:
+        candidates = [c for c in candidates if not grid.is_tried(c.service.start)]
+    return tuple(charge for charge in candidates if after < charge.due_at <= until)
 
 
 def charges_running(terms: Sequence[ChargeTerms], grid: Grid, *, after: datetime, at: datetime) -> list[Charge]:

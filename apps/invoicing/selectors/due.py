@@ -52,7 +52,9 @@ def charges_of(
     Prices that only this subscription has come last, each by the terms it was made with.
     """
     subscription = invoice.subscription
-    cadence = subscription.billing_cadence
+    cadence, plan_cadence = subscription.billing_cadence, cadence_of(subscription)
+    after, until = invoice.due_after, invoice.due_until
+    grid, grid_in_advance = grid_of(subscription), _grid_in_advance(subscription)
 
     def due(ids: Iterable[int]) -> list[Charge]:
         known = (revisions[i] for i in ids if i in revisions)
@@ -61,13 +63,11 @@ def charges_of(
     def due_of(terms_of_all: Iterable[ChargeTerms]) -> list[Charge]:
         found: list[Charge] = []
         for terms in terms_of_all:
-            grid = grid_for(subscription, terms)
-            after, until = invoice.due_after, invoice.due_until
+            own = grid_in_advance if terms.is_in_advance else grid
             if invoice.is_early:
-                charges = charges_running([terms], grid, after=after, at=until)
+                charges = charges_running([terms], own, after=after, at=until)
             else:
-                plan_cadence = cadence_of(subscription)
-                charges = charges_due([terms], grid, after=after, until=until, plan_cadence=plan_cadence)
+                charges = charges_due([terms], own, after=after, until=until, plan_cadence=plan_cadence)
             revision = revisions[terms.revision_id]
             found.extend(c for c in charges if is_owed(subscription, c) and not is_asleep(subscription, c, revision))
         return found
@@ -99,14 +99,12 @@ def owned_terms(
     ]
 
 
-def grid_for(subscription: Subscription, terms: ChargeTerms) -> Grid:
-    """Give the calendar a charge goes by.
+def _grid_in_advance(subscription: Subscription) -> Grid:
+    """Give the calendar that charges in advance go by.
 
     What fell due in advance before a termination is owed whole, unless the plan gives the unused part back.
     """
-    if terms.is_in_advance and not gives_back_unused(subscription):
-        return open_grid_of(subscription)
-    return grid_of(subscription)
+    return grid_of(subscription) if gives_back_unused(subscription) else open_grid_of(subscription)
 
 
 def is_owed(subscription: Subscription, charge: Charge) -> bool:
