@@ -12,6 +12,7 @@ import pytest
 from apps.catalog.models import Plan
 from apps.invoicing.services.cancelling import schedule_cancellation
 from apps.invoicing.services.changing import change_plan
+from apps.invoicing.services.migrating import migrate_version
 from apps.invoicing.services.pausing import pause_subscription
 from apps.invoicing.services.previewing import preview_termination
 from apps.invoicing.services.terminating import set_end, terminate_subscription
@@ -53,13 +54,13 @@ def given_an_end(pk: int, as_of: datetime, other: Plan) -> Any:
 class Twins:
     """Two subscriptions of a kind, each on a test clock of its own: only the second one's work is late."""
 
-    def __init__(self, world: World, **fee: Any) -> None:
+    def __init__(self, world: World, **subscribing: Any) -> None:
         self.shops = [Shop(world, JANUARY), Shop(world, JANUARY)]
         first = self.shops[0]
         self.shops[1].product, self.shops[1].metric = first.product, first.metric
         self.plan = first.plan("Small", "31.00", credits=True)
         self.other = Plan.objects.get(public_id=first.plan("Large", "62.00"))
-        self.ids = [shop.start(self.plan, JANUARY) for shop in self.shops]
+        self.ids = [shop.start(self.plan, JANUARY, **subscribing) for shop in self.shops]
         for one in self.ids:
             customer = world.api.get(f"/v0/subscriptions/{one}")["customerId"]
             for day, tokens in (("01-15", 1), ("02-15", 20), ("03-05", 300), ("03-25", 4000)):
@@ -94,6 +95,26 @@ def test_a_change_at_the_present_finds_the_period_of_the_present(
     on_time, late = (twins.read(number) for number in (0, 1))
     assert late == on_time
     assert len(on_time[0]) >= 4
+
+
+@pytest.mark.parametrize("timing", ["next_period", "immediate"])
+def test_another_version_is_taken_from_the_period_of_the_present(world: World, timing: str) -> None:
+    twins = Twins(world, versionPolicy="pinned")
+    fee, usage = world.api.get(f"/v0/plans/{twins.plan}/versions/1")["prices"]
+    prices = [
+        {"priceId": world.fee_price(twins.shops[0].product, "50.00", invoiceDisplayName="Fee"), "key": fee["key"]},
+        {"priceId": world.usage_price(twins.shops[0].metric, "2"), "key": usage["key"]},
+    ]
+    world.api.post(f"/v0/plans/{twins.plan}/versions", {"prices": prices})
+    for row in twins.rows:
+        migrate_version(subscription_id=row.pk, target_number=2, timing=timing, as_of=at(LATE))
+    for shop in twins.shops:
+        shop.advance("2026-05-02T00:00:00Z")
+    on_time, late = (twins.read(number) for number in (0, 1))
+    assert late == on_time
+    # January, February and March at 31.00, then April and May; March's usage by the version that holds at its end.
+    tokens = 1 + 20 + 4300 * (2 if timing == "immediate" else 1)
+    assert on_time[1] == {"Fee": Decimal("193.00"), "Tokens": Decimal(tokens)}
 
 
 def test_a_preview_closes_what_is_late_first(world: World) -> None:
