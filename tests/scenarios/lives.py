@@ -39,6 +39,12 @@ class Shop:
         found: dict[str, Any] = self.world.api.post(f"/v0/subscriptions/{subscription}/{what}", body, expect=expect)
         return found
 
+    def pause(self, subscription: str, start: str, end: str) -> None:
+        """Pause from one midnight to another."""
+        for day, what in ((start, "pause"), (end, "resume")):
+            self.advance(f"{day}T00:00:00Z")
+            self.do(subscription, what)
+
     def advance(self, to: str) -> None:
         self.world.advance(self.clock, to)
 

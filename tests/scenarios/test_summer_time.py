@@ -55,40 +55,43 @@ def test_what_is_left_of_a_month_is_given_back(
     ]
 
 
+def changed_within_a_month(
+    world: World, zone: str, hours: str, start: str, change: str, sent: dict[str, int], until: str
+) -> list[list[list[tuple[str, str]]]]:
+    """Go from usage at 1.00 to usage at 10.00 at an instant; gives the bills of both plans."""
+    shop = Shop(world, start)
+    small, large = (shop.plan(name, hours, price, billingDay=1) for name, price in (("Small", "1"), ("Large", "10")))
+    customer = world.customer(timezone=zone)
+    first = shop.start(small, start, customer=customer)
+    shop.do(first, "planChange", planId=large, effectiveAt=change)
+    for moment, tokens in sent.items():
+        world.send(customer, change[:11] + moment, tokens=tokens)
+    shop.advance(until)
+    return [shop.bills(first), shop.bills(shop.follower(first))]
+
+
 def test_an_hour_that_is_twice_on_the_clock_is_two_hours_of_usage(world: World) -> None:
     """Sydney, 5 April: 2:00 to 3:00 comes twice; the other plan begins with the second."""
-    shop = Shop(world, "2026-03-31T13:00:00Z")
-    small, large = (
-        shop.plan(name, "721.00", price, billingDay=1) for name, price in (("Small", "1"), ("Large", "10"))
-    )
-    customer = world.customer(timezone="Australia/Sydney")
-    first = shop.start(small, "2026-03-31T13:00:00Z", customer=customer)
-    shop.do(first, "planChange", planId=large, effectiveAt="2026-04-04T16:00:00Z")
     # 2:30 by summer time, the last instant of it, the first after it, and 2:30 again.
-    for at, tokens in (("15:30:00Z", 1), ("15:59:59.999999Z", 2), ("16:00:00Z", 4), ("16:30:00Z", 8)):
-        world.send(customer, f"2026-04-04T{at}", tokens=tokens)
-    shop.advance("2026-05-02T00:00:00Z")
-    second = shop.follower(first)
+    sent = {"15:30:00Z": 1, "15:59:59.999999Z": 2, "16:00:00Z": 4, "16:30:00Z": 8}
+    first, second = changed_within_a_month(
+        world, "Australia/Sydney", "721.00", "2026-03-31T13:00:00Z", "2026-04-04T16:00:00Z", sent,
+        "2026-05-02T00:00:00Z",
+    )  # fmt: skip
     # 99 of 721 hours are over when it changes: 622 come back, and are charged anew.
-    assert shop.bills(first) == [[("Fee", "721.00")], [("Unused: Fee", "-622.00"), ("Tokens", "3.00")]]
-    assert shop.bills(second) == [[("Fee", "622.00")], [("Tokens", "120.00"), ("Fee", "721.00")]]
+    assert first == [[("Fee", "721.00")], [("Unused: Fee", "-622.00"), ("Tokens", "3.00")]]
+    assert second == [[("Fee", "622.00")], [("Tokens", "120.00"), ("Fee", "721.00")]]
 
 
 def test_an_hour_that_is_left_out_has_no_usage_and_its_neighbours_touch(world: World) -> None:
     """New York, 8 March: 1:59:59 is followed by 3:00."""
-    shop = Shop(world, "2026-03-01T05:00:00Z")
-    small, large = (
-        shop.plan(name, "743.00", price, billingDay=1) for name, price in (("Small", "1"), ("Large", "10"))
-    )
-    customer = world.customer(timezone="America/New_York")
-    first = shop.start(small, "2026-03-01T05:00:00Z", customer=customer)
-    shop.do(first, "planChange", planId=large, effectiveAt="2026-03-08T07:00:00Z")
-    for at, tokens in (("06:59:59.999999Z", 1), ("07:00:00Z", 2)):
-        world.send(customer, f"2026-03-08T{at}", tokens=tokens)
-    shop.advance("2026-04-02T00:00:00Z")
+    first, second = changed_within_a_month(
+        world, "America/New_York", "743.00", "2026-03-01T05:00:00Z", "2026-03-08T07:00:00Z",
+        {"06:59:59.999999Z": 1, "07:00:00Z": 2}, "2026-04-02T00:00:00Z",
+    )  # fmt: skip
     # Seven days and two hours, 170 of 743 hours.
-    assert shop.bills(first)[1:] == [[("Unused: Fee", "-573.00"), ("Tokens", "1.00")]]
-    assert shop.bills(shop.follower(first)) == [[("Fee", "573.00")], [("Tokens", "20.00"), ("Fee", "743.00")]]
+    assert first == [[("Fee", "743.00")], [("Unused: Fee", "-573.00"), ("Tokens", "1.00")]]
+    assert second == [[("Fee", "573.00")], [("Tokens", "20.00"), ("Fee", "743.00")]]
 
 
 @pytest.mark.parametrize(

@@ -52,10 +52,7 @@ def test_paused_ten_times_in_a_year_that_was_prepaid(world: World, proration: st
     plan = shop.plan("Pro", "365.00", every="P1Y", proration=proration)
     subscription = shop.start(plan, "2026-01-01T00:00:00Z")
     for month in range(2, 12):
-        shop.advance(f"2026-{month:02}-05T00:00:00Z")
-        shop.do(subscription, "pause")
-        shop.advance(f"2026-{month:02}-08T00:00:00Z")
-        shop.do(subscription, "resume")
+        shop.pause(subscription, f"2026-{month:02}-05", f"2026-{month:02}-08")
     shop.advance("2027-01-02T00:00:00Z")
     assert shop.bills(subscription) == [
         [("Fee", "365.00")],
@@ -72,10 +69,7 @@ def test_paused_across_ten_boundaries(world: World, proration: str, term: str) -
     plan = world.plan(shop.product, [fee], proration=proration)
     subscription = shop.start(plan, "2026-01-01T00:00:00Z")
     for month in range(1, 11):
-        shop.advance(f"2026-{month:02}-26T00:00:00Z")
-        shop.do(subscription, "pause")
-        shop.advance(f"2026-{month + 1:02}-06T00:00:00Z")
-        shop.do(subscription, "resume")
+        shop.pause(subscription, f"2026-{month:02}-26", f"2026-{month + 1:02}-06")
     shop.do(subscription, "cancellation", cancelsAt="2026-12-01T00:00:00Z", reason="x")
     shop.advance("2026-12-02T00:00:00Z")
     # 28.00 x 25/31 of January is 22.58, 28.00 x 20/28 of February; 20 days of five months of 31 days are 18.06 each,
