@@ -41,7 +41,8 @@ terms = st.none() | st.builds(
 
 def adjustment(type: str, value: str = "1", **changed: object) -> AdjustmentTerms:
     known = {
-        "public_id": "adj_x", "type": type, "value": Decimal(value), "price_id": None if "percent" in type else 7,
+        "public_id": "adj_x", "type": type, "value": Decimal(value),
+        "price_ids": frozenset() if "percent" in type else frozenset({7, 9}),
         "start": START, "end": None, "placed_at": LONG_AGO,
     }  # fmt: skip
     return AdjustmentTerms(**{**known, **changed})  # type: ignore[arg-type]
@@ -130,6 +131,7 @@ def test_units_and_bounds_are_for_periods_that_end_in_their_window() -> None:
     assert reached(end=JANUARY.end)
     assert not reached(end=JANUARY.end - instant)
     assert quantity_terms([adjustment("usageDiscount")], JANUARY, is_in_advance=False, price_id=8) is None
+    assert quantity_terms([adjustment("usageDiscount")], JANUARY, is_in_advance=False, price_id=9) is not None
 
 
 def test_what_fell_due_before_is_not_reached() -> None:

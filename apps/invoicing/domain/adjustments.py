@@ -25,7 +25,8 @@ class AdjustmentTerms:
         public_id: its id.
         type: one of `TYPES`.
         value: a fraction, or units.
-        price_id: key of the price whose quantity it changes; None for a percentage, which is off every charge.
+        price_ids: keys of the price whose quantity it changes and of those that versions of the plan have in its
+            place; empty for a percentage, which is off every charge.
         start: of a percentage the first instant, else exclusive: a line counts when its period ends after it.
         end: of a percentage exclusive, else inclusive; None is never.
         placed_at: present of the subscription when it was agreed; what had closed by then is not reached.
@@ -35,7 +36,7 @@ class AdjustmentTerms:
     public_id: str
     type: str
     value: Decimal
-    price_id: int | None
+    price_ids: frozenset[int]
     start: datetime
     end: datetime | None
     placed_at: datetime
@@ -52,7 +53,7 @@ class AdjustmentTerms:
             return False
         if self.type == PERCENTAGE:
             return self.start < period.end and (self.end is None or self.end > period.start)
-        return self.price_id == price_id and self.start < period.end and (self.end is None or period.end <= self.end)
+        return price_id in self.price_ids and self.start < period.end and (self.end is None or period.end <= self.end)
 
     def window_in(self, period: Period) -> Period:
         """Give the part of a period in which a percentage holds."""

@@ -9,6 +9,7 @@ from django.db import transaction
 from apps.catalog.models import Plan, PlanVersion, PlanVersionStatus, PriceRevision
 from apps.catalog.selectors.terms import current_lines, current_revision_ids, revisions_by_id
 from apps.invoicing.models import Invoice, InvoiceStatus
+from apps.invoicing.services.pausing import locked_at_present
 from apps.kernel.errors import ConflictError, NotFoundError
 from apps.kernel.time import format_instant
 from apps.outbox.services import publish
@@ -56,11 +57,7 @@ def migrate_version(*, subscription_id: int, target_number: int, timing: str | N
         ConflictError: the subscription is not active, or ends before the boundary; or a price interval that goes on
             would mean something else under the target.
     """
-    subscription = (
-        Subscription.objects.select_for_update(of=("self",))
-        .select_related("plan", "plan_version", "next_version")
-        .get(pk=subscription_id)
-    )
+    subscription = locked_at_present(subscription_id, as_of)
     plan, current = subscription.plan, subscription.plan_version
     target = PlanVersion.objects.filter(plan=plan, number=target_number, status=PlanVersionStatus.PUBLISHED).first()
     if target is None:

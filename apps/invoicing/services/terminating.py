@@ -8,7 +8,7 @@ from apps.catalog.models import Plan
 from apps.invoicing.domain import states
 from apps.invoicing.models import Invoice, InvoiceStatus, PaymentSession, SessionStatus
 from apps.invoicing.selectors.spend import commits_to_spend
-from apps.invoicing.services.periods import close_invoice
+from apps.invoicing.services.periods import close_invoice, cross_boundaries
 from apps.invoicing.services.prepaid import reconcile_prepaid
 from apps.kernel.errors import ConflictError, FieldError, InvalidError
 from apps.kernel.time import format_instant
@@ -41,10 +41,13 @@ def terminate_subscription(
         ConflictError: it is already terminated.
         InvalidError: `at` is not after the start, or lies in a period that is already billed.
     """
+    ends_at = min(at, as_of) if at is not None else as_of
     subscription = locked(subscription_id)
+    # Periods that are over by then close at their own ends, however late that work is.
+    while cross_boundaries(subscription_ids=[subscription_id], as_of=ends_at):
+        subscription = locked(subscription_id)
     if subscription.status == SubscriptionStatus.TERMINATED:
         raise ConflictError("The subscription is already terminated.", code="SUBSCRIPTION_TERMINATED")
-    ends_at = min(at, as_of) if at is not None else as_of
     if subscription.next_plan != next_plan:
         # Another plan that was to follow later does not follow an end that came before.
         subscription.next_plan = next_plan

@@ -11,6 +11,7 @@ from apps.rating.price_models.graduated_percentage import GraduatedPercentagePri
 from apps.rating.price_models.package import PackagePrice
 from apps.rating.price_models.percentage import PercentagePrice
 from apps.rating.price_models.standard import StandardPrice
+from apps.rating.price_models.tiers import Tier
 from apps.rating.price_models.volume import VolumePrice
 from apps.rating.tax import tax_lines
 from apps.rating.usage import Transaction, Usage
@@ -47,9 +48,19 @@ def standard(case: dict[str, Any]) -> dict[str, Any]:
 
 def graduated(case: dict[str, Any]) -> dict[str, Any]:
     inputs = case["inputs"]
-    if "tiers" not in inputs or "units" not in inputs:
-        raise Skip("asks for one tier alone")
+    if "tier" in inputs:
+        tier = inputs["tier"]
+        own = Tier(number(tier["upper_inclusive"]), number(tier["unit"]), number(tier["flat"]))
+        return _second_tier(GraduatedPrice, number(tier["lower_exclusive"]), own, number(inputs["units"]))
     return _rated(GraduatedPrice(inclusive_tiers(inputs["tiers"])), inputs)
+
+
+def _second_tier(model: type[GraduatedPrice], below: Decimal, tier: Tier, quantity: Decimal) -> dict[str, Any]:
+    """Give what one tier comes to, between a free one up to `below` and a free one after it."""
+    free = Decimal(0)
+    price = model((Tier(below, free, free), tier, Tier(None, free, free)))
+    part = price.components(quantity)[1]
+    return {"tier_units": part.quantity, "tier_amount": part.amount}
 
 
 def volume(case: dict[str, Any]) -> dict[str, Any]:
@@ -96,8 +107,12 @@ def percentage(case: dict[str, Any]) -> dict[str, Any]:
 
 def graduated_percentage(case: dict[str, Any]) -> dict[str, Any]:
     inputs = case["inputs"]
-    if "tiers" not in inputs:
-        raise Skip("asks for one tier alone")
+    if "tier" in inputs:
+        tier = inputs["tier"]
+        own = Tier(number(tier["to"]), number(tier["rate"]) / 100, number(tier["flat"]))
+        # Theirs begins with its first whole unit.
+        below = number(tier["from"]) - 1
+        return _second_tier(GraduatedPercentagePrice, below, own, number(inputs["amount_aggregated"]))
     price = GraduatedPercentagePrice(inclusive_tiers(inputs["tiers"], price="rate"))
     return _answers(rate_part(price, number(inputs["amount_aggregated"])), inputs)
 

@@ -1,4 +1,5 @@
 from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from apps.kernel.money import EXACT, round_to
@@ -17,14 +18,26 @@ START = datetime(2024, 1, 1, tzinfo=UTC)
 
 def basic(case: dict[str, Any]) -> dict[str, Any]:
     inputs = case["inputs"]
+    if "operations" in inputs and not inputs["recurring"] and {row["op"] for row in inputs["operations"]} == {"add"}:
+        # Events of other periods (`earlier_units`) are not read.
+        values = [str(row["unit"]) for row in inputs["operations"]]
+        inputs = {**inputs, "values_oldest_first": values, "operations": []}
     if "values_oldest_first" not in inputs or inputs.get("recurring") or inputs["aggregation"] not in NAMES:
         raise Skip("recurring metrics and their operations are not built yet")
     events = [
-        CountedEvent(START + timedelta(minutes=n), number(value), str(value), f"e{n:04d}")
+        CountedEvent(START + timedelta(minutes=n), _counted(value), str(value), f"e{n:04d}")
         for n, value in enumerate(inputs["values_oldest_first"])
     ]
     value = get(NAMES[inputs["aggregation"]]).fold(events)
     return {"value": number(0) if value is None else value, "events": len(events)}
+
+
+def _counted(value: Any) -> Decimal:
+    """Give the number of an event's value; a name that is only told apart counts as one."""
+    try:
+        return number(value)
+    except InvalidOperation:
+        return number(1)
 
 
 def metering(case: dict[str, Any]) -> dict[str, Any]:
@@ -89,6 +102,18 @@ def prorated_sum(case: dict[str, Any]) -> dict[str, Any]:
             get("SUM").fold(events) or number(0), function="ceil", precision=int(inputs["round_up_decimals"])
         ),
     }
+
+
+def recurring_charge(case: dict[str, Any]) -> dict[str, Any]:
+    """A level that is carried from period to period, rounded as the metric says, at a price for each unit."""
+    inputs = case["inputs"]
+    first, last = inputs["period"].split("..")
+    asked = {
+        **inputs, "period_from": first, "period_to": last,
+        "round_up_decimals": inputs["prorated_units_rounded_up_decimals"],
+    }  # fmt: skip
+    units = prorated_sum({"inputs": asked})["value"]
+    return {"fee_cents": cents(rate_part(StandardPrice(number(inputs["unit_price"])), units))}
 
 
 def midnight(day: str) -> datetime:

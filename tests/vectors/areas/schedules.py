@@ -12,19 +12,22 @@ from apps.kernel.time import (
     Period,
     add,
     boundary,
+    format_instant,
     index_at,
     local_days,
     parse_instant,
     prorate,
     ratio,
 )
-from apps.subscriptions.domain.grid import Grid, Slot
+from apps.rating.lines import rate_fee
+from apps.rating.price_models.standard import StandardPrice
+from apps.subscriptions.domain.grid import Grid, Slot, own_anchor
 from tests.vectors.areas.boundaries import Calendar, midnight
 from tests.vectors.areas.common import Skip, cents, number
 
 PERIODS = {"monthly": "P1M", "quarterly": "P3M", "biannual": "P6M", "annual": "P1Y"}
 MONTH = Cadence.parse("P1M")
-DAY = timedelta(days=1)
+DAY, SECOND = timedelta(days=1), timedelta(seconds=1)
 
 
 def billing_schedule(case: dict[str, Any]) -> dict[str, Any]:
@@ -128,12 +131,65 @@ def billing_day(case: dict[str, Any]) -> dict[str, Any]:
             return {"date": _day(boundary(anchor, MONTH, proposed.month - 1))}
         case "align_to_next":
             return {"date": _day(_first({**inputs, "start": inputs["proposed"], "period": "monthly"}))}
+        case "instant_from_local_date":
+            return {"instant": format_instant(_at_the_hour_of(inputs))}
+        case "billing_day_from_instant":
+            return {"billing_day": _day_of_own_calendar(parse_instant(inputs["instant"]), inputs["zone"])}
         case other:
             raise Skip(f"question {other}" + (f", {inputs['mode']}" if "mode" in inputs else ""))
 
 
+def _at_the_hour_of(inputs: dict[str, Any]) -> datetime:
+    """Give the recurrence of an instant on a local date: so many local days later, at its own hour."""
+    offset = inputs["offset_hours"]
+    tz = f"Etc/GMT{-offset:+d}"  # these names count to the west
+    anchor = parse_instant(inputs["reference_instant"])
+    days = datetime.fromisoformat(inputs["local_date"]).date() - anchor.astimezone(ZoneInfo(tz)).date()
+    return boundary(anchor, Cadence(days=1), days.days, tz)
+
+
+def _day_of_own_calendar(started: datetime, tz: str) -> int:
+    """Give the local day on which the months of a calendar of its own begin; looked at in a month of 31 days."""
+    grid = Grid(anchor=own_anchor(started, None), starts_at=started, ends_at=None, tz=tz, is_own=True)
+    slot = grid.slot_at(MONTH, boundary(started, MONTH, 12, tz))
+    assert slot is not None
+    return slot.service.start.astimezone(ZoneInfo(tz)).day
+
+
+def day_counting(case: dict[str, Any]) -> dict[str, Any]:
+    """The source names the last second of a period."""
+    inputs, tz = case["inputs"], case["inputs"]["timezone"]
+    last = parse_instant(inputs["to_instant"])
+    if last == midnight(last, tz):
+        raise Skip("an end at midnight begins a day of which nothing is counted here")
+    return {"days": local_days(Period(parse_instant(inputs["from_instant"]), last + SECOND), tz)}
+
+
+def fixed_charge(case: dict[str, Any]) -> dict[str, Any]:
+    """A fee for a quantity, of so many days of a period."""
+    inputs = case["inputs"]
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    part, whole = (Period(start, start + inputs[name] * DAY) for name in ("billed_days", "period_days"))
+    line = rate_fee(
+        price=StandardPrice(number(inputs["unit_price"])),
+        quantity=number(inputs["units"]),
+        currency="USD",
+        period=part,
+        sources={},
+        calculated_at=part.end,
+        share=ratio(part, whole, basis="day"),
+        whole=whole,
+        basis="day",
+    )
+    return {"fee_cents": cents(line.subtotal)}
+
+
 def proration_days(case: dict[str, Any]) -> dict[str, Any]:
     inputs = case["inputs"]
+    if inputs["mode"] == "raw_trailing_fraction" and "fixed_days" not in inputs:
+        return {"fraction": _written(_begun(inputs))}
+    if inputs["mode"] == "whole_periods":
+        return {"whole_periods": sum(_share(slot) == 1 for slot in _own_slots(inputs))}
     if inputs["mode"] not in {"in_advance", "in_arrears"}:
         raise Skip(f"mode {inputs['mode']}")
     slots = _slots(inputs)
@@ -165,6 +221,21 @@ def proration_amount(case: dict[str, Any]) -> dict[str, Any]:
     part, whole = Period(start, start + days * DAY), Period(start, start + full * DAY)
     amount = prorate(number(inputs["amount"]), part=part, whole=whole, basis="day")
     return {"amount": round_to(amount, inputs["minor_digits"])}
+
+
+def _own_slots(inputs: dict[str, Any]) -> list[Slot]:
+    """Give the periods that count from a date, the last cut by another."""
+    start, end = parse_instant(inputs["from"]), parse_instant(inputs["to"])
+    cadence = Cadence.parse({**PERIODS, "weekly": "P1W"}[inputs["period"]])
+    grid = Grid(anchor=start, starts_at=start, ends_at=end, tz="UTC", is_own=True)
+    return grid.slots(cadence, touching=Period(start, end))
+
+
+def _begun(inputs: dict[str, Any]) -> Fraction:
+    slots = _own_slots(inputs)
+    if len(slots) > 1:
+        raise Skip("mode raw_trailing_fraction of more than a period")
+    return _share(slots[0])
 
 
 def _first(inputs: dict[str, Any]) -> datetime:
