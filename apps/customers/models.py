@@ -44,6 +44,7 @@ class Customer(Entity):
         max_length=100, blank=True, help_text="What it wants to find on its invoices."
     )
     timezone = models.CharField(max_length=64, blank=True, help_text="Empty: the merchant's.")
+    consolidate_invoices = models.BooleanField(null=True, blank=True, help_text="Empty: as the merchant does.")
     notify_invoice_issued = models.BooleanField(default=True)
     notify_invoice_paid = models.BooleanField(default=True)
     notify_renewal = models.BooleanField(default=True)

@@ -27,6 +27,16 @@ class InvoiceIssued:
     currency: str
 
 
+@outbox_event("invoice.consolidated.v0")
+@dataclass(frozen=True, slots=True)
+class InvoiceConsolidated:
+    """It is issued on a document with others, which is announced as issued and as paid in its place."""
+
+    invoice_id: str
+    subscription_id: str
+    consolidated_invoice_id: str
+
+
 @outbox_event("invoice.paid.v0")
 @dataclass(frozen=True, slots=True)
 class InvoicePaid:

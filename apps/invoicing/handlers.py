@@ -12,7 +12,8 @@ from apps.invoicing.selectors.keeping import bills_needing
 from apps.invoicing.services.migrating import follow_default
 from apps.metering.services.dropping import register_keeper
 
-SETTLED = (InvoiceStatus.PAID, InvoiceStatus.CANCELLED, InvoiceStatus.WRITTEN_OFF)
+# What is consolidated is settled with its document, which is looked at by itself.
+SETTLED = (InvoiceStatus.PAID, InvoiceStatus.CANCELLED, InvoiceStatus.WRITTEN_OFF, InvoiceStatus.CONSOLIDATED)
 
 
 def unsettled_invoices(customer: Customer) -> dict[str, Any] | None:

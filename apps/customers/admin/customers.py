@@ -35,7 +35,7 @@ class CustomerForm(forms.ModelForm):
         model = Customer
         fields = [
             "external_id", "tax_id", "tax_rates", "zero_tax_reason", "zero_tax_note", "billing_reference", "timezone",
-            "notify_invoice_issued", "notify_invoice_paid", "notify_renewal",
+            "consolidate_invoices", "notify_invoice_issued", "notify_invoice_paid", "notify_renewal",
         ]  # fmt: skip
 
     def clean_external_id(self) -> str | None:
@@ -98,8 +98,8 @@ class CustomerAdmin(BillingModelAdmin):
     date_hierarchy = "created_at"
     fields = [
         "public_id", "organization", "consumer_page", "related", "external_id", "tax_id", "tax_rates",
-        "zero_tax_reason", "zero_tax_note", "billing_reference", "timezone", "notify_invoice_issued",
-        "notify_invoice_paid", "notify_renewal", "created_at",
+        "zero_tax_reason", "zero_tax_note", "billing_reference", "timezone", "consolidate_invoices",
+        "notify_invoice_issued", "notify_invoice_paid", "notify_renewal", "created_at",
     ]  # fmt: skip
     readonly_fields = ["public_id", "organization", "consumer_page", "related", "created_at"]
     form = CustomerForm

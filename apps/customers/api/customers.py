@@ -86,6 +86,9 @@ class UpdateCustomerSerializer(serializers.Serializer[Any]):
     timezone = TimeZoneField(required=False, allow_null=True)
     zeroTax = ZeroTaxSerializer(required=False, allow_null=True)
     billingReference = StrictCharField(max_length=100, required=False, allow_null=True)
+    consolidateInvoices = serializers.BooleanField(
+        required=False, allow_null=True, help_text="Null: as the merchant does."
+    )
 
 
 class ValidTaxAddressSerializer(serializers.Serializer[Any]):
@@ -122,6 +125,7 @@ class CustomerSerializer(serializers.Serializer[Any]):
     timezone = serializers.CharField(allow_null=True)
     zeroTax = ZeroTaxSerializer(required=False)
     billingReference = serializers.CharField(required=False)
+    consolidateInvoices = serializers.BooleanField(allow_null=True)
 
 
 def render_customer(customer: Customer) -> dict[str, Any]:
@@ -157,6 +161,7 @@ def render_customer(customer: Customer) -> dict[str, Any]:
         },
     }
     body["timezone"] = customer.timezone or None
+    body["consolidateInvoices"] = customer.consolidate_invoices
     if customer.tax_id:
         body["taxId"] = customer.tax_id
     if customer.external_id:
@@ -276,6 +281,8 @@ class CustomerDetail(ContractView):
             changes["zero_tax_reason"], changes["zero_tax_note"] = why["category"], why.get("note", "")
         if "billingReference" in data:
             changes["billing_reference"] = data["billingReference"] or ""
+        if "consolidateInvoices" in data:
+            changes["consolidate_invoices"] = data["consolidateInvoices"]
         names = {
             "invoiceIssued": "notify_invoice_issued",
             "invoicePaid": "notify_invoice_paid",

@@ -37,14 +37,19 @@ def paper_of(invoice: Invoice, sides: Sides) -> Paper:
         timezone=sides.timezone,
         subtotal=sums.subtotal,
         total_tax=sums.total_tax,
-        lines=[_line(line, revisions.get(line.price_revision_id)) for line in lines],
+        lines=[_line(line, revisions.get(line.price_revision_id), _heading(invoice, line)) for line in lines],
     )
 
 
-def _line(line: Any, revision: PriceRevision | None) -> PaperLine:
+def _heading(invoice: Invoice, line: Any) -> str:
+    """Give the subscription that a line is of, where a document has several."""
+    return str(line.invoice.subscription.name) if invoice.has_members else ""
+
+
+def _line(line: Any, revision: PriceRevision | None, heading: str) -> PaperLine:
     return PaperLine(
         name=line.display_name,
-        description=line.description,
+        description=" · ".join(text for text in (heading, line.description) if text),
         kind=line.kind,
         start=line.period_start,
         end=line.period_end,

@@ -10,7 +10,7 @@ from apps.documents.domain.einvoice import EInvoice, einvoice_of
 from apps.documents.domain.paper import Paper
 from apps.documents.domain.ubl import write_ubl
 from apps.documents.models import DocumentFormat
-from apps.documents.services.rendering import kept_document, render_pdf
+from apps.documents.services.rendering import kept_document, refuse_member, render_pdf
 from apps.invoicing.models import Invoice
 from apps.kernel.errors import ConflictError
 
@@ -68,6 +68,7 @@ def make_facturx(paper: Paper, organization_id: int) -> bytes:
 
 def _kept(invoice: Invoice, kind: DocumentFormat, make: Callable[[Paper], bytes]) -> bytes:
     if invoice.number is None:
+        refuse_member(invoice)
         raise ConflictError(
             "The invoice is not issued yet; an e-invoice is made of what never changes.", code="INVOICE_NOT_ISSUED"
         )

@@ -28,6 +28,7 @@ def get_pdf(invoice: Invoice) -> bytes:
         ConflictError: there is nothing to show, because it was never calculated.
     """
     if invoice.number is None:
+        refuse_member(invoice)
         if invoice.status not in PREVIEWED:
             raise ConflictError(
                 f"The invoice is {invoice.get_status_display().lower()} and has no number, so it has no document.",
@@ -35,6 +36,20 @@ def get_pdf(invoice: Invoice) -> bytes:
             )
         return render_pdf(paper_of(invoice, get_sides(invoice)), invoice.organization_id)
     return kept_document(invoice, DocumentFormat.PDF, lambda paper: render_pdf(paper, invoice.organization_id))
+
+
+def refuse_member(invoice: Invoice) -> None:
+    """Check that an invoice has a document of its own.
+
+    Raises:
+        ConflictError: it was issued on one with others, which is named.
+    """
+    if invoice.consolidated_into is not None:
+        raise ConflictError(
+            f"The invoice was issued on {invoice.consolidated_into}, with others; get the document of that one.",
+            code="INVOICE_HAS_NO_DOCUMENT",
+            details={"consolidatedInvoiceId": invoice.consolidated_into.public_id},
+        )
 
 
 def render_pdf(paper: Paper, organization_id: int) -> bytes:

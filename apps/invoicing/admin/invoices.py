@@ -30,6 +30,7 @@ COLOURS = {
     "Calculating": "info",
     "Draft": "warning",
     "Issued": "warning",
+    "Consolidated": "info",
     "Paid": "success",
     "Payment failed": "danger",
     "Failed": "danger",
@@ -52,17 +53,38 @@ class EarlyFilter(admin.SimpleListFilter):
         return queryset.filter(part__gt=0) if self.value() == "yes" else queryset.filter(part=0)
 
 
+class ConsolidatedFilter(admin.SimpleListFilter):
+    """Documents as customers have them, or the invoices that share one."""
+
+    title = "consolidation"
+    parameter_name = "consolidation"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("documents", "Documents"), ("several", "Documents of several"), ("members", "Issued with others")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        match self.value():
+            case "documents":
+                return queryset.filter(consolidated_into__isnull=True)
+            case "several":
+                return queryset.filter(has_members=True)
+            case "members":
+                return queryset.filter(consolidated_into__isnull=False)
+        return queryset
+
+
 class InvoiceResource(resources.ModelResource):
     """Columns of the export: amounts as numbers, their currency beside them."""
 
     customer = Field("customer__consumer__name", "customer")
     subscription = Field("subscription__public_id", "subscription")
+    consolidated_into = Field("consolidated_into__number", "consolidated_into")
 
     class Meta:
         model = Invoice
         fields = (
-            "number", "public_id", "customer", "subscription", "sequence_number", "part", "status", "currency",
-            "subtotal", "total_tax",
+            "number", "public_id", "customer", "subscription", "sequence_number", "part", "status",
+            "consolidated_into", "currency", "subtotal", "total_tax",
             "grand_total", "paid_amount", "period_start", "period_end", "issued_at", "due_at", "paid_at",
         )  # fmt: skip
 
@@ -81,7 +103,7 @@ def _settle(call: Call) -> str:
 
 def _close(call: Call) -> str:
     closed = close_period_now(invoice_id=call.row.pk, as_of=current_time(call.row.subscription))
-    return f"Calculated: {closed.number or 'a draft to approve'}."
+    return f"Calculated: {closed.number or closed.consolidated_into or 'a draft to approve'}."
 
 
 def _is_over(invoice: Invoice) -> bool:
@@ -113,11 +135,11 @@ class InvoiceAdmin(ReadOnlyModelAdmin):
         "paid_shown",
         "subscription_page",
     ]
-    list_filter = ["organization", "status", "currency", "issued_at", EarlyFilter]
+    list_filter = ["organization", "status", "currency", "issued_at", EarlyFilter, ConsolidatedFilter]
     search_fields = ["number", "public_id", "customer__consumer__name", "customer__consumer__email"]
     list_select_related = [
         "customer__consumer", "subscription__plan", "subscription__test_clock", "organization",
-        "customer__organization",
+        "customer__organization", "consolidated_into",
     ]  # fmt: skip
     date_hierarchy = "issued_at"
     ordering = ["-id"]
@@ -179,7 +201,8 @@ class InvoiceAdmin(ReadOnlyModelAdmin):
 
     @display(description="Number", ordering="number", header=True)
     def shown(self, invoice: Invoice) -> list[str]:
-        return [invoice.number or "not issued", f"{invoice.label}, to {moment(invoice.period_end)}"]
+        number = f"on {invoice.consolidated_into}" if invoice.consolidated_into else invoice.number or "not issued"
+        return [number, f"{invoice.label}, to {moment(invoice.period_end)}"]
 
     @display(description="Customer", ordering="customer__consumer__name")
     def customer_page(self, invoice: Invoice) -> str:
@@ -208,7 +231,7 @@ class InvoiceAdmin(ReadOnlyModelAdmin):
 
     @display(description="Subscription")
     def subscription_page(self, invoice: Invoice) -> str:
-        return link(invoice.subscription)
+        return "several" if invoice.has_members else link(invoice.subscription)
 
 
 @admin.register(InvoiceLine)

@@ -6,7 +6,7 @@ from django.urls import reverse
 
 from apps.invoicing.domain.words import steps_in_words
 from apps.invoicing.models import Invoice, InvoiceStatus
-from apps.invoicing.selectors.invoices import live_lines, stored_lines, totals, with_neighbours
+from apps.invoicing.selectors.invoices import live_lines, members_of, stored_lines, totals, with_neighbours
 from apps.kernel.money import format_money, format_unit_price
 
 DOCUMENTS = {"pdf": "Download PDF", "facturx": "Factur-X", "ubl": "UBL", "cii": "CII"}
@@ -26,6 +26,7 @@ def paper_context(row: Invoice) -> dict[str, Any]:
         "lines": [
             {
                 "name": line.display_name,
+                "subscription": line.invoice.subscription if invoice.has_members else None,
                 "is_late": line.is_late,
                 "start": line.period_start,
                 "end": line.period_end,
@@ -40,7 +41,13 @@ def paper_context(row: Invoice) -> dict[str, Any]:
         "tax": format_money(sums.total_tax, currency),
         "total": format_money(sums.grand_total, currency),
         "paid": format_money(invoice.paid_amount, currency),
-        "open_amount": format_money(sums.grand_total - invoice.paid_amount, currency),
+        "open_amount": format_money(
+            invoice.unpaid_amount if invoice.consolidated_into else sums.grand_total - invoice.paid_amount, currency
+        ),
+        "members": [
+            (member, format_money(member.grand_total, currency))
+            for member in members_of([invoice]).get(invoice.pk, [])
+        ],
         "customer": invoice.customer,
         "consumer": invoice.customer.consumer,
         "merchant": invoice.organization,

@@ -371,12 +371,16 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
 
     @display(description="Invoices")
     def invoices(self, row: Subscription) -> str:
-        found = Invoice.objects.filter(subscription=row).order_by("-sequence_number", "-part")[:24]
+        found = Invoice.objects.filter(subscription=row, has_members=False).select_related("consolidated_into")
         return format_html_join(
             " · ",
             "{} {} {}",
             (
-                (link(invoice, invoice.number or "open"), invoice.label, invoice.get_status_display().lower())
-                for invoice in found
+                (
+                    link(invoice, invoice.number or str(invoice.consolidated_into or "open")),
+                    invoice.label,
+                    invoice.get_status_display().lower(),
+                )
+                for invoice in found.order_by("-sequence_number", "-part")[:24]
             ),
         )

@@ -4,6 +4,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Q
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import serializers
@@ -18,7 +19,7 @@ from apps.invoicing.api.outputs import (
     render_line_item,
 )
 from apps.invoicing.models import Invoice, InvoiceLine, InvoiceStatus
-from apps.invoicing.selectors.invoices import invoices_of, live_lines, with_neighbours
+from apps.invoicing.selectors.invoices import billing, invoices_of, live_lines, with_neighbours
 from apps.invoicing.selectors.projections import projected_invoices
 from apps.invoicing.services.manual import ManualLine, add_manual_line, check_quantity, find_open_invoice
 from apps.invoicing.services.sessions import HOSTED_LINK_LIFE, open_session
@@ -42,6 +43,19 @@ LINES_MAXIMUM = 1000
 MANUAL_LINES_PER_MINUTE = 60
 
 
+class InvoiceMemberSerializer(serializers.Serializer[Any]):
+    """An invoice that was issued on a document of several."""
+
+    id = serializers.CharField()
+    subscriptionId = serializers.CharField()
+    sequenceNumber = serializers.IntegerField()
+    periodStart = InstantField()
+    periodEnd = InstantField()
+    subtotal = serializers.CharField()
+    totalTax = serializers.CharField()
+    grandTotal = serializers.CharField()
+
+
 class InvoiceSerializer(serializers.Serializer[Any]):
     """An invoice; totals are live while its period is open."""
 
@@ -63,6 +77,8 @@ class InvoiceSerializer(serializers.Serializer[Any]):
     sequenceNumber = serializers.IntegerField()
     part = serializers.IntegerField(required=False)
     itemCount = serializers.IntegerField()
+    consolidatedInvoiceId = serializers.CharField(required=False, allow_null=True)
+    members = InvoiceMemberSerializer(many=True, required=False)
     createdAt = InstantField()
     updatedAt = InstantField()
 
@@ -137,7 +153,7 @@ class InvoiceList(InvoiceView):
         self.require_merchant(query.get("merchantId"))
         rows = invoices_of(organization_id=self.organization_id)
         if query.get("subscriptionId"):
-            rows = rows.filter(subscription=self.subscription(query["subscriptionId"]))
+            rows = billing(rows, self.subscription(query["subscriptionId"]))
         if query.get("customerId"):
             rows = rows.filter(customer__public_id=query["customerId"])
         if query.get("status"):
@@ -210,18 +226,21 @@ class LineItemList(InvoiceView):
         limit, offset = page_bounds(request, default=LINES_PAGE, maximum=LINES_MAXIMUM)
         if not query.get("subscriptionId") and not query.get("invoiceId"):
             raise _bad("subscriptionId", "Give subscriptionId or invoiceId.")
+        # The lines of a document of several are those of its members.
         invoices = invoices_of(organization_id=self.organization_id).exclude(status=InvoiceStatus.CANCELLED)
+        invoices = invoices.filter(has_members=False)
         if query.get("invoiceId"):
-            invoices = invoices.filter(pk=self.invoice(query["invoiceId"]).pk)
+            named = self.invoice(query["invoiceId"])
+            invoices = invoices.filter(Q(pk=named.pk) | Q(consolidated_into=named))
         if query.get("subscriptionId"):
             invoices = invoices.filter(subscription=self.subscription(query["subscriptionId"]))
         if query.get("status") not in {None, "", "pending", "invoiced"}:
             raise _bad("status", "Use pending or invoiced.")
         if query.get("status"):
-            invoices = invoices.filter(number__isnull=query["status"] == "pending")
+            invoices = invoices.filter(issued_at__isnull=query["status"] == "pending")
         rendered: list[dict[str, Any]] = []
         currency = "USD"
-        for invoice in invoices.order_by("sequence_number", "part"):
+        for invoice in invoices.order_by("sequence_number", "part", "pk"):
             lines, revisions = lines_of(invoice)
             currency = invoice.currency
             rendered.extend(

@@ -8,9 +8,9 @@ from django.conf import settings
 
 from apps.catalog.models import PriceRevision
 from apps.catalog.selectors.terms import revisions_by_id
-from apps.invoicing.domain.targets import TargetLine
+from apps.invoicing.domain.targets import TargetLine, Totals
 from apps.invoicing.models import Invoice, InvoiceLine, InvoiceStatus, PaymentSession
-from apps.invoicing.selectors.invoices import find_pending_session, live_lines, stored_lines, totals
+from apps.invoicing.selectors.invoices import find_pending_session, live_lines, members_of, stored_lines, totals
 from apps.invoicing.services.issuing import line_public_id
 from apps.kernel.money import format_amount, format_decimal
 from apps.kernel.time import format_instant
@@ -24,11 +24,14 @@ def checkout_url(session: PaymentSession) -> str:
     return f"{settings.BASE_URL}/checkout/{session.public_id}"
 
 
-def render_invoice(invoice: Invoice, lines: Sequence[TargetLine] | None) -> dict[str, Any]:
+def render_invoice(
+    invoice: Invoice, lines: Sequence[TargetLine] | None, members: Sequence[Invoice] | None = None
+) -> dict[str, Any]:
     """Give an invoice in the wire's form.
 
     Args:
         lines: its lines as they are now while it is open, None once they are stored.
+        members: those of a document of several invoices, if they are at hand.
     """
     sums, count = totals(invoice, lines)
     currency = invoice.currency
@@ -55,18 +58,22 @@ def render_invoice(invoice: Invoice, lines: Sequence[TargetLine] | None) -> dict
         "totalTax": format_amount(sums.total_tax, currency),
         "grandTotal": format_amount(sums.grand_total, currency),
         "paidAmount": format_amount(invoice.paid_amount, currency),
-        "unpaidAmount": format_amount(sums.grand_total - invoice.paid_amount, currency),
+        "unpaidAmount": format_amount(_unpaid(invoice, sums), currency),
         "itemCount": count,
         "issuedAt": _instant(invoice.issued_at),
         "dueAt": _instant(invoice.due_at),
         "paidAt": _instant(invoice.paid_at),
         "metadata": invoice.metadata,
+        "consolidatedInvoiceId": invoice.consolidated_into.public_id if invoice.consolidated_into else None,
         "createdAt": format_instant(invoice.created_at),
         "updatedAt": format_instant(invoice.updated_at),
         "paymentUrl": None,
         "pdfUrl": f"{settings.BASE_URL}/v2/invoices/{invoice.public_id}/pdf" if invoice.number else None,
         "pdfSource": "paygentic" if invoice.number else None,
     }
+    if invoice.has_members:
+        found = members if members is not None else members_of([invoice])[invoice.pk]
+        body["members"] = [_member(member) for member in found]
     if invoice.failure_reason:
         body["failureReason"] = invoice.failure_reason
     if invoice.status in LINKABLE and invoice.unpaid_amount > 0:
@@ -76,10 +83,30 @@ def render_invoice(invoice: Invoice, lines: Sequence[TargetLine] | None) -> dict
     return body
 
 
+def _unpaid(invoice: Invoice, sums: Totals) -> Decimal:
+    """Give what is to be paid by an invoice, also while it is open."""
+    is_consolidated = invoice.status == InvoiceStatus.CONSOLIDATED
+    return invoice.unpaid_amount if is_consolidated else sums.grand_total - invoice.paid_amount
+
+
+def _member(invoice: Invoice) -> dict[str, Any]:
+    """Give an invoice as it stands on the document of several."""
+    return {
+        "id": invoice.public_id,
+        "subscriptionId": invoice.subscription.public_id,
+        "sequenceNumber": invoice.sequence_number,
+        "periodStart": format_instant(invoice.period_start),
+        "periodEnd": format_instant(invoice.period_end),
+        "subtotal": format_amount(invoice.subtotal, invoice.currency),
+        "totalTax": format_amount(invoice.total_tax, invoice.currency),
+        "grandTotal": format_amount(invoice.grand_total, invoice.currency),
+    }
+
+
 def render_invoices(invoices: Sequence[Invoice]) -> list[dict[str, Any]]:
     """Give a page of invoices; the open ones with live totals, computed together."""
-    live = live_lines(invoices)
-    return [render_invoice(invoice, live.get(invoice.pk)) for invoice in invoices]
+    live, members = live_lines(invoices), members_of(invoices)
+    return [render_invoice(invoice, live.get(invoice.pk), members.get(invoice.pk)) for invoice in invoices]
 
 
 def lines_of(invoice: Invoice) -> tuple[list[TargetLine | InvoiceLine], Mapping[int, PriceRevision]]:
@@ -128,6 +155,7 @@ def render_invoice_line(
         "periodEnd": format_instant(line.period_end),
         "paymentTerm": line.payment_term or None,
         "isLate": line.is_late,
+        "subscriptionId": _billed_on(invoice, line).subscription.public_id,
     }
     if with_provenance:
         body["provenance"] = line.provenance or {"status": "unavailable"}
@@ -143,7 +171,7 @@ def render_line_item(
 ) -> dict[str, Any]:
     """Give a line in the shape of the lines ledger: pending while its invoice is open, then invoiced."""
     dated = line if isinstance(line, InvoiceLine) else invoice
-    is_pending = invoice.number is None
+    is_pending = invoice.issued_at is None
     is_estimate = is_pending and line.kind == "metered"
     revision = revisions.get(line.price_revision_id) if line.price_revision_id else None
     currency = invoice.currency
@@ -198,6 +226,11 @@ def _waived_by(line: TargetLine | InvoiceLine) -> list[str]:
         if step["op"] == "subtract" and step["on"] == "quantity"
         for adjustment in step["params"]["adjustmentIds"]
     ]
+
+
+def _billed_on(invoice: Invoice, line: TargetLine | InvoiceLine) -> Invoice:
+    """Give the invoice that a line is of: on a document of several, one of its members."""
+    return line.invoice if invoice.has_members and isinstance(line, InvoiceLine) else invoice
 
 
 def public_id_of(invoice: Invoice, line: TargetLine | InvoiceLine) -> str:

@@ -6,11 +6,12 @@ from apps.kernel.errors import ConflictError
 ALLOWED: dict[str, frozenset[str]] = {
     "ACTIVE": frozenset({"CLOSING", "CANCELLED"}),
     "CLOSING": frozenset({"CALCULATING", "CANCELLED"}),
-    "CALCULATING": frozenset({"DRAFT", "ISSUED", "FAILED"}),
+    "CALCULATING": frozenset({"DRAFT", "ISSUED", "CONSOLIDATED", "FAILED"}),
     "FAILED": frozenset({"CALCULATING"}),
     "DRAFT": frozenset({"ISSUED", "CANCELLED"}),
     "ISSUED": frozenset({"PAID", "PAYMENT_FAILED", "WRITTEN_OFF", "CANCELLED"}),
     "PAYMENT_FAILED": frozenset({"PAID", "WRITTEN_OFF", "CANCELLED"}),
+    "CONSOLIDATED": frozenset(),
     "PAID": frozenset(),
     "WRITTEN_OFF": frozenset({"PAID"}),
     "CANCELLED": frozenset(),
@@ -22,6 +23,7 @@ ADVICE = {
     "ACTIVE": "The period of this invoice is still open.",
     "CLOSING": "The invoice waits for late usage until its grace period ends.",
     "DRAFT": "The invoice is a draft; approve it first.",
+    "CONSOLIDATED": "The invoice was issued on a document of several; use that one, named as consolidatedInvoiceId.",
     "CANCELLED": "The invoice is cancelled.",
     "WRITTEN_OFF": "The invoice is written off.",
 }

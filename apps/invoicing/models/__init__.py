@@ -1,6 +1,6 @@
 from apps.invoicing.models.adjustment import AdjustmentType, SubscriptionAdjustment
 from apps.invoicing.models.coupon import AppliedCoupon
-from apps.invoicing.models.invoice import Invoice, InvoiceStatus
+from apps.invoicing.models.invoice import CALCULATED_COLUMNS, Invoice, InvoiceStatus
 from apps.invoicing.models.line import InvoiceLine, LineKind
 from apps.invoicing.models.series import NumberSeries
 from apps.invoicing.models.session import PaymentSession, SessionStatus
@@ -16,6 +16,7 @@ from apps.invoicing.models.watching import (
 )
 
 __all__ = [
+    "CALCULATED_COLUMNS",
     "AdjustmentType",
     "Alert",
     "AlertDirection",

@@ -16,6 +16,7 @@ class InvoiceStatus(models.TextChoices):
     CALCULATING = "CALCULATING", "Calculating"
     DRAFT = "DRAFT", "Draft"
     ISSUED = "ISSUED", "Issued"
+    CONSOLIDATED = "CONSOLIDATED", "Consolidated"
     PAID = "PAID", "Paid"
     PAYMENT_FAILED = "PAYMENT_FAILED", "Payment failed"
     WRITTEN_OFF = "WRITTEN_OFF", "Written off"
@@ -25,6 +26,8 @@ class InvoiceStatus(models.TextChoices):
 
 # An invoice in one of these was issued; a number is what tells a cancelled one that was from one that was not.
 FROZEN = ("ISSUED", "PAID", "PAYMENT_FAILED", "WRITTEN_OFF")
+# Those that are still to be calculated.
+UNCALCULATED = ("ACTIVE", "CLOSING", "FAILED")
 FROZEN_COLUMNS = (
     "number",
     "issued_at",
@@ -41,6 +44,20 @@ FROZEN_COLUMNS = (
     "part",
     "period_start",
     "period_end",
+    "has_members",
+    "consolidated_into_id",
+)
+# What a calculation writes.
+CALCULATED_COLUMNS = (
+    "status",
+    "next_action_at",
+    "subtotal",
+    "total_tax",
+    "grand_total",
+    "line_count",
+    "calculated_at",
+    "usage_counted_at",
+    "failure_reason",
 )
 
 
@@ -51,6 +68,9 @@ class Invoice(Entity):
 
     Usage of a period may be billed before its end by further invoices, its parts from 1 on; its own bill, part 0,
     then bills what is left.
+
+    Invoices of one customer may be issued as one document. It is an invoice as well, with the number, the due date
+    and the payment, but without lines of its own: they stay with its members, whose sum it is.
     """
 
     PREFIX: ClassVar[str] = "inv"
@@ -62,6 +82,13 @@ class Invoice(Entity):
     part = models.PositiveIntegerField(
         default=0, help_text="0: the period's own bill; n: its n-th early bill, of usage alone."
     )
+    has_members = models.BooleanField(
+        default=False, help_text="One document of several invoices; in the terms of the first one's subscription."
+    )
+    consolidated_into = models.ForeignKey(
+        "self", null=True, blank=True, on_delete=models.PROTECT, related_name="members", db_index=False,
+        help_text="The document it was issued on.",
+    )  # fmt: skip
     status = models.CharField(max_length=14, choices=InvoiceStatus)
     currency = CurrencyCodeField()
     period_start = models.DateTimeField()
@@ -121,12 +148,32 @@ class Invoice(Entity):
                 condition=~Q(status__in=FROZEN) | Q(number__isnull=False, issued_at__isnull=False),
             ),
             models.UniqueConstraint(
-                fields=["subscription", "sequence_number", "part"], name="invoice_one_per_period_and_part"
+                fields=["subscription", "sequence_number", "part"],
+                name="invoice_one_per_period_and_part",
+                condition=Q(has_members=False),
+            ),
+            # Only the document has a number, and is paid.
+            models.CheckConstraint(
+                name="invoice_consolidated_stands_on_one",
+                condition=Q(
+                    status="CONSOLIDATED",
+                    consolidated_into__isnull=False,
+                    number__isnull=True,
+                    issued_at__isnull=False,
+                    paid_amount=0,
+                    has_members=False,
+                    part=0,
+                )
+                | (~Q(status="CONSOLIDATED") & Q(consolidated_into__isnull=True)),
+            ),
+            models.CheckConstraint(
+                name="invoice_with_members_is_of_periods",
+                condition=Q(has_members=False) | (Q(part=0, sequence_number__gte=1) & ~Q(status__in=UNCALCULATED)),
             ),
             # Early bills are made whole: only a period's own bill is open, and Invoice 0 is of no period.
             models.CheckConstraint(
                 name="invoice_early_is_calculated",
-                condition=Q(part=0) | (Q(sequence_number__gte=1) & ~Q(status__in=["ACTIVE", "CLOSING", "FAILED"])),
+                condition=Q(part=0) | (Q(sequence_number__gte=1) & ~Q(status__in=UNCALCULATED)),
             ),
             models.UniqueConstraint(fields=["organization", "number"], name="invoice_number_once"),
             models.UniqueConstraint(
@@ -138,6 +185,9 @@ class Invoice(Entity):
             models.Index(fields=["customer", "-id"], name="invoice_of_customer"),
             # Serves "which closed periods are past their grace".
             models.Index(fields=["next_action_at"], name="invoice_due", condition=Q(next_action_at__isnull=False)),
+            models.Index(
+                fields=["consolidated_into"], name="invoice_members", condition=Q(consolidated_into__isnull=False)
+            ),
         ]
         triggers = [
             # An issued document never changes; what is paid, and whether, may.
@@ -145,7 +195,7 @@ class Invoice(Entity):
                 name="issued_is_frozen",
                 operation=pgtrigger.Update,
                 condition=pgtrigger.Condition(
-                    "OLD.number IS NOT NULL AND ROW("
+                    "COALESCE(OLD.number, OLD.consolidated_into_id::text) IS NOT NULL AND ROW("
                     + ", ".join(f"OLD.{column}" for column in FROZEN_COLUMNS)
                     + ") IS DISTINCT FROM ROW("
                     + ", ".join(f"NEW.{column}" for column in FROZEN_COLUMNS)
@@ -161,7 +211,55 @@ class Invoice(Entity):
             pgtrigger.Protect(
                 name="numbered_is_kept",
                 operation=pgtrigger.Delete,
-                condition=pgtrigger.Q(old__number__isnull=False),
+                condition=pgtrigger.Q(old__number__isnull=False) | pgtrigger.Q(old__consolidated_into__isnull=False),
+            ),
+            # Members join a document before it is issued.
+            pgtrigger.Trigger(
+                name="members_join_before_issue",
+                when=pgtrigger.Before,
+                operation=pgtrigger.Insert | pgtrigger.Update,
+                condition=pgtrigger.Q(new__consolidated_into__isnull=False),
+                func="""
+                    IF TG_OP = 'UPDATE' AND OLD.consolidated_into_id IS NOT DISTINCT FROM NEW.consolidated_into_id
+                    THEN
+                        RETURN NEW;
+                    END IF;
+                    IF EXISTS (
+                        SELECT 1 FROM invoicing_invoice
+                        WHERE id = NEW.consolidated_into_id AND (number IS NOT NULL OR NOT has_members)
+                    ) THEN
+                        RAISE EXCEPTION 'members of an issued invoice never change';
+                    END IF;
+                    RETURN NEW;
+                """,
+            ),
+            # A document is the sum of its members, to the minor unit, by the end of the transaction that makes it.
+            pgtrigger.Trigger(
+                name="document_is_its_members",
+                when=pgtrigger.After,
+                timing=pgtrigger.Deferred,
+                operation=pgtrigger.Insert | pgtrigger.Update,
+                condition=pgtrigger.Q(new__has_members=True),
+                func="""
+                    IF NOT EXISTS (
+                        SELECT 1 FROM invoicing_invoice AS document
+                        JOIN invoicing_invoice AS member ON member.consolidated_into_id = document.id
+                        WHERE document.id = NEW.id AND document.number IS NOT NULL
+                        GROUP BY document.id
+                        HAVING count(*) > 1
+                            AND sum(member.subtotal) = document.subtotal
+                            AND sum(member.total_tax) = document.total_tax
+                            AND sum(member.line_count) = document.line_count
+                            AND bool_and(
+                                ROW(member.organization_id, member.customer_id, member.currency, member.due_until)
+                                = ROW(document.organization_id, document.customer_id, document.currency,
+                                      document.due_until)
+                            )
+                    ) THEN
+                        RAISE EXCEPTION 'an invoice with members is their sum, and issued with them';
+                    END IF;
+                    RETURN NULL;
+                """,
             ),
         ]
 
@@ -176,6 +274,8 @@ class Invoice(Entity):
     @property
     def label(self) -> str:
         """What it bills, for people."""
+        if self.has_members:
+            return "Several subscriptions"
         if self.sequence_number == 0:
             return "Invoice 0"
         period = f"Period {self.sequence_number}"
@@ -183,4 +283,7 @@ class Invoice(Entity):
 
     @property
     def unpaid_amount(self) -> Decimal:
+        """What is to be paid by it; what stands on a document is paid there."""
+        if self.status == InvoiceStatus.CONSOLIDATED:
+            return Decimal(0)
         return self.grand_total - self.paid_amount

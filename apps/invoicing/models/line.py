@@ -66,11 +66,12 @@ class InvoiceLine(Entity):
                 name="issued_lines_are_frozen",
                 when=pgtrigger.Before,
                 operation=pgtrigger.Insert | pgtrigger.Update | pgtrigger.Delete,
-                declare=[("issued", "text")],
+                declare=[("is_frozen", "boolean")],
                 func="""
-                    SELECT number INTO issued FROM invoicing_invoice
+                    SELECT number IS NOT NULL OR consolidated_into_id IS NOT NULL OR has_members
+                    INTO is_frozen FROM invoicing_invoice
                     WHERE id = CASE WHEN TG_OP = 'DELETE' THEN OLD.invoice_id ELSE NEW.invoice_id END;
-                    IF issued IS NOT NULL THEN
+                    IF is_frozen THEN
                         RAISE EXCEPTION 'lines of an issued invoice never change; write a credit note';
                     END IF;
                     IF TG_OP = 'DELETE' THEN RETURN OLD; END IF;

@@ -1,10 +1,11 @@
 from collections.abc import Sequence
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from apps.invoicing.domain.targets import TargetLine, Totals, totals_of
 from apps.invoicing.models import Invoice, InvoiceLine, PaymentSession
 from apps.invoicing.selectors.targets import OPEN, target_lines
+from apps.subscriptions.models import Subscription
 
 
 def with_neighbours(rows: QuerySet[Invoice]) -> QuerySet[Invoice]:
@@ -15,12 +16,21 @@ def with_neighbours(rows: QuerySet[Invoice]) -> QuerySet[Invoice]:
         "customer__consumer",
         "subscription__plan",
         "subscription__test_clock",
+        "consolidated_into",
     )
 
 
 def invoices_of(*, organization_id: int) -> QuerySet[Invoice]:
     """Give a merchant's invoices, newest first."""
     return with_neighbours(Invoice.objects.filter(organization_id=organization_id)).order_by("-id")
+
+
+def billing(rows: QuerySet[Invoice], subscription: Subscription) -> QuerySet[Invoice]:
+    """Narrow invoices to those that bill a subscription: its own, and the documents that they stand on."""
+    documents = Invoice.objects.filter(subscription=subscription, consolidated_into__isnull=False)
+    return rows.filter(
+        Q(subscription=subscription, has_members=False) | Q(pk__in=documents.values("consolidated_into"))
+    )
 
 
 def live_lines(invoices: Sequence[Invoice]) -> dict[int, list[TargetLine]]:
@@ -36,12 +46,23 @@ def totals(invoice: Invoice, lines: Sequence[TargetLine] | None) -> tuple[Totals
 
 
 def stored_lines(invoice: Invoice) -> QuerySet[InvoiceLine]:
-    """Give the stored lines of an invoice in document order."""
-    return (
-        InvoiceLine.objects.filter(invoice=invoice)
-        .select_related("price_revision__price", "price_revision__metric", "price_revision__fee")
-        .order_by("pk")
-    )
+    """Give the stored lines of an invoice in document order; of one of several, those of its members in turn."""
+    rows = InvoiceLine.objects.all()
+    rows = rows.filter(invoice__consolidated_into=invoice) if invoice.has_members else rows.filter(invoice=invoice)
+    return rows.select_related(
+        "invoice__subscription", "price_revision__price", "price_revision__metric", "price_revision__fee"
+    ).order_by("invoice_id", "pk")
+
+
+def members_of(invoices: Sequence[Invoice]) -> dict[int, list[Invoice]]:
+    """Give by key the members of those invoices that are documents of several."""
+    found: dict[int, list[Invoice]] = {invoice.pk: [] for invoice in invoices if invoice.has_members}
+    if found:
+        rows = Invoice.objects.filter(consolidated_into__in=list(found)).select_related("subscription")
+        for row in rows.order_by("pk"):
+            assert row.consolidated_into_id is not None
+            found[row.consolidated_into_id].append(row)
+    return found
 
 
 def find_pending_session(invoice: Invoice) -> PaymentSession | None:

@@ -42,7 +42,7 @@ def bills_needing(start: datetime, end: datetime, as_of: datetime) -> str | None
         )
     lines = (
         InvoiceLine.objects.filter(
-            kind=LineKind.METERED, invoice__number__isnull=False, period_start__lt=end, period_end__gt=start
+            kind=LineKind.METERED, invoice__issued_at__isnull=False, period_start__lt=end, period_end__gt=start
         )
         .exclude(invoice__status=InvoiceStatus.CANCELLED)
         .annotate(

@@ -123,7 +123,7 @@ def _billed(by_subscription: Mapping[int, Invoice]) -> dict[int, list[_Entry]]:
     lines = (
         InvoiceLine.objects.filter(
             invoice__subscription_id__in=list(by_subscription),
-            invoice__number__isnull=False,
+            invoice__issued_at__isnull=False,
             # What was billed early of a period is in its own bill's line, which is of the whole.
             invoice__part=0,
             kind=LineKind.METERED,

@@ -352,7 +352,7 @@ def _billed(
     lines = InvoiceLine.objects.filter(
         invoice__customer_id__in=[customer.pk for customer in customers],
         invoice__subscription__product_id=offer.plan.product_id,
-        invoice__number__isnull=False,
+        invoice__issued_at__isnull=False,
         currency=offer.plan.currency,
         price_revision__isnull=False,
         period_start__gte=period.start,

@@ -9,9 +9,11 @@ from django.db import transaction
 from apps.invoicing.domain import states
 from apps.invoicing.domain.targets import TargetLine, totals_of
 from apps.invoicing.events import InvoiceFailed, InvoiceIssued
-from apps.invoicing.models import Invoice, InvoiceLine, InvoiceStatus, LineKind
+from apps.invoicing.models import CALCULATED_COLUMNS, Invoice, InvoiceLine, InvoiceStatus, LineKind
+from apps.invoicing.selectors.consolidation import units_of
 from apps.invoicing.selectors.invoices import with_neighbours
 from apps.invoicing.selectors.targets import target_lines
+from apps.invoicing.services.consolidating import consolidate, take_document_turns
 from apps.invoicing.services.coupons import hold_coupons
 from apps.invoicing.services.holding import hold_rates
 from apps.invoicing.services.numbers import next_number
@@ -39,7 +41,7 @@ def calculate_invoices(*, invoice_ids: Sequence[int], as_of: datetime) -> int:
     """Calculate invoices whose grace period is over, and issue those that need no approval.
 
     All in one transaction where that works; when one cannot be calculated, each is tried on its own and only
-    the one that fails is set aside as FAILED.
+    the one that fails is set aside as FAILED. The others of its document are issued without it.
 
     Returns:
         How many changed their state.
@@ -49,14 +51,7 @@ def calculate_invoices(*, invoice_ids: Sequence[int], as_of: datetime) -> int:
     except Exception:
         if len(invoice_ids) == 1:
             raise
-    moved = 0
-    for invoice_id in invoice_ids:
-        try:
-            moved += _calculate([invoice_id], as_of)
-        except Exception as error:
-            logger.exception("invoice %s could not be calculated", invoice_id)
-            moved += _set_aside(invoice_id, error, as_of)
-    return moved
+    return sum(_calculate_apart(unit, as_of) for unit in units_of(invoice_ids))
 
 
 def calculate_or_set_aside(*, invoice_ids: Sequence[int], as_of: datetime) -> int:
@@ -68,8 +63,53 @@ def calculate_or_set_aside(*, invoice_ids: Sequence[int], as_of: datetime) -> in
         return sum(_set_aside(invoice_id, error, as_of) for invoice_id in invoice_ids)
 
 
+def _calculate_apart(invoice_ids: Sequence[int], as_of: datetime) -> int:
+    """Calculate invoices that may share a document, each for itself; what can be calculated is issued together."""
+    if len(invoice_ids) > 1:
+        try:
+            return _calculate_what_can_be(invoice_ids, as_of)
+        except Exception:
+            # What they share cannot be issued: no more than each by itself is left.
+            logger.exception("invoices %s could not be issued together", invoice_ids)
+    moved = 0
+    for invoice_id in invoice_ids:
+        try:
+            moved += _calculate([invoice_id], as_of)
+        except Exception as error:
+            logger.exception("invoice %s could not be calculated", invoice_id)
+            moved += _set_aside(invoice_id, error, as_of)
+    return moved
+
+
+@transaction.atomic
+def _calculate_what_can_be(invoice_ids: Sequence[int], as_of: datetime) -> int:
+    take_document_turns(invoice_ids)
+    calculated: list[Invoice] = []
+    failures: list[tuple[int, Exception]] = []
+    for invoice_id in invoice_ids:
+        try:
+            with transaction.atomic():
+                stored = _stored([invoice_id], as_of)
+                # For the next one it is calculated: a coupon that it uses up is used up.
+                update_rows(stored, CALCULATED_COLUMNS)
+                calculated += stored
+        except Exception as error:
+            logger.exception("invoice %s could not be calculated", invoice_id)
+            failures.append((invoice_id, error))
+    _pass_on(calculated, as_of)
+    return len(calculated) + sum(_set_aside(invoice_id, error, as_of) for invoice_id, error in failures)
+
+
 @transaction.atomic
 def _calculate(invoice_ids: Sequence[int], as_of: datetime) -> int:
+    take_document_turns(invoice_ids)
+    invoices = _stored(invoice_ids, as_of)
+    _pass_on(invoices, as_of)
+    return len(invoices)
+
+
+def _stored(invoice_ids: Sequence[int], as_of: datetime) -> list[Invoice]:
+    """Lock invoices that are to be calculated and store their lines; gives those that no other worker has."""
     # What is merged after this moment counts as late; read before the usage, so nothing falls between.
     counted_at = wall_now()
     invoices = list(
@@ -85,6 +125,11 @@ def _calculate(invoice_ids: Sequence[int], as_of: datetime) -> int:
     store_calculations(
         invoices=invoices, lines=target_lines(invoices, as_of=as_of), as_of=as_of, counted_at=counted_at
     )
+    return invoices
+
+
+def _pass_on(invoices: Sequence[Invoice], as_of: datetime) -> None:
+    """Issue calculated invoices, or leave them as drafts."""
     to_issue = [invoice for invoice in invoices if invoice.auto_approve]
     drafts = [invoice for invoice in invoices if not invoice.auto_approve]
     for invoice in drafts:
@@ -93,21 +138,9 @@ def _calculate(invoice_ids: Sequence[int], as_of: datetime) -> int:
     # Numbers last: their counters stay locked to the end of the transaction.
     for organization_id in dict.fromkeys(invoice.organization_id for invoice in to_issue):
         group = [invoice for invoice in to_issue if invoice.organization_id == organization_id]
-        issue_group(invoices=group, as_of=as_of)
-    return len(invoices)
+        issue_group(invoices=consolidate(invoices=group, as_of=as_of), as_of=as_of)
 
 
-CALCULATED_COLUMNS = (
-    "status",
-    "next_action_at",
-    "subtotal",
-    "total_tax",
-    "grand_total",
-    "line_count",
-    "calculated_at",
-    "usage_counted_at",
-    "failure_reason",
-)
 ISSUED_COLUMNS = (*CALCULATED_COLUMNS, "number", "issued_at", "due_at")
 
 

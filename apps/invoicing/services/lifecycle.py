@@ -8,6 +8,7 @@ from django.db import transaction
 from django.db.models import Min
 
 from apps.invoicing.models import Invoice, InvoiceStatus, PaymentSession, SessionStatus
+from apps.invoicing.selectors.consolidation import due_groups
 from apps.invoicing.services.changing import pass_boundaries, pass_boundary
 from apps.invoicing.services.issuing import calculate_or_set_aside
 from apps.invoicing.services.sessions import expire_sessions
@@ -66,20 +67,14 @@ def next_calculation_due(clock_id: int | None, horizon: datetime) -> datetime | 
 
 def run_calculations(clock_id: int | None, as_of: datetime) -> int:
     """Calculate the invoices whose grace is over, after everything accepted until now is counted."""
-    ids = list(
-        Invoice.objects.filter(
-            on_clock(clock_id, "subscription__"), status=InvoiceStatus.CLOSING, next_action_at__lte=as_of
-        )
-        .order_by("next_action_at", "pk")
-        .values_list("pk", flat=True)[:CHUNK]
+    due = Invoice.objects.filter(
+        on_clock(clock_id, "subscription__"), status=InvoiceStatus.CLOSING, next_action_at__lte=as_of
     )
+    ids = list(due.order_by("next_action_at", "pk").values_list("pk", flat=True)[:CHUNK])
     if not ids:
         return 0
     drain()
-    return sum(
-        calculate_or_set_aside(invoice_ids=ids[start : start + GROUP], as_of=as_of)
-        for start in range(0, len(ids), GROUP)
-    )
+    return sum(calculate_or_set_aside(invoice_ids=group, as_of=as_of) for group in due_groups(due, ids, size=GROUP))
 
 
 def next_expiry_due(clock_id: int | None, horizon: datetime) -> datetime | None:

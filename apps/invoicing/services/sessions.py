@@ -2,6 +2,7 @@ from datetime import datetime, timedelta
 
 from django.db import transaction
 
+from apps.invoicing.domain import states
 from apps.invoicing.events import PaymentSessionCompleted
 from apps.invoicing.models import Invoice, InvoiceStatus, PaymentSession, SessionStatus
 from apps.invoicing.services.settlement import lock_for_settlement, settle_invoice
@@ -19,6 +20,8 @@ def open_session(
     Raises:
         UnprocessableError: the invoice is not waiting for money.
     """
+    if invoice.status == InvoiceStatus.CONSOLIDATED:
+        raise UnprocessableError(states.ADVICE[invoice.status], code="INVOICE_NOT_LINKABLE_STATUS")
     if invoice.status not in {InvoiceStatus.ISSUED, InvoiceStatus.PAYMENT_FAILED}:
         raise UnprocessableError(
             "Only an issued, unpaid invoice can have a payment link.", code="INVOICE_NOT_LINKABLE_STATUS"

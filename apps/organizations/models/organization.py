@@ -67,6 +67,10 @@ class Organization(Entity):
     auto_approve = models.BooleanField(
         default=True, help_text="Issue calculated invoices at once; otherwise they wait as drafts."
     )
+    consolidate_invoices = models.BooleanField(
+        default=False,
+        help_text="Issue invoices of one customer whose periods end together as one document; a customer may differ.",
+    )
     invoice_prefix = models.CharField(max_length=12, default="INV")
     event_days_back = models.PositiveIntegerField(
         default=35, help_text="Meter events older than this are kept aside until someone releases them."
