@@ -40,7 +40,16 @@ def paper_context(row: Invoice) -> dict[str, Any]:
         "tax": format_money(sums.total_tax, currency),
         "total": format_money(sums.grand_total, currency),
         "paid": format_money(invoice.paid_amount, currency),
-        "open_amount": format_money(sums.grand_total - invoice.paid_amount, currency),
+        "settled": [
+            (words, format_money(amount, currency))
+            for words, amount in [
+                ("Credited", invoice.credited_amount),
+                ("From the customer's balance", invoice.balance_applied),
+            ]
+            if amount
+        ],
+        "credit_notes": list(invoice.credit_notes.order_by("pk")),
+        "open_amount": format_money(sums.grand_total - invoice.settled_amount, currency),
         "customer": invoice.customer,
         "consumer": invoice.customer.consumer,
         "merchant": invoice.organization,

@@ -33,6 +33,7 @@ def render_invoice(invoice: Invoice, lines: Sequence[TargetLine] | None) -> dict
     sums, count = totals(invoice, lines)
     currency = invoice.currency
     subscription = invoice.subscription
+    due = format_amount(sums.grand_total - invoice.settled_amount, currency)
     body: dict[str, Any] = {
         "id": invoice.public_id,
         "object": "invoice",
@@ -55,7 +56,10 @@ def render_invoice(invoice: Invoice, lines: Sequence[TargetLine] | None) -> dict
         "totalTax": format_amount(sums.total_tax, currency),
         "grandTotal": format_amount(sums.grand_total, currency),
         "paidAmount": format_amount(invoice.paid_amount, currency),
-        "unpaidAmount": format_amount(sums.grand_total - invoice.paid_amount, currency),
+        "creditedAmount": format_amount(invoice.credited_amount, currency),
+        "balanceApplied": format_amount(invoice.balance_applied, currency),
+        "amountDue": due,
+        "unpaidAmount": due,
         "itemCount": count,
         "issuedAt": _instant(invoice.issued_at),
         "dueAt": _instant(invoice.due_at),
@@ -282,11 +286,12 @@ def render_payment(subscription: Subscription) -> dict[str, Any] | None:
     session = PaymentSession.objects.filter(invoice=invoice).order_by("-id").first()
     if session is None:
         return None
+    due = format_amount(invoice.unpaid_amount, invoice.currency)
     return {
         "status": "pending",
-        "amount": amount,
+        "amount": due,
         "breakdown": {
-            "upfrontCharges": amount,
+            "upfrontCharges": due,
             "walletCharge": format_amount(Decimal(0), invoice.currency),
         },
         "checkoutUrl": checkout_url(session),
