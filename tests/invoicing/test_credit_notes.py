@@ -124,6 +124,17 @@ def test_a_balance_pays_a_whole_invoice_and_the_next_in_part(world: World, bille
     assert (note["balanceAmount"], note["refundAmount"]) == ("10.00", "0.00")
 
 
+def test_a_preview_says_what_the_balance_would_pay_and_leaves_it(world: World, billed: dict[str, Any]) -> None:
+    world.pay(billed["invoice"])
+    credit(world, billed["invoice"], amount="12.00")
+    body = {"name": "S", "planId": billed["other_plan"], "customerId": billed["customer"], "startedAt": JANUARY,
+            "testClockId": billed["clock"]}  # fmt: skip
+    planned = world.api.post("/v0/subscriptions/preview", body, expect=200)
+    assert (planned["opening"]["total"], planned["dueToday"]) == ("58.80", "46.80")
+    assert balance(world, billed["customer"]) == {"USD": "12.00"}
+    assert BalanceEntry.objects.count() == 1
+
+
 def test_a_refund_is_pending_until_it_is_recorded(world: World, billed: dict[str, Any]) -> None:
     world.pay(billed["invoice"])
     note = credit(world, billed["invoice"], amount="12.00", destination="refund")
