@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from django.db.models import Count, QuerySet, Sum
+from django.db.models import Count, F, QuerySet, Sum
 from django.db.models.functions import TruncDay
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -40,7 +40,8 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     invoices = mine(Invoice.objects.all())
     counts = dict(invoices.values_list("status").annotate(n=Count("pk")))
     waiting = invoices.filter(status__in=[InvoiceStatus.ISSUED, InvoiceStatus.PAYMENT_FAILED])
-    owed = waiting.values("currency").annotate(total=Sum("grand_total"), paid=Sum("paid_amount")).order_by("currency")
+    settled = F("paid_amount") + F("credited_amount") + F("balance_applied")
+    owed = waiting.values("currency").annotate(due=Sum(F("grand_total") - settled)).order_by("currency")
     parked = mine(Subscription.objects.exclude(parked_reason="")).count()
     pending = mine(Subscription.objects.filter(status=SubscriptionStatus.PENDING_PAYMENT)).count()
     letters = mine(DeadLetter.objects.filter(resolved_at__isnull=True)).count()
@@ -57,7 +58,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
                 _tile("Parked events", aside, "metering/parkedevent/?state__exact=parked", True),
                 _tile("Dead letters", letters, "metering/deadletter/?resolved_at__isempty=1", True),
             ],
-            "owed": [format_money(row["total"] - row["paid"], row["currency"]) for row in owed],
+            "owed": [format_money(row["due"], row["currency"]) for row in owed],
             "counted_until": now - timedelta(seconds=float(waiting_events(at_most=LOOK_AT).lag_seconds)),
             "charts": _usage_charts(mine, now),
             "newest": [

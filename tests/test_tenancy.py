@@ -53,6 +53,8 @@ def owned(world: World) -> dict[str, str]:
     terms = {"name": "A", "subscriptionId": subscription["id"], "type": "usage_amount", "thresholds": ["1"]}
     alert = world.api.post("/v0/alerts", terms)["id"]
     void = world.api.post("/v0/events/void", {"reason": "test", "filter": {"source": "nobody"}}, expect=202)["id"]
+    invoice = subscription["payment"]["invoiceId"]
+    note = world.api.post(f"/v2/invoices/{invoice}/creditNotes", {"amount": "1.00", "reason": "x"})["id"]
     return {
         "v0/products": product,
         "v0/billableMetrics": metric,
@@ -69,7 +71,8 @@ def owned(world: World) -> dict[str, str]:
         "v0/alerts": alert,
         "v0/users": world.owner.public_id,
         "v0/organizations": world.id,
-        "v2/invoices": subscription["payment"]["invoiceId"],
+        "v2/invoices": invoice,
+        "v2/creditNotes": note,
         "merchant": world.id,
     }
 
@@ -119,6 +122,7 @@ LISTS = {
     "v0/coupons": "?merchantId={merchant}",
     "v0/alerts": "?merchantId={merchant}",
     "v2/invoices": "?merchantId={merchant}",
+    "v2/creditNotes": "?merchantId={merchant}",
 }
 
 

@@ -45,6 +45,53 @@ class InvoicePaid:
     currency: str
 
 
+@outbox_event("credit_note.issued.v0")
+@dataclass(frozen=True, slots=True)
+class CreditNoteIssued:
+    """The three amounts say where the total goes: off what was due, to the customer's balance, to be paid back."""
+
+    credit_note_id: str
+    credit_note_number: str
+    invoice_id: str
+    total: Decimal
+    due_amount: Decimal
+    balance_amount: Decimal
+    refund_amount: Decimal
+    currency: str
+
+
+@outbox_event("credit_note.voided.v0")
+@dataclass(frozen=True, slots=True)
+class CreditNoteVoided:
+    credit_note_id: str
+    invoice_id: str
+    total: Decimal
+
+
+@outbox_event("credit_note.refunded.v0")
+@dataclass(frozen=True, slots=True)
+class CreditNoteRefunded:
+    """The refund was paid out."""
+
+    credit_note_id: str
+    invoice_id: str
+    refund_amount: Decimal
+    currency: str
+
+
+@outbox_event("customer_balance.changed.v0")
+@dataclass(frozen=True, slots=True)
+class CustomerBalanceChanged:
+    """A credit came, paid an invoice (`invoice_id`), came back from one, or was voided; `amount` is what it adds."""
+
+    customer_id: str
+    kind: str
+    amount: Decimal
+    currency: str
+    credit_note_id: str
+    invoice_id: str | None
+
+
 @outbox_event("invoice.failed.v0")
 @dataclass(frozen=True, slots=True)
 class InvoiceFailed:

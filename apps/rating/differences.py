@@ -21,11 +21,13 @@ class BilledSoFar:
         charged: its lines, before percentages off them; 0 or more.
         off: the lines of these percentages; 0 or less.
         credited: what was given back of it, percentages off already; 0 or less.
+        noted: what credit notes gave back of it beside; 0 or less. It is not asked for again, and not given twice.
     """
 
     charged: Decimal = ZERO
     off: Decimal = ZERO
     credited: Decimal = ZERO
+    noted: Decimal = ZERO
 
     @property
     def net(self) -> Decimal:
@@ -50,7 +52,8 @@ def less_billed(rated: RatedLine, billed: BilledSoFar, *, currency: str) -> tupl
         currency: decides the minor unit.
 
     Returns:
-        The amount, major units, negative where too much was billed but never below `-billed.net`; the provenance.
+        The amount, major units, negative where too much was billed but never more than the subscriber still bears
+        of it; the provenance.
     """
     kept = billed.kept
     before = billed.charged
@@ -71,5 +74,10 @@ def less_billed(rated: RatedLine, billed: BilledSoFar, *, currency: str) -> tupl
     if before:
         less = {"amount": format_decimal(before)}
         steps.append(step_of("subtract", "amount", format_decimal(after), amount, less, "earlierInvoice"))
+    least = min(ZERO, -EXACT.add(billed.net, billed.noted))
+    if amount < least:
+        bound = {"bound": format_decimal(least), "kind": "credit notes"}
+        steps.append(step_of("setToBound", "amount", format_decimal(amount), least, bound, "creditNotes"))
+        amount = least
     result = {**rated.provenance["result"], "amount": format_decimal(amount)}
     return amount, {**rated.provenance, "steps": steps, "result": result}

@@ -33,7 +33,8 @@ SERVED = {
     "test_clocks": {"create", "get", "advance", "list", "delete"},
     "invoices_v2": {
         "list", "get", "get_line_items", "list_line_items", "create_line_item", "list_projected_invoices",
-        "record_invoice_payment", "download_invoice_pdf",
+        "record_invoice_payment", "download_invoice_pdf", "create_invoice_refund", "list_invoice_refunds",
+        "void_invoice_refund",
     },
     "users": {"get", "update"},
 }  # fmt: skip
@@ -287,6 +288,22 @@ def test_every_operation(call: Caller, stack: dict[str, Any]) -> None:
     assert rest.next_page_token is None
     ledger = call("invoices_v2", "list_line_items", request={"subscription_id": subscription.id, "limit": 2})
     assert (len(ledger.data), ledger.total_count) == (2, 6)
+
+    # Only what is paid is refunded, once; a refund that is voided may be asked for again.
+    call.refused(400, "invoices_v2", "create_invoice_refund", id=closed.id)
+    refund = call("invoices_v2", "create_invoice_refund", id=zero, reason="Goodwill")
+    assert (refund.amount, refund.tax_amount, refund.total, refund.status) == ("31.00", "0.00", "31.00", "ISSUED")
+    assert refund.id.startswith("crn_")
+    call.refused(400, "invoices_v2", "create_invoice_refund", id=zero)
+    assert call("invoices_v2", "get", id=zero).status == "PAID"
+    listed = call("invoices_v2", "list_invoice_refunds", id=zero)
+    assert [(row.id, row.external_credit_note_id) for row in listed.data] == [
+        (refund.id, refund.external_credit_note_id)
+    ]
+    voided = call("invoices_v2", "void_invoice_refund", id=zero, refund_id=refund.id, reason="Mistake")
+    assert (voided.status, voided.voided_at is None) == ("VOIDED", False)
+    call.refused(404, "invoices_v2", "void_invoice_refund", id=closed.id, refund_id=refund.id)
+    assert call("invoices_v2", "create_invoice_refund", id=zero).total == "31.00"
 
     ended = call("subscriptions", "terminate", id=subscription.id, reason="done")
     person = call("users", "get", id=ended.terminated_by)

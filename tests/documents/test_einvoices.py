@@ -37,6 +37,8 @@ SAMPLES = {
     "rebate": paper(line("49.00"), line("-3.00", quantity=Decimal(300), unit_price=Decimal("-0.01"))),
     "nothing": paper(line("0.00", quantity=Decimal(0), unit_price=Decimal("0.5"))),
     "credit": paper(line("-12.34")),
+    "paid from a balance": replace(paper(line("49.00")), prepaid=Decimal("20.00")),
+    "paid whole from a balance": replace(paper(line("49.00")), prepaid=Decimal("58.31")),
     "no digits": paper(line("4900"), currency="JPY"),
     "zero rated": paper(line("49.00", "0"), line("1.00"), buyer=replace(BUYER, zero_tax_reason="Z")),
     "exempt": paper(line("49.00", "0"), buyer=replace(BUYER, zero_tax_reason="E", zero_tax_note="§ 4 UStG")),

@@ -157,3 +157,30 @@ def test_an_amount_no_column_holds_is_refused_by_name(world: World, clock: str) 
 def test_a_moment_that_is_none_is_named(world: World, clock: str, path: str, field: str) -> None:
     subscription = started(world, clock, plan_of(world))
     assert world.api.get(path.format(subscription), expect=400)["errors"][0]["field"] == field
+
+
+def test_what_credit_notes_gave_back_is_not_given_back_again(world: World, clock: str) -> None:
+    subscription = started(world, clock, plan_of(world, credits=True))
+    zero = world.invoices(subscription)[0]["id"]
+    world.api.post(f"/v2/invoices/{zero}/creditNotes", {"amount": "25.00", "reason": "Outage"})
+    world.advance(clock, "2026-01-11T00:00:00Z")
+    end_now(world, subscription)
+    # 21 of 31 days are unused; the customer still bears 6.00 of the month.
+    line = InvoiceLine.objects.get(reference__startswith="unused:")
+    assert line.gross == Decimal("-6.00")
+    assert recompute(line.provenance) == line.gross
+
+
+def test_a_credit_note_of_what_was_served_leaves_the_unused_part_as_it_is(world: World, clock: str) -> None:
+    subscription = started(world, clock, plan_of(world, credits=True))
+    zero = world.invoices(subscription)[0]["id"]
+    note = world.api.post(f"/v2/invoices/{zero}/creditNotes", {"amount": "10.00", "reason": "Outage"})
+    world.advance(clock, "2026-01-11T00:00:00Z")
+    # A pause and its end go back and forth over the credited month and bill nothing of it.
+    world.api.post(f"/v0/subscriptions/{subscription}/pause", {}, expect=200)
+    assert InvoiceLine.objects.get(reference__startswith="unused:").gross == Decimal("-21.00")
+    world.api.post(f"/v0/subscriptions/{subscription}/resume", {}, expect=200)
+    assert not InvoiceLine.objects.filter(reference__startswith="unused:").exists()
+    world.api.post(f"/v2/creditNotes/{note['id']}/void", {}, expect=200)
+    end_now(world, subscription)
+    assert InvoiceLine.objects.get(reference__startswith="unused:").gross == Decimal("-21.00")

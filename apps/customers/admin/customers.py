@@ -143,6 +143,7 @@ class CustomerAdmin(BillingModelAdmin):
         return related_lists(
             ("Subscriptions", "subscriptions_subscription", "customer__id__exact", customer.pk),
             ("Invoices", "invoicing_invoice", "customer__id__exact", customer.pk),
+            ("Credit notes", "invoicing_creditnote", "customer__id__exact", customer.pk),
             ("Coupons", "invoicing_appliedcoupon", "customer__id__exact", customer.pk),
         )
 

@@ -14,8 +14,9 @@ from unfold.decorators import display
 
 from apps.documents.models import InvoiceDocument
 from apps.documents.services.archives import invoices_of_year, zip_of
+from apps.documents.services.credits import get_credit_pdf
 from apps.documents.services.formats import FORMATS
-from apps.invoicing.models import Invoice
+from apps.invoicing.models import CreditNote, Invoice
 from apps.invoicing.selectors.invoices import with_neighbours
 from apps.kernel.adminsite.base import ReadOnlyModelAdmin
 from apps.kernel.adminsite.display import link
@@ -47,6 +48,7 @@ class InvoiceDocumentAdmin(ReadOnlyModelAdmin):
         view = self.admin_site.admin_view
         return [
             path("invoice/<int:key>/<str:kind>/", view(self.download), name="documents_invoice_download"),
+            path("credit/<int:key>/", view(self.credit), name="documents_credit_download"),
             path("year/", view(self.year), name="documents_year"),
             *super().get_urls(),
         ]
@@ -71,6 +73,21 @@ class InvoiceDocumentAdmin(ReadOnlyModelAdmin):
             content,
             content_type=made.media_type,
             headers={"Content-Disposition": f'attachment; filename="{name}"'},
+        )
+
+    def credit(self, request: HttpRequest, key: int) -> HttpResponse:
+        """Give the PDF of a credit note to who may see it."""
+        visible: Any = request.user.visible_organization_ids()  # type: ignore[union-attr]
+        rows = CreditNote.objects.filter(pk=key).select_related("invoice")
+        note = (rows if visible is None else rows.filter(organization_id__in=visible)).first()
+        if note is None:
+            raise Http404
+        if not self.allows(request, "view", note):
+            raise PermissionDenied
+        return HttpResponse(
+            get_credit_pdf(note),
+            content_type="application/pdf",
+            headers={"Content-Disposition": f'attachment; filename="{note}.pdf"'},
         )
 
     def year(self, request: HttpRequest) -> HttpResponseBase:

@@ -89,6 +89,11 @@ class EInvoice:
     taxes: Sequence[ETax]
     net: Decimal
     tax: Decimal
+    prepaid: Decimal
+
+    @property
+    def due(self) -> Decimal:
+        return EXACT.subtract(self.total, self.prepaid)
 
     @property
     def total(self) -> Decimal:
@@ -97,7 +102,7 @@ class EInvoice:
     @property
     def payment_means(self) -> str:
         """The code of a transfer to the seller's account, or nothing."""
-        if not self.seller.iban or self.total <= 0:
+        if not self.seller.iban or self.due <= 0:
             return ""
         return SEPA_TRANSFER if self.currency == "EUR" else TRANSFER
 
@@ -128,6 +133,7 @@ def einvoice_of(paper: Paper) -> EInvoice | list[Gap]:
         taxes=_taxes(paper, lines),
         net=paper.subtotal,
         tax=paper.total_tax,
+        prepaid=paper.prepaid,
     )
 
 

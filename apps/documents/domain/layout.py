@@ -137,6 +137,12 @@ def _mark(line: PaperLine) -> str:
 def _payment(paper: Paper) -> list[list[str]]:
     if paper.number is None or paper.grand_total <= 0:
         return []
+    held = [
+        ["Paid from your balance", format_money(paper.prepaid, paper.currency)],
+        ["Amount due", format_money(paper.due_amount, paper.currency)],
+    ]
+    if paper.due_amount <= 0:
+        return held
     rows = [
         ("Due on", str(paper.due_on or "")),
         ("Account holder", paper.seller.name if paper.seller.iban else ""),
@@ -144,7 +150,7 @@ def _payment(paper: Paper) -> list[list[str]]:
         ("BIC", paper.seller.bic),
         ("Reference", paper.number),
     ]
-    return [[name, value] for name, value in rows if value]
+    return [*(held if paper.prepaid else []), *([name, value] for name, value in rows if value)]
 
 
 def _footer(seller: Party) -> str:

@@ -47,6 +47,7 @@ class Paper:
         start, end: what is billed, half-open.
         is_tax_exempt: the subscription is.
         timezone: of the service periods.
+        prepaid: what the customer's balance paid when it was issued.
     """
 
     number: str | None
@@ -63,6 +64,11 @@ class Paper:
     subtotal: Decimal
     total_tax: Decimal
     lines: Sequence[PaperLine]
+    prepaid: Decimal = Decimal(0)
+
+    @property
+    def due_amount(self) -> Decimal:
+        return EXACT.subtract(self.grand_total, self.prepaid)
 
     @property
     def grand_total(self) -> Decimal:

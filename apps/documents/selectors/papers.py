@@ -38,6 +38,7 @@ def paper_of(invoice: Invoice, sides: Sides) -> Paper:
         subtotal=sums.subtotal,
         total_tax=sums.total_tax,
         lines=[_line(line, revisions.get(line.price_revision_id), _heading(invoice, line)) for line in lines],
+        prepaid=invoice.balance_applied,
     )
 
 

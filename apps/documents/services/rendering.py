@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from typing import Any
 
 from django.db import transaction
 
@@ -52,8 +53,8 @@ def refuse_member(invoice: Invoice) -> None:
         )
 
 
-def render_pdf(paper: Paper, organization_id: int) -> bytes:
-    """Set the PDF of a document."""
+def render_pdf(paper: Paper, organization_id: int, layout: Callable[..., dict[str, Any]] = layout_of) -> bytes:
+    """Set the PDF of a document, in the texts that a layout gives of it."""
     images = {}
     path = ""
     if paper.seller.logo:
@@ -61,7 +62,7 @@ def render_pdf(paper: Paper, organization_id: int) -> bytes:
         path = f"/{logo.digest}.{logo.media_type.removeprefix('image/')}"
         images[path] = bytes(logo.content)
     return typeset(
-        layout_of(paper, logo_path=path),
+        layout(paper, logo_path=path),
         country=paper.buyer.country,
         at=paper.issued_at or paper.end,
         images=images,

@@ -1,5 +1,11 @@
 from apps.invoicing.admin.adjustments import SubscriptionAdjustmentAdmin
 from apps.invoicing.admin.coupons import AppliedCouponAdmin
+from apps.invoicing.admin.credits import (
+    BalanceEntryAdmin,
+    CreditNoteAdmin,
+    CreditNoteLineAdmin,
+    CustomerBalanceAdmin,
+)
 from apps.invoicing.admin.invoices import InvoiceAdmin, InvoiceLineAdmin, NumberSeriesAdmin, PaymentSessionAdmin
 from apps.invoicing.admin.spend import SpendAgreementAdmin
 from apps.invoicing.admin.subscriptions import SubscriptionAdmin
@@ -10,6 +16,10 @@ __all__ = [
     "AlertAdmin",
     "AlertFiringAdmin",
     "AppliedCouponAdmin",
+    "BalanceEntryAdmin",
+    "CreditNoteAdmin",
+    "CreditNoteLineAdmin",
+    "CustomerBalanceAdmin",
     "InvoiceAdmin",
     "InvoiceLineAdmin",
     "NumberSeriesAdmin",

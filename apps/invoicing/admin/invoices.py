@@ -10,6 +10,7 @@ from import_export.fields import Field
 from unfold.decorators import display
 from unfold.forms import BaseDialogForm
 
+from apps.invoicing.admin.crediting import credit_action
 from apps.invoicing.admin.dialogs import ReasonForm
 from apps.invoicing.admin.shown import paper_context
 from apps.invoicing.domain.words import steps_in_words
@@ -84,8 +85,8 @@ class InvoiceResource(resources.ModelResource):
         model = Invoice
         fields = (
             "number", "public_id", "customer", "subscription", "sequence_number", "part", "status",
-            "consolidated_into", "currency", "subtotal", "total_tax",
-            "grand_total", "paid_amount", "period_start", "period_end", "issued_at", "due_at", "paid_at",
+            "consolidated_into", "currency", "subtotal", "total_tax", "grand_total", "paid_amount", "credited_amount",
+            "balance_applied", "period_start", "period_end", "issued_at", "due_at", "paid_at",
         )  # fmt: skip
 
 
@@ -143,7 +144,8 @@ class InvoiceAdmin(ReadOnlyModelAdmin):
     ]  # fmt: skip
     date_hierarchy = "issued_at"
     ordering = ["-id"]
-    actions_detail = ["issue", "settle_out_of_band", "close_period_now", "calculate_again"]
+    actions_detail = ["issue", "settle_out_of_band", "credit", "close_period_now", "calculate_again"]
+    credit = credit_action
 
     issue = service_action(
         title="Issue",

@@ -12,19 +12,23 @@ from apps.kernel.money import format_money
 from apps.subscriptions.models import Subscription
 
 
-class PreviewForm(BaseDialogForm):
-    """A dialog that says what its change would bill: as it opens where nothing must be chosen, else when it is asked.
+class AskingForm(BaseDialogForm):
+    """A dialog that says what it would do: as it opens where nothing must be chosen, else when it is asked.
 
-    Subclasses say in `previewed` how. Sent with the name `preview` it never acts.
+    Subclasses say in `shown` what. Sent with the name `preview` it never acts.
     """
 
-    form_after_template: ClassVar[str] = "invoicing/preview.html"
+    form_after_template: ClassVar[str]
     # Whether the dialog can say it before anything is filled in, and whether what is filled in changes it.
     is_ready: ClassVar[bool] = False
     can_ask: ClassVar[bool] = True
 
-    def previewed(self, row: Subscription, data: dict[str, Any]) -> Preview:
-        """Give the preview of what the dialog asks for."""
+    def find_row(self, object_id: str) -> Any:
+        """Give the row of the page, or None."""
+        raise NotImplementedError
+
+    def shown(self, row: Any, data: dict[str, Any]) -> dict[str, Any]:
+        """Give what the template shows of what the dialog asks for."""
         raise NotImplementedError
 
     def is_valid(self) -> bool:
@@ -37,15 +41,31 @@ class PreviewForm(BaseDialogForm):
         is_asked = self.is_ready if not self.is_bound else "preview" in self.data and not self.errors
         if not is_asked:
             return context
-        row = Subscription.objects.select_related("organization", "test_clock").filter(pk=str(object_id)).first()
+        row = self.find_row(str(object_id))
         if row is None:
             return context
         data = self.cleaned_data if self.is_bound else {name: field.initial for name, field in self.fields.items()}
         try:
-            return context | _shown(self.previewed(row, data))
+            return context | self.shown(row, data)
         except DomainError as error:
             problems = error.errors if isinstance(error, InvalidError) else ()
             return context | {"refusal": " ".join(problem.message for problem in problems) or error.message}
+
+
+class PreviewForm(AskingForm):
+    """A dialog that says what its change of a subscription would bill; subclasses say in `previewed` how."""
+
+    form_after_template: ClassVar[str] = "invoicing/preview.html"
+
+    def previewed(self, row: Subscription, data: dict[str, Any]) -> Preview:
+        """Give the preview of what the dialog asks for."""
+        raise NotImplementedError
+
+    def find_row(self, object_id: str) -> Subscription | None:
+        return Subscription.objects.select_related("organization", "test_clock").filter(pk=object_id).first()
+
+    def shown(self, row: Subscription, data: dict[str, Any]) -> dict[str, Any]:
+        return _shown(self.previewed(row, data))
 
 
 def _shown(preview: Preview) -> dict[str, Any]:

@@ -41,8 +41,18 @@ def paper_context(row: Invoice) -> dict[str, Any]:
         "tax": format_money(sums.total_tax, currency),
         "total": format_money(sums.grand_total, currency),
         "paid": format_money(invoice.paid_amount, currency),
+        "settled": [
+            (words, format_money(amount, currency))
+            for words, amount in [
+                ("Credited", invoice.credited_amount),
+                ("From the customer's balance", invoice.balance_applied),
+            ]
+            if amount
+        ],
+        "credit_notes": list(invoice.credit_notes.order_by("pk")),
         "open_amount": format_money(
-            invoice.unpaid_amount if invoice.consolidated_into else sums.grand_total - invoice.paid_amount, currency
+            invoice.unpaid_amount if invoice.consolidated_into else sums.grand_total - invoice.settled_amount,
+            currency,
         ),
         "members": [
             (member, format_money(member.grand_total, currency))

@@ -36,6 +36,7 @@ def render_invoice(
     sums, count = totals(invoice, lines)
     currency = invoice.currency
     subscription = invoice.subscription
+    due = format_amount(_unpaid(invoice, sums), currency)
     body: dict[str, Any] = {
         "id": invoice.public_id,
         "object": "invoice",
@@ -58,7 +59,10 @@ def render_invoice(
         "totalTax": format_amount(sums.total_tax, currency),
         "grandTotal": format_amount(sums.grand_total, currency),
         "paidAmount": format_amount(invoice.paid_amount, currency),
-        "unpaidAmount": format_amount(_unpaid(invoice, sums), currency),
+        "creditedAmount": format_amount(invoice.credited_amount, currency),
+        "balanceApplied": format_amount(invoice.balance_applied, currency),
+        "amountDue": due,
+        "unpaidAmount": due,
         "itemCount": count,
         "issuedAt": _instant(invoice.issued_at),
         "dueAt": _instant(invoice.due_at),
@@ -86,7 +90,7 @@ def render_invoice(
 def _unpaid(invoice: Invoice, sums: Totals) -> Decimal:
     """Give what is to be paid by an invoice, also while it is open."""
     is_consolidated = invoice.status == InvoiceStatus.CONSOLIDATED
-    return invoice.unpaid_amount if is_consolidated else sums.grand_total - invoice.paid_amount
+    return invoice.unpaid_amount if is_consolidated else sums.grand_total - invoice.settled_amount
 
 
 def _member(invoice: Invoice) -> dict[str, Any]:
@@ -315,11 +319,12 @@ def render_payment(subscription: Subscription) -> dict[str, Any] | None:
     session = PaymentSession.objects.filter(invoice=invoice).order_by("-id").first()
     if session is None:
         return None
+    due = format_amount(invoice.unpaid_amount, invoice.currency)
     return {
         "status": "pending",
-        "amount": amount,
+        "amount": due,
         "breakdown": {
-            "upfrontCharges": amount,
+            "upfrontCharges": due,
             "walletCharge": format_amount(Decimal(0), invoice.currency),
         },
         "checkoutUrl": checkout_url(session),

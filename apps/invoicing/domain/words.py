@@ -15,6 +15,7 @@ LESS = {
     "cap": "take off what may be billed",
     "cut": "take off what was cut before",
     "still cut": "take off what stays cut",
+    "credit notes": "held to what credit notes left of it",
 }
 OF_QUANTITY = {
     "subtract": "take off waived units",

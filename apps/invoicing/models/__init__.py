@@ -1,5 +1,13 @@
 from apps.invoicing.models.adjustment import AdjustmentType, SubscriptionAdjustment
 from apps.invoicing.models.coupon import AppliedCoupon
+from apps.invoicing.models.credit import (
+    BalanceEntry,
+    BalanceEntryKind,
+    CreditNote,
+    CreditNoteLine,
+    CreditNoteStatus,
+    CustomerBalance,
+)
 from apps.invoicing.models.invoice import CALCULATED_COLUMNS, Invoice, InvoiceStatus
 from apps.invoicing.models.line import InvoiceLine, LineKind
 from apps.invoicing.models.series import NumberSeries
@@ -24,6 +32,12 @@ __all__ = [
     "AlertScope",
     "AlertType",
     "AppliedCoupon",
+    "BalanceEntry",
+    "BalanceEntryKind",
+    "CreditNote",
+    "CreditNoteLine",
+    "CreditNoteStatus",
+    "CustomerBalance",
     "Invoice",
     "InvoiceLine",
     "InvoiceStatus",

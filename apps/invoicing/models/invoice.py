@@ -114,6 +114,8 @@ class Invoice(Entity):
     total_tax = AmountField(default=0)
     grand_total = AmountField(default=0)
     paid_amount = AmountField(default=0)
+    credited_amount = AmountField(default=0, help_text="What credit notes took off what was due.")
+    balance_applied = AmountField(default=0, help_text="What the customer's balance paid when it was issued.")
     line_count = models.PositiveIntegerField(default=0)
 
     number = models.CharField(max_length=40, null=True, blank=True, editable=False)
@@ -142,6 +144,15 @@ class Invoice(Entity):
             models.CheckConstraint(
                 name="invoice_paid_not_above_total",
                 condition=Q(paid_amount=0) | Q(paid_amount__gt=0, paid_amount__lte=F("grand_total")),
+            ),
+            models.CheckConstraint(
+                name="invoice_settled_not_above_total",
+                condition=Q(credited_amount=0, balance_applied=0)
+                | Q(
+                    credited_amount__gte=0,
+                    balance_applied__gte=0,
+                    grand_total__gte=F("paid_amount") + F("credited_amount") + F("balance_applied"),
+                ),
             ),
             models.CheckConstraint(
                 name="invoice_frozen_is_numbered",
@@ -283,7 +294,14 @@ class Invoice(Entity):
 
     @property
     def unpaid_amount(self) -> Decimal:
-        """What is to be paid by it; what stands on a document is paid there."""
+        """What is still due: not paid, not credited, and not paid from the customer's balance.
+
+        What stands on a document of several is paid there.
+        """
         if self.status == InvoiceStatus.CONSOLIDATED:
             return Decimal(0)
-        return self.grand_total - self.paid_amount
+        return self.grand_total - self.settled_amount
+
+    @property
+    def settled_amount(self) -> Decimal:
+        return self.paid_amount + self.credited_amount + self.balance_applied

@@ -13,11 +13,13 @@ from apps.invoicing.models import CALCULATED_COLUMNS, Invoice, InvoiceLine, Invo
 from apps.invoicing.selectors.consolidation import units_of
 from apps.invoicing.selectors.invoices import with_neighbours
 from apps.invoicing.selectors.targets import target_lines
+from apps.invoicing.services.activation import activate_paid_subscription
+from apps.invoicing.services.balances import use_balances
 from apps.invoicing.services.consolidating import consolidate, take_document_turns
 from apps.invoicing.services.coupons import hold_coupons
 from apps.invoicing.services.holding import hold_rates
 from apps.invoicing.services.numbers import next_number
-from apps.invoicing.services.settlement import mark_paid
+from apps.invoicing.services.settlement import lock_for_settlement, mark_paid
 from apps.invoicing.services.spend import take_turns
 from apps.kernel.clock import wall_now
 from apps.kernel.ids import derived_id
@@ -176,7 +178,7 @@ def store_calculations(
 def issue_group(*, invoices: Sequence[Invoice], as_of: datetime) -> None:
     """Number, freeze and announce calculated invoices of one organization (caller's transaction).
 
-    An invoice with nothing to pay is settled at once.
+    The customers' balances pay what they can; an invoice with nothing left to pay is settled at once.
     """
     if not invoices:
         return
@@ -204,9 +206,11 @@ def issue_group(*, invoices: Sequence[Invoice], as_of: datetime) -> None:
             for invoice, number in zip(invoices, numbers, strict=True)
         ]
     )
+    use_balances(invoices=invoices, as_of=as_of)
     for invoice in invoices:
-        if invoice.grand_total <= 0:
-            mark_paid(invoice=invoice, as_of=as_of, note="Nothing to pay")
+        if invoice.unpaid_amount <= 0:
+            note = "Paid from the customer's balance" if invoice.balance_applied else "Nothing to pay"
+            mark_paid(invoice=invoice, as_of=as_of, note=note)
     for keep in _keepers:
         keep(invoices)
 
@@ -214,11 +218,14 @@ def issue_group(*, invoices: Sequence[Invoice], as_of: datetime) -> None:
 @transaction.atomic
 def approve_invoice(*, invoice_id: int, as_of: datetime) -> Invoice:
     """Issue a draft that waited for approval; an issued one is given back as it is."""
-    invoice = with_neighbours(Invoice.objects.select_for_update(of=("self",))).get(pk=invoice_id)
+    lock_for_settlement(invoice_id=invoice_id)
+    invoice = with_neighbours(Invoice.objects.all()).get(pk=invoice_id)
     if invoice.number is not None:
         return invoice
     states.require(invoice.status, InvoiceStatus.ISSUED)
     issue_group(invoices=[invoice], as_of=as_of)
+    if invoice.sequence_number == 0 and invoice.status == InvoiceStatus.PAID:
+        activate_paid_subscription(subscription_id=invoice.subscription_id, as_of=as_of)
     return invoice
 
 

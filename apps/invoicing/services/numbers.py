@@ -5,9 +5,14 @@ from django.db import connection
 
 from apps.organizations.models import Organization
 
+# What tells the numbers of a kind from those of invoices.
+MARKS = {"credit_note": "-CN"}
+
 
 def next_number(*, organization: Organization, as_of: datetime, kind: str = "invoice", count: int = 1) -> list[str]:
     """Take the next document numbers of an organization's series, `PREFIX-YYYY-000001`.
+
+    Credit notes have `PREFIX-CN-YYYY-000001`.
 
     The counter's row stays locked until the caller's transaction ends, and a rollback gives the numbers back:
     that is what makes them gapless. Take them last, so that others wait briefly.
@@ -31,4 +36,5 @@ def next_number(*, organization: Organization, as_of: datetime, kind: str = "inv
             [organization.pk, kind, organization.invoice_prefix, year, count],
         )
         last = cursor.fetchone()[0]
-    return [f"{organization.invoice_prefix}-{year}-{n:06d}" for n in range(last - count + 1, last + 1)]
+    prefix = organization.invoice_prefix + MARKS.get(kind, "")
+    return [f"{prefix}-{year}-{n:06d}" for n in range(last - count + 1, last + 1)]

@@ -21,6 +21,7 @@ from apps.invoicing.domain.charges import Charge
 from apps.invoicing.domain.cuts import charge_of
 from apps.invoicing.models import Invoice, InvoiceLine, InvoiceStatus, LineKind
 from apps.invoicing.selectors.adjustments import adjustment_terms
+from apps.invoicing.selectors.credits import noted_amounts
 from apps.invoicing.selectors.invoices import with_neighbours
 from apps.invoicing.selectors.parts import fee_parts, parts_of
 from apps.invoicing.selectors.rates import rate_of
@@ -97,6 +98,7 @@ def _prepaid_periods(invoice: Invoice) -> Iterable[_Prepaid]:
     subscription = invoice.subscription
     grid = endless_grid_of(subscription)
     off = _discounts(invoice)
+    noted = noted_amounts(_billed(invoice))
     found: dict[tuple[int, datetime], _Prepaid] = {}
     for line in _billed(invoice):
         revision = line.price_revision
@@ -111,6 +113,7 @@ def _prepaid_periods(invoice: Invoice) -> Iterable[_Prepaid]:
         if line.gross >= 0:
             entry.billed.charged = EXACT.add(entry.billed.charged, line.gross)
             entry.billed.off = EXACT.add(entry.billed.off, off[line.invoice_id, line.reference])
+            entry.billed.noted = EXACT.subtract(entry.billed.noted, noted.get(line.pk, Decimal(0)))
             entry.until = max(entry.until, line.period_end)
         else:
             entry.billed.credited = EXACT.add(entry.billed.credited, line.gross)
@@ -179,6 +182,7 @@ def _settle(
     if until <= slot.service.start:
         fees = [replace(fees[0], share=Fraction(0))]
     earlier = {"type": "lineItems", "ref": {"lineItemIds": prepaid.line_ids}}
+    notes = {"creditNotes": {"type": "creditNotes", "ref": earlier["ref"]}} if prepaid.billed.noted else {}
     # What moved: the time between the two ends, or, when a pause did it, the time up to the end.
     moved = Period(*sorted((until, prepaid.until))) if until != prepaid.until else Period(slot.service.start, until)
     is_changed = until == prepaid.until and len(fees) > 1
@@ -190,7 +194,7 @@ def _settle(
         period=moved,
         whole=slot.whole,
         basis=subscription.plan.proration,
-        sources={**sources_of(revision, invoice, parts), "earlierInvoice": earlier},
+        sources={**sources_of(revision, invoice, parts), "earlierInvoice": earlier, **notes},
         calculated_at=as_of,
     )
     amount, provenance = less_billed(rated, prepaid.billed, currency=invoice.currency)

@@ -39,9 +39,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """The lines an invoice has, and what they come to, in major units."""
+    """The lines an invoice has, what they come to, and what the customer's balance pays of it, in major units."""
 
     lines: tuple[TargetLine | InvoiceLine, ...] = ()
+    balance_applied: Decimal = Decimal(0)
 
     @property
     def subtotal(self) -> Decimal:
@@ -55,6 +56,10 @@ class Bill:
     def total(self) -> Decimal:
         return sum((line.total for line in self.lines), Decimal(0))
 
+    @property
+    def due(self) -> Decimal:
+        return self.total - self.balance_applied
+
 
 @dataclass(frozen=True, slots=True)
 class Preview:
@@ -66,7 +71,8 @@ class Preview:
         closing: the open bill as the change makes it: the last one where the subscription ends.
         opening: the first bill of a subscription that begins by it.
         credit: what the bills give back of prepaid fees, without tax; 0 or less.
-        due_today: what is asked for in the moment of the change; what stands on an open bill is due with that.
+        due_today: what is asked for in the moment of the change, less what the customer's balance pays; what stands
+            on an open bill is due with that.
     """
 
     effective_at: datetime | None
@@ -125,7 +131,7 @@ def preview_subscription(
         opening = _first_bill(made.pk)
         is_due = started_at <= as_of
         return Preview(
-            started_at, made.currency, Bill(), Bill(), opening, Decimal(0), opening.total if is_due else Decimal(0)
+            started_at, made.currency, Bill(), Bill(), opening, Decimal(0), opening.due if is_due else Decimal(0)
         )
 
     return undone(make)
@@ -281,7 +287,7 @@ def _previewed(subscription_id: int, change: Callable[[], datetime | None], *, a
             closing=_last_bill(subscription_id),
             opening=opening,
             credit=_credit(subscription_id),
-            due_today=opening.total if is_due else Decimal(0),
+            due_today=opening.due if is_due else Decimal(0),
         )
 
     return undone(make)
@@ -316,7 +322,7 @@ def _bill(invoice: Invoice) -> Bill:
         return Bill()
     if invoice.status in OPEN:
         return Bill(tuple(target_lines([invoice], as_of=None)[invoice.pk]))
-    return Bill(tuple(stored_lines(invoice)))
+    return Bill(tuple(stored_lines(invoice)), invoice.balance_applied)
 
 
 def _credit(subscription_id: int) -> Decimal:

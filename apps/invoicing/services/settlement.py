@@ -1,4 +1,5 @@
 from datetime import datetime
+from decimal import Decimal
 
 from django.db import transaction
 
@@ -52,7 +53,7 @@ def settle_out_of_band(*, invoice_id: int, as_of: datetime, reason: str = "") ->
 def mark_paid(*, invoice: Invoice, as_of: datetime, note: str) -> None:
     """Write the paid state of a locked, issued invoice and announce it (caller's transaction)."""
     invoice.status = InvoiceStatus.PAID
-    invoice.paid_amount = max(invoice.grand_total, type(invoice.grand_total)(0))
+    invoice.paid_amount += max(invoice.unpaid_amount, Decimal(0))
     invoice.paid_at = as_of
     invoice.settlement_note = note[:1000]
     invoice.save(update_fields=["status", "paid_amount", "paid_at", "settlement_note", "updated_at"])

@@ -8,6 +8,7 @@ from apps.catalog.models import Plan
 from apps.invoicing.domain import states
 from apps.invoicing.models import Invoice, InvoiceStatus, PaymentSession, SessionStatus
 from apps.invoicing.selectors.spend import commits_to_spend
+from apps.invoicing.services.balances import return_balance
 from apps.invoicing.services.periods import close_invoice, cross_boundaries
 from apps.invoicing.services.prepaid import reconcile_prepaid
 from apps.kernel.errors import ConflictError, FieldError, InvalidError
@@ -61,7 +62,7 @@ def terminate_subscription(
             raise refused("terminatedAt", f"Periods before {start} are billed; end it there or later.")
         _end_open_period(subscription, ends_at)
     else:
-        _cancel_unpaid(subscription)
+        _cancel_unpaid(subscription, as_of)
     mark_terminated(subscription=subscription, at=ends_at, by=by, reason=reason, change_reason=change_reason)
     return subscription
 
@@ -138,12 +139,13 @@ def _end_open_period(subscription: Subscription, ends_at: datetime) -> None:
     close_invoice(subscription=subscription, at=ends_at, next_revision_ids=[])
 
 
-def _cancel_unpaid(subscription: Subscription) -> None:
+def _cancel_unpaid(subscription: Subscription, as_of: datetime) -> None:
     """Cancel what a subscription that never became active still owes."""
     for invoice in Invoice.objects.select_for_update().filter(
         subscription=subscription, status__in=[InvoiceStatus.ISSUED, InvoiceStatus.DRAFT]
     ):
         states.require(invoice.status, InvoiceStatus.CANCELLED)
+        return_balance(invoice=invoice, as_of=as_of)
         invoice.status = InvoiceStatus.CANCELLED
         invoice.save()
         for session in PaymentSession.objects.filter(invoice=invoice, status=SessionStatus.PENDING):

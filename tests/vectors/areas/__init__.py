@@ -3,7 +3,18 @@
 from collections.abc import Callable
 from typing import Any
 
-from tests.vectors.areas import amounts, boundaries, changes, charges, dates, early, metering, pricing, schedules
+from tests.vectors.areas import (
+    amounts,
+    boundaries,
+    changes,
+    charges,
+    credits,
+    dates,
+    early,
+    metering,
+    pricing,
+    schedules,
+)
 
 AREAS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "charge_standard": charges.standard,
@@ -39,4 +50,7 @@ AREAS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "usage_threshold_progress": early.usage_threshold_progress,
     "usage_alert": early.usage_alert,
     "billing_threshold": early.billing_threshold,
+    "credit_note": credits.credit_note,
+    "invoice_balance": credits.invoice_balance,
+    "invoice_repair": credits.invoice_repair,
 }

@@ -6,6 +6,7 @@ from fractions import Fraction
 from typing import Any
 
 from apps.invoicing.domain.coupons import CouponTerms, Used, lasts, taken_off, uses_in, with_coupons
+from apps.invoicing.domain.crediting import use_oldest_first
 from apps.invoicing.domain.cuts import charge_of
 from apps.invoicing.domain.settling import Label, Settling, with_true_ups
 from apps.invoicing.domain.spend import CHARGE, COMMITMENT, Entry, Span, SpendRule, Timeline
@@ -114,16 +115,16 @@ def commitment(case: dict[str, Any]) -> dict[str, Any]:
 
 def spending_minimum(case: dict[str, Any]) -> dict[str, Any]:
     inputs = case["inputs"]
-    if "credit_note_balance_cents" in inputs:
-        raise Skip("credit notes are not built yet")
     if "true_up_cents" in inputs:
         rate = number(inputs["tax_rate_percent"])
         lines = [_line(n, number(inputs[name]), rate) for n, name in enumerate(("usage_cents", "true_up_cents"))]
         sums = totals_of(with_tax(lines, currency="USD", is_inclusive=False))
+        held = number(inputs.get("credit_note_balance_cents", 0)) / 100
+        [used] = use_oldest_first([held], sums.grand_total)
         return {
             "fees_cents": cents(sums.subtotal),
             "tax_cents": cents(sums.total_tax),
-            "total_cents": cents(sums.grand_total),
+            "total_cents": cents(sums.grand_total - used),
         }
     lines = [_line(0, number(inputs["used_cents"]), ZERO)]
     share = Fraction(int(inputs["billed_days"]), int(inputs["period_days"]))

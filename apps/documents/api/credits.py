@@ -1,0 +1,19 @@
+from django.http import HttpResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema
+
+from apps.documents.api.invoices import DocumentView
+from apps.documents.services.credits import get_credit_pdf
+from apps.invoicing.selectors.credits import credit_notes_of
+from apps.kernel.http.views import Request
+
+
+class CreditNotePdf(DocumentView):
+    @extend_schema(operation_id="downloadCreditNotePdf", responses={(200, "application/pdf"): OpenApiTypes.BINARY})
+    def get(self, request: Request, public_id: str) -> HttpResponse:
+        note = self.get_own(credit_notes_of(organization_id=self.organization_id), public_id, "credit note")
+        return HttpResponse(
+            get_credit_pdf(note),
+            content_type="application/pdf",
+            headers={"Content-Disposition": f'attachment; filename="{note}.pdf"'},
+        )

@@ -1,0 +1,114 @@
+"""What of issued invoices was credited and what can be, and what customers have left of it."""
+
+from collections import defaultdict
+from collections.abc import Collection
+from dataclasses import replace
+from decimal import Decimal
+
+from django.db.models import F, QuerySet, Sum
+from django.db.models.functions import Coalesce
+
+from apps.invoicing.domain.crediting import BilledLine, Creditable, creditable_lines
+from apps.invoicing.models import (
+    BalanceEntry,
+    BalanceEntryKind,
+    CreditNote,
+    CreditNoteLine,
+    CreditNoteStatus,
+    CustomerBalance,
+    Invoice,
+    InvoiceLine,
+)
+
+ZERO = Decimal(0)
+
+
+def credit_notes_of(*, organization_id: int) -> QuerySet[CreditNote]:
+    """Give a merchant's credit notes, newest first, with their lines."""
+    return (
+        CreditNote.objects.filter(organization_id=organization_id)
+        .select_related("organization", "invoice__subscription__test_clock", "customer__consumer")
+        .prefetch_related("lines__invoice_line__price_revision")
+        .order_by("-id")
+    )
+
+
+def credit_notes_on(invoice: Invoice) -> QuerySet[CreditNote]:
+    """Give the credit notes of an invoice that hold."""
+    return CreditNote.objects.filter(invoice=invoice, status=CreditNoteStatus.ISSUED)
+
+
+def creditable_of(invoice: Invoice) -> tuple[list[Creditable], dict[int, InvoiceLine]]:
+    """Give what can be given back of an issued invoice, charge by charge in document order, and its lines by key."""
+    rows = {line.pk: line for line in InvoiceLine.objects.filter(invoice=invoice).order_by("pk")}
+    charges = creditable_lines(
+        [
+            BilledLine(row.pk, row.reference, row.gross, row.subtotal, row.tax_rate, row.tax_amount)
+            for row in rows.values()
+        ],
+        currency=invoice.currency,
+        # Told by the frozen lines: what the plan says may have changed since.
+        is_inclusive=any(row.gross != row.subtotal for row in rows.values()),
+    )
+    credited = {
+        found["invoice_line_id"]: (found["net"], found["tax"])
+        for found in CreditNoteLine.objects.filter(
+            credit_note__invoice=invoice, credit_note__status=CreditNoteStatus.ISSUED
+        )
+        .values("invoice_line_id")
+        .annotate(net=Sum("subtotal"), tax=Sum("tax_amount"))
+    }
+    found = []
+    for charge in charges:
+        net, tax = credited.get(charge.line_id, (ZERO, ZERO))
+        found.append(replace(charge, credited_net=net, credited_tax=tax))
+    return found, rows
+
+
+def noted_amounts(lines: QuerySet[InvoiceLine]) -> dict[int, Decimal]:
+    """Give what credit notes that hold gave back of lines, by their keys; with the tax where their gross has it."""
+    held = CreditNoteLine.objects.filter(credit_note__status=CreditNoteStatus.ISSUED)
+    rows = (
+        held.filter(invoice_line__in=lines.values("pk"))
+        .values("invoice_line_id", "invoice_line__gross", "invoice_line__subtotal")
+        .annotate(net=Sum("subtotal"), whole=Sum("total"))
+    )
+    found = {}
+    for row in rows:
+        is_net = row["invoice_line__gross"] == row["invoice_line__subtotal"]
+        found[row["invoice_line_id"]] = row["net"] if is_net else row["whole"]
+    return found
+
+
+def refundable_amount(invoice: Invoice) -> Decimal:
+    """Give how much of what was paid of an invoice can still be paid back."""
+    refunded = credit_notes_on(invoice).aggregate(total=Sum("refund_amount"))["total"] or ZERO
+    return invoice.paid_amount - refunded
+
+
+def balances_of(*, customer_id: int) -> QuerySet[CustomerBalance]:
+    """Give what is held for a customer, by currency."""
+    return CustomerBalance.objects.filter(customer_id=customer_id).order_by("currency")
+
+
+def balance_entries(*, organization_id: int) -> QuerySet[BalanceEntry]:
+    """Give the changes of balances of a merchant's customers, newest first."""
+    return (
+        BalanceEntry.objects.filter(organization_id=organization_id)
+        .select_related("credit_note", "invoice", "customer__consumer", "source")
+        .order_by("-id")
+    )
+
+
+def open_credits(customer_ids: Collection[int]) -> dict[tuple[int, str], list[BalanceEntry]]:
+    """Give the credits with something left (`remaining`), by customer and currency, the oldest first."""
+    rows = (
+        BalanceEntry.objects.filter(customer_id__in=customer_ids, kind=BalanceEntryKind.CREDIT)
+        .annotate(remaining=F("amount") + Coalesce(Sum("movements__amount"), ZERO))
+        .filter(remaining__gt=0)
+        .order_by("pk")
+    )
+    found: dict[tuple[int, str], list[BalanceEntry]] = defaultdict(list)
+    for row in rows:
+        found[row.customer_id, row.currency].append(row)
+    return found
