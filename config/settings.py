@@ -160,6 +160,7 @@ SPECTACULAR_SETTINGS = {
         "EventJobStatusEnum": "apps.metering.models.corrections.JobStatus",
         "MigrationTimingEnum": [("next_period", "next_period"), ("immediate", "immediate")],
         "ChangeTimingEnum": [("now", "now"), ("period_end", "period_end")],
+        "CreditNoteStatusEnum": [("ISSUED", "ISSUED"), ("VOIDED", "VOIDED")],
         "KeyStateEnum": "apps.metering.selectors.verdicts.KeyState",
     },
     "POSTPROCESSING_HOOKS": [
