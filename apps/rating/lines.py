@@ -16,7 +16,7 @@ from apps.kernel.money import EXACT, format_decimal, minor_digits, round_money, 
 from apps.kernel.time import Period, format_instant
 from apps.rating.adjustments import Discount, QuantityTerms, agreed, less, part_of, quantity_steps, scaling
 from apps.rating.grouped import AnyPrice, price_of, priced
-from apps.rating.price_models import Component
+from apps.rating.price_models import Component, amount_of
 from apps.rating.steps import step_of
 from apps.rating.usage import Usage
 
@@ -106,7 +106,7 @@ def rate_usage(
     """
     steps, quantity = quantity_steps(usage.quantity, None if usage.counted else terms)
     parts = priced(price, Usage(quantity, usage.counted))
-    amount = _sum(parts)
+    amount = amount_of(parts)
     params: dict[str, Any] = {"quantity": format_decimal(quantity)}
     if usage.counted:
         params["counted"] = dict(usage.counted)
@@ -183,7 +183,7 @@ def rate_fee(
     """
     steps, billed_quantity = quantity_steps(quantity, terms)
     parts = price.components(billed_quantity)
-    amount = _sum(parts)
+    amount = amount_of(parts)
     params = {"quantity": format_decimal(billed_quantity)}
     steps.append(step_of("evaluate", "price", price.describe(), amount, params, "price"))
     if share != 1:
@@ -212,7 +212,7 @@ def rate_fee(
         params = {"amount": format_decimal(less), "kind": beside.kind, **beside.params}
         steps.append(step_of("subtract", "amount", format_decimal(before), amount, params, "period"))
     subtotal = _rounded(steps, amount, currency)
-    unit_price = _unit_price(parts, _sum(parts), billed_quantity)
+    unit_price = _unit_price(parts, amount_of(parts), billed_quantity)
     return RatedLine(
         quantity=billed_quantity,
         unit_price=unit_price,
@@ -251,7 +251,7 @@ def recompute(provenance: Mapping[str, Any]) -> Decimal:
         match step["op"]:
             case "evaluate":
                 usage = Usage(Decimal(params["quantity"]), params.get("counted", {}))
-                amount = _sum(priced(price_of(step["in"]), usage))
+                amount = amount_of(priced(price_of(step["in"]), usage))
             case "prorate":
                 share = Decimal(params["numerator"])
                 amount = EXACT.divide(EXACT.multiply(amount, share), Decimal(params["denominator"]))
@@ -315,13 +315,6 @@ def left_over(provenance: Mapping[str, Any]) -> Decimal:
             case _:
                 pass
     return left
-
-
-def _sum(parts: Sequence[Component]) -> Decimal:
-    total = Decimal(0)
-    for part in parts:
-        total = EXACT.add(total, part.amount)
-    return total
 
 
 def _rounded(steps: list[dict[str, Any]], amount: Decimal, currency: str) -> Decimal:

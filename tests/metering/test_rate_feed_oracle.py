@@ -22,7 +22,7 @@ from apps.metering.services.interning import forget_interned
 from apps.metering.services.merge import drain
 from apps.metering.services.staging import accept_events
 from apps.rating.grouped import parse_price, price_of, priced
-from apps.rating.pipeline import amount_of
+from apps.rating.price_models import amount_of
 from apps.rating.usage import Usage
 from tests.world import make_world
 

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from apps.kernel.errors import InvalidError
 from apps.rating.grouped import LISTED_GROUPS, GroupedPrice, parse_price, price_of, priced
-from apps.rating.pipeline import amount_of
-from apps.rating.price_models import components_of, count, parse_properties
+from apps.rating.price_models import amount_of, components_of, count, parse_properties
 from apps.rating.price_models.base import TransactionPriceModel
 from apps.rating.usage import Transaction, Usage
 

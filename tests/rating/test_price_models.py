@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from apps.kernel.errors import InvalidError
 from apps.rating import price_models
-from apps.rating.pipeline import Limits, Part, amount_of, rate_part, round_quantity
-from apps.rating.price_models import BUILT_IN, REGISTRY, parse_properties
+from apps.rating.price_models import BUILT_IN, REGISTRY, amount_of, parse_properties
+from apps.rating.quantities import round_quantity
 
 prices = st.decimals(min_value=0, max_value=100, places=6, allow_nan=False)
 whole_units = st.integers(0, 300)
@@ -203,28 +203,6 @@ def test_properties_must_be_an_object() -> None:
     with pytest.raises(InvalidError) as refused:
         parse_properties("standard", [])  # type: ignore[arg-type]
     assert refused.value.errors[0].field == "properties"
-
-
-@given(ladder=ladders(), cuts=st.lists(st.integers(0, 100), min_size=1, max_size=5))
-def test_parts_of_a_period_cost_what_the_whole_does(
-    ladder: list[tuple[int | None, Decimal, Decimal]], cuts: list[int]
-) -> None:
-    for model in ("graduated", "volume"):
-        price = parse_properties(model, properties(ladder))
-        before, total = Decimal(0), Decimal(0)
-        for number, quantity in enumerate(cuts):
-            is_last = number == len(cuts) - 1
-            total += rate_part(price, Decimal(quantity), part=Part(before, total, number == 0, is_last))
-            before += quantity
-        assert total == amount_of(price.components(before))
-
-
-def test_limits_come_after_the_discount() -> None:
-    price = parse_properties("standard", {"unitPrice": "10"})
-    limits = Limits(maximum=Decimal(100), percentage_discount=Decimal(50))
-    assert rate_part(price, Decimal(20), part=Part(Decimal(7), Decimal(35), False, False), limits=limits) == 65
-    assert rate_part(price, Decimal(1), limits=Limits(minimum=Decimal(30))) == 30
-    assert rate_part(price, Decimal(1), part=Part(is_last=False), limits=Limits(minimum=Decimal(30))) == 10
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.rating.pipeline import amount_of
-from apps.rating.price_models import TransactionPriceModel, components_of, count, parse_properties
+from apps.rating.price_models import TransactionPriceModel, amount_of, components_of, count, parse_properties
 from apps.rating.price_models.dynamic import LISTED_RATES
 from apps.rating.usage import Transaction, Usage
 

@@ -16,7 +16,7 @@ from apps.kernel.http.fields import InstantField
 from apps.kernel.money import format_decimal
 from apps.kernel.time import format_instant
 from apps.rating.grouped import parse_price
-from apps.rating.pipeline import amount_of
+from apps.rating.price_models import amount_of
 
 # Models whose properties the published client reads as they are, and what it wants of a percentage.
 READABLE = frozenset({"standard", "volume", "graduated", "dynamic"})

@@ -81,7 +81,7 @@ def _charges_due(
         slots = grid.slots(term.cadence, touching=window)
         candidates = [charge for charge in (_charge(term, slot) for slot in slots) if charge is not None]
         if term.is_obligation:
-            # Owed whole or not at all: a stub at the start is left out.
+            # Owed whole or not at all: a short first period is left out.
             candidates = [c for c in candidates if c.service.start == c.whole.start]
     if not term.is_billed_in_trial:
         candidates = [c for c in candidates if not grid.is_tried(c.service.start)]

@@ -14,9 +14,9 @@ from apps.metering.selectors.transactions import TransactionRequest, count_trans
 from apps.metering.selectors.usage import UsageRequest, period_usage
 from apps.rating.feeds import feed_of, feeds_of
 from apps.rating.grouped import AnyPrice, GroupedPrice
-from apps.rating.pipeline import round_quantity
 from apps.rating.price_models import TransactionPriceModel
 from apps.rating.price_models.base import Counter
+from apps.rating.quantities import round_quantity
 from apps.rating.usage import Transaction, Usage
 
 

@@ -5,7 +5,7 @@ unnest(%(organizations)s::bigint[], %(metrics)s::bigint[], %(subjects)s::bigint[
        %(dimensions)s::bigint[]) AS t(o, m, s, h, d)
 """
 
-# A window that does not exist yet gets a placeholder: there is nothing else to lock. Nobody sees it, because the
+# A window that does not exist yet is made empty: there is nothing else to lock. Nobody sees it so, because the
 # rebuilding in the same transaction fills or deletes it.
 LOCK = f"""
 INSERT INTO metering_window AS w

@@ -5,7 +5,14 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from apps.kernel.errors import FieldError, InvalidError
-from apps.rating.price_models.base import Component, PriceModel, TransactionPriceModel, components_of, count
+from apps.rating.price_models.base import (
+    Component,
+    PriceModel,
+    TransactionPriceModel,
+    amount_of,
+    components_of,
+    count,
+)
 from apps.rating.price_models.dynamic import DynamicPrice
 from apps.rating.price_models.graduated import GraduatedPrice
 from apps.rating.price_models.graduated_percentage import GraduatedPercentagePrice
@@ -49,6 +56,7 @@ __all__ = [
     "Component",
     "PriceModel",
     "TransactionPriceModel",
+    "amount_of",
     "components_of",
     "count",
     "parse_properties",

@@ -1,4 +1,4 @@
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
@@ -34,6 +34,14 @@ def component(label: str, quantity: Decimal, unit_price: Decimal, flat: Decimal 
     """Make a component with its exact amount."""
     amount = EXACT.add(EXACT.multiply(quantity, unit_price), flat)
     return Component(label, quantity, unit_price, flat, amount)
+
+
+def amount_of(components: Sequence[Component]) -> Decimal:
+    """Give the exact sum of priced parts."""
+    total = Decimal(0)
+    for part in components:
+        total = EXACT.add(total, part.amount)
+    return total
 
 
 @runtime_checkable

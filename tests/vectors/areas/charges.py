@@ -3,8 +3,7 @@ from decimal import Decimal
 from typing import Any
 
 from apps.kernel.money import format_decimal
-from apps.rating.pipeline import amount_of, rate_part, round_quantity
-from apps.rating.price_models import PriceModel, TransactionPriceModel, components_of, count
+from apps.rating.price_models import PriceModel, TransactionPriceModel, amount_of, components_of, count
 from apps.rating.price_models.dynamic import DynamicPrice
 from apps.rating.price_models.graduated import GraduatedPrice
 from apps.rating.price_models.graduated_percentage import GraduatedPercentagePrice
@@ -13,9 +12,10 @@ from apps.rating.price_models.percentage import PercentagePrice
 from apps.rating.price_models.standard import StandardPrice
 from apps.rating.price_models.tiers import Tier
 from apps.rating.price_models.volume import VolumePrice
+from apps.rating.quantities import round_quantity
 from apps.rating.tax import tax_lines
 from apps.rating.usage import Transaction, Usage
-from tests.vectors.areas.common import Skip, cents, inclusive_tiers, number
+from tests.vectors.areas.common import Skip, cents, inclusive_tiers, number, priced
 
 
 def _answers(amount: Decimal, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -30,15 +30,14 @@ def _answers(amount: Decimal, inputs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _rated(price: PriceModel, inputs: dict[str, Any]) -> dict[str, Any]:
-    return _answers(rate_part(price, number(inputs["units"])), inputs)
+    return _answers(priced(price, number(inputs["units"])), inputs)
 
 
 def standard(case: dict[str, Any]) -> dict[str, Any]:
     inputs = case["inputs"]
     if "filters" in inputs:
         fees = [
-            cents(rate_part(StandardPrice(number(row["unit_price"])), number(row["units"])))
-            for row in inputs["filters"]
+            cents(priced(StandardPrice(number(row["unit_price"])), number(row["units"]))) for row in inputs["filters"]
         ]
         return {"fee_cents": fees, "total_cents": sum(fees)}
     if "unit_price" not in inputs or "units" not in inputs:
@@ -114,7 +113,7 @@ def graduated_percentage(case: dict[str, Any]) -> dict[str, Any]:
         below = number(tier["from"]) - 1
         return _second_tier(GraduatedPercentagePrice, below, own, number(inputs["amount_aggregated"]))
     price = GraduatedPercentagePrice(inclusive_tiers(inputs["tiers"], price="rate"))
-    return _answers(rate_part(price, number(inputs["amount_aggregated"])), inputs)
+    return _answers(priced(price, number(inputs["amount_aggregated"])), inputs)
 
 
 def dynamic(case: dict[str, Any]) -> dict[str, Any]:

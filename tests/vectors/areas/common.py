@@ -3,6 +3,7 @@ from decimal import Decimal
 from typing import Any
 
 from apps.kernel.money import round_to
+from apps.rating.price_models import PriceModel, amount_of
 from apps.rating.price_models.tiers import Tier
 
 
@@ -12,6 +13,11 @@ class Skip(Exception):  # noqa: N818 - an answer, not an error
 
 def number(value: Any) -> Decimal:
     return Decimal(str(value))
+
+
+def priced(price: PriceModel, quantity: Decimal) -> Decimal:
+    """Give what a quantity costs, exactly."""
+    return amount_of(price.components(quantity))
 
 
 def cents(amount: Decimal) -> int:

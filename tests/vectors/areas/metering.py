@@ -5,9 +5,9 @@ from typing import Any
 from apps.kernel.money import EXACT, round_to
 from apps.kernel.time import Period, format_instant, parse_instant
 from apps.metering.aggregations import CountedEvent, get
-from apps.rating.pipeline import rate_part, round_quantity
 from apps.rating.price_models.standard import StandardPrice
-from tests.vectors.areas.common import Skip, cents, number
+from apps.rating.quantities import round_quantity
+from tests.vectors.areas.common import Skip, cents, number, priced
 
 NAMES = {
     "sum": "SUM", "count": "COUNT", "avg": "AVG", "average": "AVG", "min": "MIN", "max": "MAX", "latest": "LATEST",
@@ -68,7 +68,7 @@ def weighted(case: dict[str, Any]) -> dict[str, Any]:
     ]
     value = get("WEIGHTED_SUM").fold(events, period)
     assert value is not None
-    amount = rate_part(StandardPrice(number(inputs.get("unit_price", 0))), value)
+    amount = priced(StandardPrice(number(inputs.get("unit_price", 0))), value)
     return {
         "value": round_to(value, int(inputs["round_decimals"])),
         "amount_cents": cents(amount),
@@ -113,7 +113,7 @@ def recurring_charge(case: dict[str, Any]) -> dict[str, Any]:
         "round_up_decimals": inputs["prorated_units_rounded_up_decimals"],
     }  # fmt: skip
     units = prorated_sum({"inputs": asked})["value"]
-    return {"fee_cents": cents(rate_part(StandardPrice(number(inputs["unit_price"])), units))}
+    return {"fee_cents": cents(priced(StandardPrice(number(inputs["unit_price"])), units))}
 
 
 def midnight(day: str) -> datetime:

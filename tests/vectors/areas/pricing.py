@@ -1,14 +1,27 @@
+"""Prices of a period, whole or billed in parts, by the product's lines, differences, caps and commitments."""
+
+from datetime import UTC, datetime
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
-from apps.rating.pipeline import Limits, Part, amount_of, rate_part
-from apps.rating.price_models import PriceModel
+from apps.invoicing.domain.early import BilledEarly, less_billed_early
+from apps.invoicing.domain.settling import Label, Settling, with_cap, with_true_ups
+from apps.invoicing.domain.spend import CAP, CHARGE, COMMITMENT, Entry, Span, SpendRule, Timeline, find_role
+from apps.invoicing.domain.targets import TargetLine
+from apps.kernel.money import round_money
+from apps.kernel.time import Cadence, Period
+from apps.rating.adjustments import Discount, less
+from apps.rating.lines import rate_usage
+from apps.rating.price_models import PriceModel, amount_of
 from apps.rating.price_models.graduated import GraduatedPrice
 from apps.rating.price_models.package import PackagePrice
 from apps.rating.price_models.standard import StandardPrice
 from apps.rating.price_models.volume import VolumePrice
-from tests.vectors.areas.common import Skip, number, up_to_tiers
+from apps.rating.usage import Usage
+from tests.vectors.areas.common import Skip, number, priced, up_to_tiers
 
+PERIOD = Period(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC))
 POLICIES: dict[str, type[GraduatedPrice] | type[VolumePrice]] = {"ALL_TIER": GraduatedPrice, "TOP_TIER": VolumePrice}
 
 
@@ -17,7 +30,7 @@ def pricing(case: dict[str, Any]) -> dict[str, Any]:
     if "policy" in inputs:
         model = POLICIES[inputs["policy"]]
         parts = [
-            rate_part(model(up_to_tiers(row["tiers"])), number(row["quantity"])) for row in inputs["units"].values()
+            priced(model(up_to_tiers(row["tiers"])), number(row["quantity"])) for row in inputs["units"].values()
         ]
         return {"total": sum(parts, Decimal(0))}
     if "price" not in inputs or inputs.get("usage_discount"):
@@ -29,19 +42,57 @@ def pricing(case: dict[str, Any]) -> dict[str, Any]:
     model = _model(price)
     quantity, before = number(inputs.get("quantity", 0)), number(inputs.get("pre_line_quantity", 0))
     billed = number(inputs.get("previously_billed", 0))
+    is_last = position in {"single", "last"}
+    if not model.IS_PROGRESSIVE and not is_last:
+        raise Skip("the source bills a volume price with its last part; ours bills what it comes to so far")
+    discounts = [Discount("d", "Discount", number(inputs.get("percentage_discount", 0)) / 100)]
+    line = _line(model, before + quantity, discounts)
     # The source counts its parts by what they bill: one that nothing was billed before is the first.
-    is_first = position in {"single", "first"} or not (before or billed)
-    part = Part(before=before, billed=billed, is_first=is_first, is_last=position in {"single", "last"})
-    limits = Limits(
-        minimum=number(inputs["minimum_spend"]) if "minimum_spend" in inputs else None,
-        maximum=number(inputs["maximum_spend"]) if "maximum_spend" in inputs else None,
-        percentage_discount=number(inputs.get("percentage_discount", 0)),
-    )
-    answer: dict[str, Any] = {"total": rate_part(model, quantity, part=part, limits=limits)}
+    if model.IS_PROGRESSIVE and position not in {"single", "first"} and (before or billed):
+        earlier = _line(model, before, discounts)
+        (line,) = less_billed_early([line], {"usage": BilledEarly(earlier.gross, earlier.quantity, earlier, 1)})
+    lines = [line]
+    if "maximum_spend" in inputs:
+        lines = with_cap(lines, _settling(CAP, number(inputs["maximum_spend"]), billed), price_id=1)
+    if "minimum_spend" in inputs and is_last:
+        lines = with_true_ups(lines, _settling(COMMITMENT, number(inputs["minimum_spend"]), billed), price_id=1)
+    answer: dict[str, Any] = {"total": sum((one.gross for one in lines), Decimal(0))}
     expected = case["expected"].get("lines")
-    if expected is not None and limits == Limits() and not before and part.is_last:
+    if expected is not None and len(lines) == 1 and not before and is_last and not inputs.get("percentage_discount"):
         answer["lines"] = expected if _same_tiers(model, quantity, expected) else "other tiers"
     return answer
+
+
+def _line(model: PriceModel, quantity: Decimal, discounts: list[Discount]) -> TargetLine:
+    """Give the line of a quantity of a period so far, percentages off."""
+    rated = rate_usage(
+        price=model, usage=Usage(quantity), currency="USD", period=PERIOD, sources={}, calculated_at=PERIOD.end
+    )
+    gross = round_money(less(rated.exact, discounts), "USD")
+    return TargetLine(
+        kind="metered", reference="usage", display_name="Usage", payment_term="in_arrears", period_start=PERIOD.start,
+        period_end=PERIOD.end, quantity=rated.quantity, unit_price=rated.unit_price, gross=gross, tax_rate=Decimal(0),
+        provenance=rated.provenance, price_revision_id=1,
+    )  # fmt: skip
+
+
+def _settling(kind: str, amount: Decimal, billed: Decimal) -> Settling:
+    """Give the bound of one price in one period of which other invoices billed something."""
+    rule = SpendRule(kind, 1, amount, Cadence.parse("P1M"))
+
+    def entry_of(line: TargetLine) -> Entry | None:
+        role = find_role(line.kind, line.reference, has_price=True)
+        return None if role is None else Entry(role, 1, 1, line.period_start, line.gross)
+
+    return Settling(
+        line=Timeline([Span(rule, PERIOD, PERIOD)], PERIOD.start, PERIOD.end),
+        share=lambda span: Fraction(1),
+        earlier=[Entry(CHARGE, 1, 1, PERIOD.start, billed)],
+        entry_of=entry_of,
+        is_due=lambda span: True,
+        label=lambda key: Label("price", "Price", Decimal(0), 1),
+        currency="USD",
+    )
 
 
 def _flat(price: dict[str, Any], position: str) -> Decimal:
