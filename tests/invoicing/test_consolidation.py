@@ -118,6 +118,28 @@ def test_a_document_is_paid_once_and_its_members_never(world: World) -> None:
     assert told["invoice.paid.v0"] == 1
 
 
+def test_a_document_is_credited_whole_and_by_the_lines_of_its_members(world: World) -> None:
+    consolidate(world)
+    clock, customer = world.clock(JANUARY), world.customer()
+    parts = [sold(world, "10.00", JANUARY, customer, clock, defaultTaxRate=19)]
+    parts.append(sold(world, "20.00", JANUARY, customer, clock, defaultTaxRate=7))
+    world.advance(clock, "2026-02-02T00:00:00Z")
+    (document,) = documents(world, customer)
+    assert document["grandTotal"] == "33.30"
+    url = f"/v2/invoices/{document['id']}/creditNotes"
+    lines = world.lines(document["id"])
+    first = world.api.post(url, {"reason": "x", "lines": [{"lineId": lines[1]["id"], "amount": "5.00"}]}, expect=201)
+    assert (first["subtotal"], first["totalTax"], first["total"]) == ("5.00", "0.35", "5.35")
+    rest = world.api.post(url, {"reason": "y"}, expect=201)
+    assert (rest["subtotal"], rest["totalTax"], rest["total"]) == ("25.00", "2.95", "27.95")
+    assert world.api.post(url, {"reason": "z"}, expect=409)["code"] == "INVOICE_CREDITED"
+    (settled,) = documents(world, customer)
+    assert (settled["status"], settled["creditedAmount"], settled["unpaidAmount"]) == ("PAID", "33.30", "0.00")
+    member = own(world, parts[0], 1)["id"]
+    refused = world.api.post(f"/v2/invoices/{member}/creditNotes", {"reason": "x"}, expect=409)
+    assert refused["code"] == "INVOICE_NOT_CREDITABLE"
+
+
 def test_nothing_to_pay_in_sum_is_settled_at_once(world: World) -> None:
     consolidate(world)
     clock, customer = world.clock(JANUARY), world.customer()

@@ -178,10 +178,11 @@ class CreditNoteLine(Entity):
                 operation=pgtrigger.Insert,
                 declare=[("billed", "numeric"), ("credited", "numeric")],
                 func="""
-                    SELECT GREATEST(subtotal, gross) INTO billed FROM invoicing_invoiceline
-                    WHERE id = NEW.invoice_line_id AND invoice_id = (
+                    SELECT GREATEST(line.subtotal, line.gross) INTO billed FROM invoicing_invoiceline line
+                    JOIN invoicing_invoice billing ON billing.id = line.invoice_id
+                    WHERE line.id = NEW.invoice_line_id AND COALESCE(billing.consolidated_into_id, billing.id) = (
                         SELECT invoice_id FROM invoicing_creditnote WHERE id = NEW.credit_note_id
-                    ) FOR NO KEY UPDATE;
+                    ) FOR NO KEY UPDATE OF line;
                     SELECT COALESCE(sum(line.subtotal), 0) INTO credited FROM invoicing_creditnoteline line
                     JOIN invoicing_creditnote note ON note.id = line.credit_note_id
                     WHERE line.invoice_line_id = NEW.invoice_line_id AND note.status = 'ISSUED';

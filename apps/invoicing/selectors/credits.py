@@ -1,7 +1,7 @@
 """What of issued invoices was credited and what can be, and what customers have left of it."""
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from decimal import Decimal
 
@@ -19,6 +19,7 @@ from apps.invoicing.models import (
     Invoice,
     InvoiceLine,
 )
+from apps.invoicing.selectors.invoices import stored_lines
 
 ZERO = Decimal(0)
 
@@ -40,16 +41,12 @@ def credit_notes_on(invoice: Invoice) -> QuerySet[CreditNote]:
 
 def creditable_of(invoice: Invoice) -> tuple[list[Creditable], dict[int, InvoiceLine]]:
     """Give what can be given back of an issued invoice, charge by charge in document order, and its lines by key."""
-    rows = {line.pk: line for line in InvoiceLine.objects.filter(invoice=invoice).order_by("pk")}
-    charges = creditable_lines(
-        [
-            BilledLine(row.pk, row.reference, row.gross, row.subtotal, row.tax_rate, row.tax_amount)
-            for row in rows.values()
-        ],
-        currency=invoice.currency,
-        # Told by the frozen lines: what the plan says may have changed since.
-        is_inclusive=any(row.gross != row.subtotal for row in rows.values()),
-    )
+    rows = {line.pk: line for line in stored_lines(invoice)}
+    # Members of a document are told apart, as what is off a charge names it by price and time alone.
+    by_member: dict[int, list[InvoiceLine]] = defaultdict(list)
+    for row in rows.values():
+        by_member[row.invoice_id].append(row)
+    charges = [charge for lines in by_member.values() for charge in _charges(lines, invoice.currency)]
     credited = {
         found["invoice_line_id"]: (found["net"], found["tax"])
         for found in CreditNoteLine.objects.filter(
@@ -63,6 +60,15 @@ def creditable_of(invoice: Invoice) -> tuple[list[Creditable], dict[int, Invoice
         net, tax = credited.get(charge.line_id, (ZERO, ZERO))
         found.append(replace(charge, credited_net=net, credited_tax=tax))
     return found, rows
+
+
+def _charges(rows: Sequence[InvoiceLine], currency: str) -> list[Creditable]:
+    return creditable_lines(
+        [BilledLine(row.pk, row.reference, row.gross, row.subtotal, row.tax_rate, row.tax_amount) for row in rows],
+        currency=currency,
+        # Told by the frozen lines: what the plan says may have changed since.
+        is_inclusive=any(row.gross != row.subtotal for row in rows),
+    )
 
 
 def noted_amounts(lines: QuerySet[InvoiceLine]) -> dict[int, Decimal]:
