@@ -172,6 +172,7 @@ class CreditNoteLine(Entity):
         ]
         triggers = [
             pgtrigger.Protect(name="credit_line_is_frozen", operation=pgtrigger.Update | pgtrigger.Delete),
+            # With its tax or without: where a rate has no charge, its tax is below zero on charges of another.
             pgtrigger.Trigger(
                 name="credits_stay_within_line",
                 when=pgtrigger.Before,
@@ -183,10 +184,12 @@ class CreditNoteLine(Entity):
                     WHERE line.id = NEW.invoice_line_id AND COALESCE(billing.consolidated_into_id, billing.id) = (
                         SELECT invoice_id FROM invoicing_creditnote WHERE id = NEW.credit_note_id
                     ) FOR NO KEY UPDATE OF line;
-                    SELECT COALESCE(sum(line.subtotal), 0) INTO credited FROM invoicing_creditnoteline line
+                    SELECT LEAST(
+                        COALESCE(sum(line.subtotal), 0) + NEW.subtotal, COALESCE(sum(line.total), 0) + NEW.total
+                    ) INTO credited FROM invoicing_creditnoteline line
                     JOIN invoicing_creditnote note ON note.id = line.credit_note_id
                     WHERE line.invoice_line_id = NEW.invoice_line_id AND note.status = 'ISSUED';
-                    IF billed IS NULL OR credited + NEW.subtotal > billed THEN
+                    IF billed IS NULL OR credited > billed THEN
                         RAISE EXCEPTION 'credits of a line never exceed it' USING ERRCODE = 'check_violation';
                     END IF;
                     RETURN NEW;
