@@ -81,19 +81,17 @@ def spend_in_words(subscription: Subscription) -> str:
     """Give what a subscription commits to and pays at most: what is agreed, and what its plan asks for."""
     currency = subscription.currency
     agreed = [
-        (link(row), "agreed", row.cadence or "each period", f"from {moment(row.effective_from)}")
+        (link(row), f"agreed, {row.cadence or 'each period'} from {moment(row.effective_from)}")
         for row in agreements_of(subscription=subscription)[:24]
     ]
     of_plan = [
         (
             f"{SpendKind(kind).label} {format_money(terms.amount, currency)}",
-            "of the plan",
-            terms.cadence or "each period",
-            "",
+            f"of the plan, {terms.cadence or 'each period'}",
         )
         for kind, terms in spend_of_version(subscription.plan_version).items()
     ]
-    return format_html_join(" · ", "{} ({}, {} {})", [*agreed, *of_plan]) or "—"
+    return format_html_join(" · ", "{} ({})", [*agreed, *of_plan]) or "—"
 
 
 @admin.register(SpendAgreement)

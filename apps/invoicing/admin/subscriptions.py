@@ -102,27 +102,46 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
     search_fields = ["public_id", "name", "customer__consumer__name", "customer__external_id"]
     list_select_related = ["customer__consumer", "plan", "test_clock", "organization"]
     date_hierarchy = "started_at"
+    # What is asked for every day is a button; the rest would run off the page.
     actions_detail = [
         "activate",
         "pause",
         "resume",
-        "cancel",
-        "undo_cancellation",
-        "move_trial_end",
-        "set_auto_renewal",
         "bill_usage",
-        "change_plan",
-        "terminate",
-        "migrate_version",
         "resume_work",
-        "adjust",
-        "apply_coupon",
-        "agree_spend",
-        "change_quantity",
-        "undo_quantity_change",
-        "schedule_price",
-        "billing_thresholds",
-        "add_alert",
+        {
+            "title": "Change",
+            "icon": "edit",
+            "items": [
+                "change_plan",
+                "change_quantity",
+                "undo_quantity_change",
+                "schedule_price",
+                "migrate_version",
+                "move_trial_end",
+                "set_auto_renewal",
+            ],
+        },
+        {
+            "title": "Agree",
+            "icon": "handshake",
+            "items": [
+                "adjust",
+                "apply_coupon",
+                "agree_spend",
+                "billing_thresholds",
+                "add_alert",
+            ],
+        },
+        {
+            "title": "End",
+            "icon": "stop_circle",
+            "items": [
+                "cancel",
+                "undo_cancellation",
+                "terminate",
+            ],
+        },
     ]
     inlines = [QuantityInline, IntervalInline, PauseInline]
     autocomplete_fields = ["customer", "plan"]
