@@ -2,11 +2,17 @@
 
 import argparse
 import json
+import multiprocessing
 import os
+import resource
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import ROUND_HALF_UP, Decimal
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +23,14 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--subscriptions", type=int, default=1_000)
-    parser.add_argument("--rounds", type=int, default=3, help="months closed, one after another")
+    parser.add_argument("--subscriptions", type=int, default=20_000)
+    parser.add_argument("--rounds", type=int, default=2, help="months closed, one after another")
+    parser.add_argument("--events", type=int, default=1, help="events of each subscription and month")
+    parser.add_argument("--workers", type=int, default=2, help="processes that do what is due")
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Subscribe customers, give each usage of two metrics, close month after month and print the rates."""
+    """Subscribe customers to three metered prices, give each usage, close month after month and print the rates."""
     with tempfile.TemporaryDirectory(prefix="metergate-bench-", dir="/var/tmp") as folder:
         Path(folder).chmod(0o711)
         with running_backends(Path(folder)):
@@ -30,38 +38,37 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             import django
 
             django.setup()
-            return _measure(arguments.subscriptions, arguments.rounds)
+            return _measure(arguments)
 
 
-def _measure(subscriptions: int, rounds: int) -> dict[str, Any]:
+def _measure(arguments: argparse.Namespace) -> dict[str, Any]:
     from django.core.management import call_command
     from django.db import connection
 
-    from apps.invoicing.services.lifecycle import run_boundaries, run_calculations
-
     call_command("migrate", interactive=False, verbosity=0)
+    subscriptions = arguments.subscriptions
     merchant, clock, customers = _subscribe(subscriptions)
     connection.ensure_connection()
     settings = settings_of(connection.connection)
-    print(f"settings: {json.dumps(settings | {'subscriptions': str(subscriptions)})}")
+    given = {name: str(getattr(arguments, name)) for name in ("subscriptions", "events", "workers")}
+    print(f"settings: {json.dumps(settings | given)}", flush=True)
     figures: list[dict[str, float]] = []
-    for month in range(1, rounds + 1):
+    for month in range(1, arguments.rounds + 1):
         end = datetime(2026, month + 1, 1, tzinfo=UTC)
-        _use(merchant, customers, end - timedelta(days=10), month)
-        with _counted_queries() as queries:
-            began = time.perf_counter()
-            run_boundaries(clock.pk, end)
-            crossed = time.perf_counter() - began
-            run_calculations(clock.pk, end + timedelta(hours=1))
-            elapsed = time.perf_counter() - began
-        invoices, lines, copied = _check_and_copy(month, subscriptions)
+        _use(merchant, customers, end - timedelta(days=10), month, arguments.events)
+        crossing = _work(clock.pk, end, arguments.workers)
+        calculating = _work(clock.pk, end + timedelta(hours=1), arguments.workers)
+        lines, copied = _check_and_copy(month, subscriptions, arguments.events)
+        elapsed = crossing.seconds + calculating.seconds
         figures.append(
             {
-                "invoices_per_second": invoices / elapsed,
-                "boundaries_per_second": subscriptions / crossed,
-                "calculations_per_second": invoices / (elapsed - crossed),
+                "invoices_per_second": subscriptions / elapsed,
+                "boundaries_per_second": subscriptions / crossing.seconds,
+                "calculations_per_second": subscriptions / calculating.seconds,
                 "lines_per_second": lines / elapsed,
-                "queries_per_invoice": queries[0] / invoices,
+                "worker_cpu_us_per_boundary": 1e6 * crossing.cpu / subscriptions,
+                "worker_cpu_us_per_calculation": 1e6 * calculating.cpu / subscriptions,
+                "worker_memory_mb": calculating.memory,
                 "share_of_bare_copy": copied / elapsed,
             }
         )
@@ -70,76 +77,182 @@ def _measure(subscriptions: int, rounds: int) -> dict[str, Any]:
         )
     medians = {name: statistics.median(figure[name] for figure in figures) for name in figures[0]}
     print("\nmedian: " + ", ".join(f"{name} {value:,.3f}" for name, value in medians.items()))
-    return {"settings": settings, "median": medians}
+    return {"settings": settings | given, "median": medians}
+
+
+@dataclass(frozen=True, slots=True)
+class Worked:
+    """Wall-clock seconds, processor seconds of all workers, and the memory of the largest in MB."""
+
+    seconds: float
+    cpu: float
+    memory: float
+
+
+def _work(clock_id: int, as_of: datetime, workers: int) -> Worked:
+    """Do everything due, in as many processes as there are workers, each as the periodic job does."""
+    context = multiprocessing.get_context("spawn")
+    ready, begin = context.Barrier(workers + 1), context.Event()
+    told: Any = context.Queue()
+    processes = [
+        context.Process(target=_worker, args=(clock_id, as_of.isoformat(), ready, begin, told))
+        for _ in range(workers)
+    ]
+    for process in processes:
+        process.start()
+    ready.wait(timeout=120)
+    began = time.perf_counter()
+    begin.set()
+    answers = [told.get() for _ in processes]
+    elapsed = time.perf_counter() - began
+    for process in processes:
+        process.join()
+    return Worked(elapsed, sum(cpu for cpu, _ in answers), max(memory for _, memory in answers) / 1024)
+
+
+def _worker(clock_id: int, as_of: str, ready: Any, begin: Any, told: Any) -> None:
+    import django
+
+    django.setup()
+    from django.db import connection
+
+    from apps.kernel.lifecycle import run_due
+
+    connection.ensure_connection()
+    ready.wait()
+    begin.wait()
+    began = time.process_time()
+    run_due(clock_id=clock_id, until=datetime.fromisoformat(as_of), in_simulated_time=False)
+    told.put((time.process_time() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
 
 
 def _subscribe(subscriptions: int) -> tuple[Any, Any, list[str]]:
+    from apps.customers.models import Customer
     from apps.customers.services.customers import create_customer
     from apps.invoicing.management.seed import seed_catalogue
     from apps.invoicing.models import Invoice
-    from apps.invoicing.services.settlement import settle_out_of_band
     from apps.invoicing.services.subscribing import subscribe
     from apps.organizations.models import User
     from apps.organizations.services.organizations import create_merchant, find_or_create_consumer
     from apps.subscriptions.services.clocks import create_clock
     from apps.subscriptions.services.subscriptions import SubscriptionOptions
+    from bench.population import copy_subscriber
 
     owner = User.objects.create_user("owner@bench.test", "a long enough password", is_staff=True)
     merchant = create_merchant(name="Bench", email="billing@bench.test", owner=owner)
-    catalogue = seed_catalogue(merchant, as_of=START)
+    plan = _metered_plan(merchant, seed_catalogue(merchant, as_of=START))
     clock = create_clock(organization_id=merchant.pk, current_time=START, name="bench")
-    customers = []
-    for number in range(subscriptions):
-        consumer = find_or_create_consumer(
-            merchant=merchant, name=f"Customer {number}", email=f"ap{number}@bench.test", address={"country": "FR"}
+    consumer = find_or_create_consumer(
+        merchant=merchant, name="Customer 0", email="ap0@bench.test", address={"country": "FR"}
+    )
+    customer, _ = create_customer(merchant=merchant, consumer=consumer, as_of=START)
+    subscription, _ = subscribe(
+        customer=customer, plan=plan, name="Metered", started_at=START, as_of=START,
+        options=SubscriptionOptions(test_clock=clock),
+    )  # fmt: skip
+    opened = Invoice.objects.get(subscription=subscription, sequence_number=1)
+    rows = {
+        "organizations_organization": consumer.pk,
+        "customers_customer": customer.pk,
+        "subscriptions_subscription": subscription.pk,
+        "invoicing_invoice": opened.pk,
+    }
+    copy_subscriber(rows, subscriptions - 1)
+    return merchant, clock, list(Customer.objects.order_by("pk").values_list("public_id", flat=True))
+
+
+def _metered_plan(merchant: Any, catalogue: Any) -> Any:
+    """Make a plan of three metered prices, each of another model."""
+    from apps.catalog.models import BillableMetric
+    from apps.catalog.services.plans import PlanLine, create_plan
+    from apps.catalog.services.prices import create_price
+
+    calls = BillableMetric.objects.get(organization_id=merchant.pk, name="Requests")
+    tiers = [{"upTo": "1000000", "unitPrice": "0.000006"}, {"upTo": None, "unitPrice": "0.000004"}]
+    prices = [
+        create_price(
+            organization_id=merchant.pk, metric=metric, fee=None, model=model, properties=properties,
+            payment_term="in_arrears", invoice_display_name=metric.name,
         )
-        customer, _ = create_customer(merchant=merchant, consumer=consumer, as_of=START)
-        subscription, _ = subscribe(
-            customer=customer, plan=catalogue.pro, name="Pro", started_at=START, as_of=START,
-            options=SubscriptionOptions(test_clock=clock),
-        )  # fmt: skip
-        zero = Invoice.objects.get(subscription=subscription, sequence_number=0)
-        settle_out_of_band(invoice_id=zero.pk, as_of=START, reason="bench")
-        customers.append(customer.public_id)
-    return merchant, clock, customers
+        for metric, model, properties in (
+            (catalogue.tokens_in, "standard", {"unitPrice": "0.000002"}),
+            (catalogue.tokens_out, "graduated", {"tiers": tiers}),
+            (calls, "package", {"packagePrice": "0.10", "packageSize": "10"}),
+        )
+    ]  # fmt: skip
+    return create_plan(
+        product=catalogue.product, name="Metered", lines=[PlanLine(price.public_id) for price in prices], as_of=START,
+        currency="USD", billing_cadence="P1M",
+    )  # fmt: skip
 
 
-def _use(merchant: Any, customers: list[str], at: datetime, month: int) -> None:
+def _quantities(number: int, events: int) -> tuple[int, int]:
+    """Give the tokens in and out of each event of a customer."""
+    return (1_000_000 + 7 * number) // events, (500_000 + 13 * number) // events
+
+
+def _total(number: int, events: int) -> Decimal:
+    """Work out a customer's bill by hand."""
+    tokens_in, tokens_out = (events * each for each in _quantities(number, events))
+    cents = Decimal("0.01")
+    lines = (
+        tokens_in * Decimal("0.000002"),
+        min(tokens_out, 1_000_000) * Decimal("0.000006") + max(tokens_out - 1_000_000, 0) * Decimal("0.000004"),
+        -(-events // 10) * Decimal("0.10"),
+    )
+    return sum((line.quantize(cents, ROUND_HALF_UP) for line in lines), Decimal(0))
+
+
+def _use(merchant: Any, customers: list[str], at: datetime, month: int, events: int) -> None:
     from apps.metering.services.merge import drain
     from apps.metering.services.staging import accept_events
 
-    events = [
-        {
-            "type": "ai.inference", "source": "bench", "subject": customer, "timestamp": at.isoformat(),
-            "idempotencyKey": f"{month}-{customer}",
-            "data": {"model": "m", "input": 1_000_000, "output": 500_000},
-        }
-        for customer in customers
-    ]  # fmt: skip
-    for start in range(0, len(events), 5_000):
+    def made() -> Iterator[dict[str, Any]]:
+        for event in range(events):
+            for number, customer in enumerate(customers):
+                tokens_in, tokens_out = _quantities(number, events)
+                yield {
+                    "type": "ai.inference", "source": "bench", "subject": customer,
+                    "timestamp": (at + timedelta(seconds=event)).isoformat(),
+                    "idempotencyKey": f"{month}-{event}-{number}",
+                    "data": {"model": "m", "input": tokens_in, "output": tokens_out},
+                }  # fmt: skip
+
+    for sent, batch in enumerate(batched(made(), 5_000)):
         accept_events(
-            events[start : start + 5_000],
+            batch,
             organization_id=merchant.pk,
             organization_public_id=merchant.public_id,
             as_of=at,
             is_import=True,
         )
+        if sent % 20 == 19:
+            drain()
     drain()
 
 
-def _check_and_copy(month: int, subscriptions: int) -> tuple[int, int, float]:
+def batched(rows: Iterator[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
+    """Give rows in lists of a size."""
+    while batch := list(islice(rows, size)):
+        yield batch
+
+
+def _check_and_copy(month: int, subscriptions: int, events: int) -> tuple[int, float]:
     """Check every total, then write the same invoices and lines once more into bare tables by COPY."""
     from django.db import connection
 
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT count(*), count(*) FILTER (WHERE grand_total = 54), coalesce(sum(line_count), 0)"
-            " FROM invoicing_invoice WHERE sequence_number = %s AND status = 'ISSUED'",
+            "SELECT grand_total, line_count FROM invoicing_invoice"
+            " WHERE sequence_number = %s AND status IN ('ISSUED', 'PAID') ORDER BY customer_id",
             [month],
         )
-        invoices, exact, lines = cursor.fetchone()
-        if (invoices, exact) != (subscriptions, subscriptions):
-            raise RuntimeError(f"{invoices} invoices, {exact} of them of 54.00; {subscriptions} expected")
+        rows = cursor.fetchall()
+        lines = sum(row[1] for row in rows)
+        wanted = [_total(number, events) for number in range(subscriptions)]
+        if [row[0] for row in rows] != wanted:
+            wrong = sum(row[0] != total for row, total in zip(rows, wanted, strict=False))
+            raise RuntimeError(f"{len(rows)} invoices, {wrong} of them with a wrong total; {subscriptions} expected")
         elapsed = 0.0
         for table, where in (
             ("invoicing_invoice", f"sequence_number = {month}"),
@@ -154,24 +267,4 @@ def _check_and_copy(month: int, subscriptions: int) -> tuple[int, int, float]:
                 copy.write(text)
             elapsed += time.perf_counter() - began
             cursor.execute("DROP TABLE bare")
-    return invoices, int(lines), elapsed
-
-
-class _counted_queries:  # noqa: N801 - reads as the statement it is
-    """Counts the statements of the block."""
-
-    def __enter__(self) -> list[int]:
-        from django.db import connection
-
-        self.count = [0]
-
-        def count(execute: Any, sql: Any, params: Any, many: Any, context: Any) -> Any:
-            self.count[0] += 1
-            return execute(sql, params, many, context)
-
-        self.wrapper = connection.execute_wrapper(count)
-        self.wrapper.__enter__()
-        return self.count
-
-    def __exit__(self, *error: Any) -> None:
-        self.wrapper.__exit__(*error)
+    return lines, elapsed

@@ -11,7 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from bench.close import START, _counted_queries, _subscribe
+from bench.close import START
 from bench.stack import settings_of
 from config.stack.backends import running_backends
 
@@ -124,3 +124,54 @@ def _use(merchant: Any, customers: list[str], count: int) -> None:
             is_import=True,
         )
     drain()
+
+
+def _subscribe(subscriptions: int) -> tuple[Any, Any, list[str]]:
+    from apps.customers.services.customers import create_customer
+    from apps.invoicing.management.seed import seed_catalogue
+    from apps.invoicing.models import Invoice
+    from apps.invoicing.services.settlement import settle_out_of_band
+    from apps.invoicing.services.subscribing import subscribe
+    from apps.organizations.models import User
+    from apps.organizations.services.organizations import create_merchant, find_or_create_consumer
+    from apps.subscriptions.services.clocks import create_clock
+    from apps.subscriptions.services.subscriptions import SubscriptionOptions
+
+    owner = User.objects.create_user("owner@bench.test", "a long enough password", is_staff=True)
+    merchant = create_merchant(name="Bench", email="billing@bench.test", owner=owner)
+    catalogue = seed_catalogue(merchant, as_of=START)
+    clock = create_clock(organization_id=merchant.pk, current_time=START, name="bench")
+    customers = []
+    for number in range(subscriptions):
+        consumer = find_or_create_consumer(
+            merchant=merchant, name=f"Customer {number}", email=f"ap{number}@bench.test", address={"country": "FR"}
+        )
+        customer, _ = create_customer(merchant=merchant, consumer=consumer, as_of=START)
+        subscription, _ = subscribe(
+            customer=customer, plan=catalogue.pro, name="Pro", started_at=START, as_of=START,
+            options=SubscriptionOptions(test_clock=clock),
+        )  # fmt: skip
+        zero = Invoice.objects.get(subscription=subscription, sequence_number=0)
+        settle_out_of_band(invoice_id=zero.pk, as_of=START, reason="bench")
+        customers.append(customer.public_id)
+    return merchant, clock, customers
+
+
+class _counted_queries:  # noqa: N801 - reads as the statement it is
+    """Counts the statements of the block."""
+
+    def __enter__(self) -> list[int]:
+        from django.db import connection
+
+        self.count = [0]
+
+        def count(execute: Any, sql: Any, params: Any, many: Any, context: Any) -> Any:
+            self.count[0] += 1
+            return execute(sql, params, many, context)
+
+        self.wrapper = connection.execute_wrapper(count)
+        self.wrapper.__enter__()
+        return self.count
+
+    def __exit__(self, *error: Any) -> None:
+        self.wrapper.__exit__(*error)

@@ -14,7 +14,7 @@ from apps.metering.selectors.transactions import TransactionRequest, count_trans
 from apps.metering.selectors.usage import UsageRequest, period_usage
 from apps.rating.feeds import feed_of, feeds_of
 from apps.rating.grouped import AnyPrice, GroupedPrice
-from apps.rating.price_models import TransactionPriceModel
+from apps.rating.price_models import looks_at_events
 from apps.rating.price_models.base import Counter
 from apps.rating.quantities import round_quantity
 from apps.rating.usage import Transaction, Usage
@@ -31,7 +31,7 @@ class MeteredRequest:
     @property
     def is_plain(self) -> bool:
         """Whether one quantity decides its price."""
-        return not isinstance(self.price, GroupedPrice | TransactionPriceModel)
+        return not (isinstance(self.price, GroupedPrice) or looks_at_events(self.price))
 
 
 def metered_usage(requests: Sequence[MeteredRequest]) -> list[Usage]:
@@ -51,7 +51,7 @@ def metered_usage(requests: Sequence[MeteredRequest]) -> list[Usage]:
         price = request.price
         if feeds_of(price):
             fed[n] = request
-        elif isinstance(price, TransactionPriceModel) or (isinstance(price, GroupedPrice) and price.looks_at_events):
+        elif looks_at_events(price) or (isinstance(price, GroupedPrice) and price.looks_at_events):
             single[n] = TransactionRequest(request.usage, price)
         elif isinstance(price, GroupedPrice):
             grouped[n] = (request.usage, price)
@@ -86,8 +86,9 @@ def _fed_usage(requests: Sequence[MeteredRequest]) -> list[Usage]:
         asked += [(n, feed, request.usage, feeds[organization_id][feed].pk) for feed in feeds_of(request.price)]
     counters: list[Counter] = []
     for request in requests:
-        assert isinstance(request.price, GroupedPrice | TransactionPriceModel)  # only they go by a feed
-        counters.append(request.price.counter())
+        price = request.price
+        assert isinstance(price, GroupedPrice) or looks_at_events(price)  # only they go by a feed
+        counters.append(price.counter())
     quantities = [Decimal(0) for _ in requests]
     answers = usage_by_rate(requests=[(usage, feed_id) for _, _, usage, feed_id in asked])
     for (n, feed, _, _), rows in zip(asked, answers, strict=True):

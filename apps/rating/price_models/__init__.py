@@ -12,6 +12,7 @@ from apps.rating.price_models.base import (
     amount_of,
     components_of,
     count,
+    looks_at_events,
 )
 from apps.rating.price_models.dynamic import DynamicPrice
 from apps.rating.price_models.graduated import GraduatedPrice
@@ -59,5 +60,6 @@ __all__ = [
     "amount_of",
     "components_of",
     "count",
+    "looks_at_events",
     "parse_properties",
 ]

@@ -1,7 +1,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from typing import Any, ClassVar, Protocol, Self, runtime_checkable
+from functools import lru_cache
+from typing import Any, ClassVar, Protocol, Self, TypeGuard, runtime_checkable
 
 from apps.kernel.errors import FieldError, InvalidError
 from apps.kernel.money import EXACT, format_decimal
@@ -106,6 +107,16 @@ class TransactionPriceModel(PriceModel, Protocol):
         ...
 
 
+@lru_cache(maxsize=256)
+def _looks_at_events(model: type) -> bool:
+    return all(hasattr(model, name) for name in ("counter", "components_of", "rate_path"))
+
+
+def looks_at_events(price: object) -> TypeGuard[TransactionPriceModel]:
+    """Whether a price looks at each event; as `isinstance`, which compares every member at every call."""
+    return _looks_at_events(type(price))
+
+
 def count(price: TransactionPriceModel, transactions: Iterable[Transaction]) -> dict[str, Any]:
     """Count a period's transactions, oldest first."""
     counter = price.counter()
@@ -116,7 +127,7 @@ def count(price: TransactionPriceModel, transactions: Iterable[Transaction]) -> 
 
 def components_of(price: PriceModel, usage: Usage) -> list[Component]:
     """Price the usage of a period: by what was counted of it, else by its quantity."""
-    if isinstance(price, TransactionPriceModel) and usage.counted:
+    if usage.counted and looks_at_events(price):
         return price.components_of(usage.counted)
     return price.components(usage.quantity)
 
