@@ -22,8 +22,12 @@ def new_id(prefix: str) -> str:
 def derived_id(prefix: str, *parts: str) -> str:
     """Give the id of something that is computed, not stored: the same for the same parts, in the form of `new_id`."""
     number = int.from_bytes(hashlib.blake2b("\x00".join(parts).encode(), digest_size=16).digest(), "big")
-    digits = []
-    for _ in range(LENGTH):
-        number, rest = divmod(number, 62)
-        digits.append(BASE_62[rest])
-    return f"{prefix}_" + "".join(digits)
+    digits = ""
+    # Three digits at a time.
+    for _ in range(LENGTH // 3):
+        number, rest = divmod(number, 62**3)
+        digits += _THREE[rest]
+    return f"{prefix}_{digits}{_THREE[number % 62**3][: LENGTH % 3]}"
+
+
+_THREE = [a + b + c for c in BASE_62 for b in BASE_62 for a in BASE_62]

@@ -4,12 +4,13 @@ Constraints and triggers hold as for single rows. `Model.save` is not called: wh
 here for the base of all entities, and for nothing else.
 """
 
-import json
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+import msgspec
+from django.contrib.postgres.fields import ArrayField
 from django.db import connection, models
 
 from apps.kernel.clock import wall_now
@@ -22,6 +23,7 @@ def insert_rows(rows: Sequence[models.Model]) -> None:
 
     Raises:
         IntegrityError: a constraint refuses one; none is stored.
+        TypeError: a column is of a kind that is not written this way.
     """
     if not rows:
         return
@@ -31,9 +33,26 @@ def insert_rows(rows: Sequence[models.Model]) -> None:
         if isinstance(row, Entity) and not row.public_id:
             row.public_id = new_id(row.PREFIX)
     columns = [_column(field) for field in fields]
-    with connection.cursor() as cursor, connection.wrap_database_errors, cursor.copy(_copy(model, fields)) as copy:
-        for row in rows:
-            copy.write_row([column(row) for column in columns])
+    _write(model, fields, ("\t".join([column(row) for column in columns]) for row in rows))
+
+
+def insert_values(model: type[models.Model], names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Insert rows that are no objects: as `insert_rows`, for very many of them.
+
+    Args:
+        names: attributes of the columns that `rows` give values for, in their order; all others have their defaults.
+            Of entities the public id is among them.
+        rows: plain values; of a JSON column what is to be stored as JSON.
+    """
+    by_name: dict[str, Any] = {field.attname: field for field in model._meta.concrete_fields}
+    given = [by_name.pop(name) for name in names]
+    rest = [field for field in by_name.values() if not isinstance(field, models.AutoField)]
+    # One moment and one set of defaults for all.
+    blank = model()
+    same = "".join("\t" + _column(field)(blank) for field in rest)
+    cells = [_cell(field) for field in given]
+    lines = ("\t".join([cell(value) for cell, value in zip(cells, row, strict=True)]) + same for row in rows)
+    _write(model, [*given, *rest], lines)
 
 
 def update_rows(rows: Sequence[models.Model], names: Sequence[str]) -> None:
@@ -68,38 +87,109 @@ def update_rows(rows: Sequence[models.Model], names: Sequence[str]) -> None:
         )
 
 
-def _copy(model: type[models.Model], fields: Sequence[Any]) -> str:
+def join(rows: Sequence[models.Model], name: str, among: models.QuerySet[Any]) -> None:
+    """Put at hand what rows refer to by a foreign key, with one query and one object for each row referred to.
+
+    `select_related` makes an object for every row that refers.
+    """
+    if not rows:
+        return
+    field: Any = type(rows[0])._meta.get_field(name)
+    keys = {key for row in rows if (key := getattr(row, field.attname)) is not None}
+    found = among.in_bulk(list(keys)) if keys else {}
+    for row in rows:
+        key = getattr(row, field.attname)
+        field.set_cached_value(row, None if key is None else found[key])
+
+
+def _write(model: type[models.Model], fields: Sequence[Any], lines: Iterable[str]) -> None:
+    text = "\n".join(lines)
+    if not text:
+        return
     quote = connection.ops.quote_name
-    return f"COPY {quote(model._meta.db_table)} ({', '.join(quote(field.column) for field in fields)}) FROM STDIN"
+    names = ", ".join(quote(field.column) for field in fields)
+    statement = f"COPY {quote(model._meta.db_table)} ({names}) FROM STDIN"
+    with connection.cursor() as cursor, connection.wrap_database_errors, cursor.copy(statement) as copy:
+        copy.write(text)
 
 
-# What the driver writes as it is, by the kind of field; any other value takes the way through the field.
-_AS_IT_IS: dict[str, type] = {
-    "BigIntegerField": int,
-    "BooleanField": bool,
-    "CharField": str,
-    "DateTimeField": datetime,
-    "DecimalField": Decimal,
-    "ForeignKey": int,
-    "IntegerField": int,
-    "PositiveIntegerField": int,
-    "TextField": str,
+def _escaped(text: str) -> str:
+    """Write a text as COPY reads it; few have anything to escape."""
+    if "\\" in text:
+        text = text.replace("\\", "\\\\")
+    if "\n" in text or "\t" in text or "\r" in text:
+        text = text.replace("\n", "\\n").replace("\t", "\\t").replace("\r", "\\r")
+    return text
+
+
+def _instant(value: datetime) -> str:
+    if value.tzinfo is None:
+        raise TypeError(f"{value.isoformat()} has no time zone.")
+    return value.isoformat()
+
+
+def _truth(value: bool) -> str:
+    return "t" if value else "f"
+
+
+def _array(value: Sequence[int]) -> str:
+    return "{" + ",".join([str(int(item)) for item in value]) + "}"
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode().replace("\\", "\\\\")
+
+
+# How values of a field's kind are written; those of any other type take the way through the field.
+_KINDS: dict[str, tuple[type, Callable[[Any], str]]] = {
+    "BigIntegerField": (int, str),
+    "BooleanField": (bool, _truth),
+    "CharField": (str, _escaped),
+    "DateTimeField": (datetime, _instant),
+    "DecimalField": (Decimal, str),
+    "ForeignKey": (int, str),
+    "IntegerField": (int, str),
+    "OneToOneField": (int, str),
+    "PositiveIntegerField": (int, str),
+    "PositiveSmallIntegerField": (int, str),
+    "TextField": (str, _escaped),
 }
+NULL = "\\N"
 
 
-def _column(field: Any) -> Callable[[models.Model], Any]:
-    """Give what reads a field's value of a row as the driver takes it."""
-    plain, name = _AS_IT_IS.get(field.get_internal_type()), field.attname
-    sets_itself = type(field).pre_save is not models.Field.pre_save
+def _cell(field: Any) -> Callable[[Any], str]:
+    """Give what writes a value of a field as COPY reads it.
 
-    def prepared(row: models.Model) -> Any:
-        value = field.pre_save(row, add=True) if sets_itself else getattr(row, name)
-        # A time without a zone is for the field to judge.
-        if value is None or (type(value) is plain and getattr(value, "tzinfo", UTC) is not None):
-            return value
-        return field.get_db_prep_save(value, connection)
+    Raises:
+        TypeError: its kind is not written this way.
+    """
+    if isinstance(field, models.JSONField):
+        return lambda value: NULL if value is None else _json(value)
+    if isinstance(field, ArrayField) and isinstance(field.base_field, models.IntegerField):
+        return lambda value: NULL if value is None else _array(value)
+    known = _KINDS.get(field.get_internal_type())
+    if known is None:
+        raise TypeError(f"Columns such as {field} are not written in sets.")
+    plain, write = known
 
-    return prepared
+    def cell(value: Any) -> str:
+        if type(value) is plain:
+            return write(value)
+        if value is None:
+            return NULL
+        # As an object of the model is saved: a choice, a number given as text.
+        stored = field.get_db_prep_save(value, connection)
+        return NULL if stored is None else _escaped(str(stored))
+
+    return cell
+
+
+def _column(field: Any) -> Callable[[models.Model], str]:
+    """Give what writes a field of a row."""
+    cell, name = _cell(field), field.attname
+    if type(field).pre_save is not models.Field.pre_save:
+        return lambda row: cell(field.pre_save(row, add=True))
+    return lambda row: cell(getattr(row, name))
 
 
 def _text(value: Any) -> str | None:
@@ -114,6 +204,6 @@ def _text(value: Any) -> str | None:
         case list() | tuple():
             return "{" + ",".join(str(int(item)) for item in value) + "}"
         case dict():
-            return json.dumps(value)
+            return msgspec.json.encode(value).decode()
         case _:
             return str(value)

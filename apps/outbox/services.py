@@ -3,10 +3,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 from apps.kernel.money import format_decimal
-from apps.kernel.rows import insert_rows
+from apps.kernel.rows import insert_values
 from apps.kernel.time import format_instant
 from apps.outbox.domain.events import event_name
 from apps.outbox.models import OutboxEvent
@@ -38,7 +39,14 @@ class Announcement:
 
 def publish_all(announcements: Sequence[Announcement]) -> None:
     """Write many announcements at once, in their order (caller's transaction)."""
-    insert_rows([_row(announcement) for announcement in announcements])
+    insert_values(
+        OutboxEvent,
+        ("organization_id", "event_type", "object_id", "payload", "occurred_at"),
+        [
+            (told.organization_id, event_name(told.event), told.object_id, payload_of(told.event), told.at)
+            for told in announcements
+        ],
+    )
 
 
 def _row(announcement: Announcement) -> OutboxEvent:
@@ -53,7 +61,13 @@ def _row(announcement: Announcement) -> OutboxEvent:
 
 def payload_of(event: Any) -> dict[str, Any]:
     """Give the JSON payload of an event: camelCase keys, decimals and instants as strings."""
-    return {_camel(f.name): _plain(getattr(event, f.name)) for f in dataclasses.fields(event)}
+    return {key: _plain(getattr(event, name)) for name, key in _keys_of(type(event))}
+
+
+@cache
+def _keys_of(kind: type) -> list[tuple[str, str]]:
+    """Give the fields of a kind of event and the keys of its payload."""
+    return [(field.name, _camel(field.name)) for field in dataclasses.fields(kind)]
 
 
 def _camel(name: str) -> str:

@@ -110,7 +110,8 @@ def rate_usage(
     params: dict[str, Any] = {"quantity": format_decimal(quantity)}
     if usage.counted:
         params["counted"] = dict(usage.counted)
-    steps.append(step_of("evaluate", "price", price.describe(), amount, params, "price"))
+    described = price.describe()
+    steps.append(step_of("evaluate", "price", described, amount, params, "price"))
     billed_quantity = quantity
     if already_billed is not None:
         before = less(already_billed.amount, discounts)
@@ -144,7 +145,7 @@ def rate_usage(
         provenance=_provenance(
             kind="metered",
             quantity=usage.quantity,
-            price=price,
+            described=described,
             currency=currency,
             period=period,
             sources=sources,
@@ -185,7 +186,8 @@ def rate_fee(
     parts = price.components(billed_quantity)
     amount = amount_of(parts)
     params = {"quantity": format_decimal(billed_quantity)}
-    steps.append(step_of("evaluate", "price", price.describe(), amount, params, "price"))
+    described = price.describe()
+    steps.append(step_of("evaluate", "price", described, amount, params, "price"))
     if share != 1:
         full = amount
         amount = EXACT.divide(EXACT.multiply(full, Decimal(share.numerator)), Decimal(share.denominator))
@@ -222,7 +224,7 @@ def rate_fee(
         provenance=_provenance(
             kind="fee",
             quantity=quantity,
-            price=price,
+            described=described,
             currency=currency,
             period=period,
             sources=sources,
@@ -341,7 +343,7 @@ def _provenance(
     *,
     kind: str,
     quantity: Decimal,
-    price: AnyPrice,
+    described: Mapping[str, Any],
     currency: str,
     period: Period,
     sources: Mapping[str, Any],
@@ -364,7 +366,7 @@ def _provenance(
         "inputs": {
             "kind": kind,
             "quantity": {"value": format_decimal(quantity), "source": quantity_source},
-            "price": {"fn": price.describe(), "source": "price"},
+            "price": {"fn": described, "source": "price"},
         },
         "sources": {**sources, **adjustments},
         "steps": steps,

@@ -7,6 +7,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import F, Q
 
+from apps.kernel.history import in_sets
 from apps.kernel.models import AmountField, CurrencyCodeField, Entity
 
 
@@ -62,7 +63,7 @@ CALCULATED_COLUMNS = (
 
 
 # The version never changes but together with the revisions, whose history is kept.
-@pghistory.track(exclude=["updated_at", "plan_version"])
+@pghistory.track(*in_sets(), exclude=["updated_at", "plan_version"])
 class Invoice(Entity):
     """The bill of one period: live while the period is open, frozen and numbered once issued.
 

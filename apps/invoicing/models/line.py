@@ -65,7 +65,7 @@ class InvoiceLine(Entity):
             pgtrigger.Trigger(
                 name="issued_lines_are_frozen",
                 when=pgtrigger.Before,
-                operation=pgtrigger.Insert | pgtrigger.Update | pgtrigger.Delete,
+                operation=pgtrigger.Update | pgtrigger.Delete,
                 declare=[("is_frozen", "boolean")],
                 func="""
                     SELECT number IS NOT NULL OR consolidated_into_id IS NOT NULL OR has_members
@@ -76,6 +76,24 @@ class InvoiceLine(Entity):
                     END IF;
                     IF TG_OP = 'DELETE' THEN RETURN OLD; END IF;
                     RETURN NEW;
+                """,
+            ),
+            # Lines are written by the thousand, so new ones are looked at together.
+            pgtrigger.Trigger(
+                name="issued_take_no_lines",
+                when=pgtrigger.After,
+                operation=pgtrigger.Insert,
+                level=pgtrigger.Statement,
+                referencing=pgtrigger.Referencing(new="new_lines"),
+                func="""
+                    IF EXISTS (
+                        SELECT 1 FROM invoicing_invoice
+                        WHERE id IN (SELECT invoice_id FROM new_lines)
+                          AND (number IS NOT NULL OR consolidated_into_id IS NOT NULL OR has_members)
+                    ) THEN
+                        RAISE EXCEPTION 'lines of an issued invoice never change; write a credit note';
+                    END IF;
+                    RETURN NULL;
                 """,
             ),
         ]

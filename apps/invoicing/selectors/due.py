@@ -1,6 +1,6 @@
 """Which charges are on which invoice, and by which terms each goes."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from apps.catalog.models import PriceRevision
@@ -16,6 +16,7 @@ from apps.subscriptions.selectors.subscriptions import (
     cadence_of,
     gives_back_unused,
     grid_of,
+    known_end,
     open_grid_of,
     upcoming_version_id,
 )
@@ -80,6 +81,29 @@ def charges_of(
     starts_next = invoice.due_until
     own = [c for c in due(invoice.price_revision_ids) if c.service.start < starts_next]
     return own + [c for c in due(next_ids) if c.service.start >= starts_next] + owned
+
+
+def sameness_of(invoice: Invoice, next_ids: Sequence[int]) -> Hashable:
+    """Give what charges of an invoice depend on, whose subscription has no prices, quantities or pauses of its own.
+
+    Invoices with the same have the same charges with the same parts: `charges_of` and `parts_of` read nothing else.
+    """
+    subscription = invoice.subscription
+    return (
+        grid_of(subscription),
+        known_end(subscription),
+        invoice.due_after,
+        invoice.due_until,
+        invoice.is_early,
+        invoice.sequence_number == 0,
+        tuple(invoice.price_revision_ids),
+        tuple(next_ids),
+        subscription.plan_id,
+        subscription.next_plan_id is None,
+        subscription.billing_cadence,
+        subscription.trial_usage,
+        subscription.terminated_at,
+    )
 
 
 def owned_terms(

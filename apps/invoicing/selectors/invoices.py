@@ -2,10 +2,14 @@ from collections.abc import Sequence
 
 from django.db.models import Q, QuerySet
 
+from apps.catalog.models import Plan
+from apps.customers.models import Customer
 from apps.invoicing.domain.targets import TargetLine, Totals, totals_of
 from apps.invoicing.models import Invoice, InvoiceLine, PaymentSession
 from apps.invoicing.selectors.targets import OPEN, target_lines
-from apps.subscriptions.models import Subscription
+from apps.kernel.rows import join
+from apps.organizations.models import Organization
+from apps.subscriptions.models import Subscription, TestClock
 
 
 def with_neighbours(rows: QuerySet[Invoice]) -> QuerySet[Invoice]:
@@ -18,6 +22,20 @@ def with_neighbours(rows: QuerySet[Invoice]) -> QuerySet[Invoice]:
         "subscription__test_clock",
         "consolidated_into",
     )
+
+
+def join_neighbours(invoices: Sequence[Invoice]) -> None:
+    """Put at hand what `with_neighbours` reads along, each row once for all invoices that have it."""
+    join(invoices, "organization", Organization.objects.all())
+    join(invoices, "customer", Customer.objects.all())
+    join(invoices, "subscription", Subscription.objects.all())
+    join(invoices, "consolidated_into", Invoice.objects.all())
+    customers = [invoice.customer for invoice in invoices]
+    join(customers, "organization", Organization.objects.all())
+    join(customers, "consumer", Organization.objects.all())
+    subscriptions = [invoice.subscription for invoice in invoices]
+    join(subscriptions, "plan", Plan.objects.all())
+    join(subscriptions, "test_clock", TestClock.objects.all())
 
 
 def invoices_of(*, organization_id: int) -> QuerySet[Invoice]:

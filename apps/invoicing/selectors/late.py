@@ -1,10 +1,13 @@
 """Usage of periods that are already invoiced, found when the next invoice is made."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+
+from django.contrib.postgres.aggregates import BoolOr
+from django.db.models import Max, Q, QuerySet
 
 from apps.catalog.models import BillableMetric, PriceRevision
 from apps.invoicing.domain.adjustments import AdjustmentTerms, discounts_of, quantity_terms
@@ -71,7 +74,7 @@ def find_late_usage(
         for invoice in invoices
         if invoice.sequence_number > 0 and not invoice.is_early
     }
-    billed = _billed(by_subscription)
+    billed = _billed({key: by_subscription[key] for key in _worth_a_look(by_subscription, subjects)})
     requests: list[tuple[Invoice, _Entry, UsageRequest]] = []
     unchanged: list[tuple[Invoice, _Entry]] = []
     for subscription_id, entries in billed.items():
@@ -118,17 +121,64 @@ def _by_whole(entries: Sequence[tuple[Invoice, _Entry]]) -> list[list[tuple[Invo
     return [sorted(parts, key=lambda part: part[1].period) for parts in found.values()]
 
 
+def _billed_lines(subscription_ids: Collection[int]) -> QuerySet[InvoiceLine]:
+    return InvoiceLine.objects.filter(
+        invoice__subscription_id__in=list(subscription_ids),
+        invoice__issued_at__isnull=False,
+        # What was billed early of a period is in its own bill's line, which is of the whole.
+        invoice__part=0,
+        kind=LineKind.METERED,
+    ).exclude(invoice__status="CANCELLED")
+
+
+def _worth_a_look(by_subscription: Mapping[int, Invoice], subjects: Mapping[int, Sequence[SubjectSpan]]) -> set[int]:
+    """Give the subscriptions that may have corrections, without reading how their lines were made.
+
+    Most have none: what they were billed is one line for each price and period, whose usage has not changed since.
+    Those with lines that correct others, that gave way at zero, or that bill parts of a period are always among them.
+    """
+    rows = (
+        _billed_lines(by_subscription.keys())
+        .filter(price_revision__metric__isnull=False)
+        .values_list("invoice__subscription_id", "price_revision__metric_id", "period_start", "period_end")
+        .annotate(
+            counted_at=Max("invoice__usage_counted_at"),
+            is_special=BoolOr(
+                Q(is_late=True)
+                | Q(reference__startswith=WITHDRAWN)
+                | Q(gross__lte=0, provenance__steps__contains=[{"op": "setToBound"}])
+                | Q(provenance__sources__has_key="split")
+            ),
+        )
+        .order_by()
+    )
+    found: set[int] = set()
+    asked: list[tuple[int, UsageRequest, datetime]] = []
+    for subscription_id, metric_id, start, end, counted_at, is_special in rows:
+        if is_special:
+            found.add(subscription_id)
+        if counted_at is None:
+            continue
+        invoice = by_subscription[subscription_id]
+        usage = UsageRequest(
+            organization_id=invoice.organization_id,
+            metric_id=metric_id,
+            subjects=subjects.get(invoice.customer_id, ()),
+            start=start,
+            end=end,
+        )
+        asked.append((subscription_id, usage, counted_at - OVERLAP))
+    asked = [row for row in asked if row[0] not in found]
+    changed = usage_changed_since(requests=[row[1] for row in asked], moments=[row[2] for row in asked])
+    return found | {row[0] for row, is_changed in zip(asked, changed, strict=True) if is_changed}
+
+
 def _billed(by_subscription: Mapping[int, Invoice]) -> dict[int, list[_Entry]]:
     """Give what each subscription was billed for, with the sum over a charge's first line and its late ones."""
+    if not by_subscription:
+        return {}
     lines = (
-        InvoiceLine.objects.filter(
-            invoice__subscription_id__in=list(by_subscription),
-            invoice__issued_at__isnull=False,
-            # What was billed early of a period is in its own bill's line, which is of the whole.
-            invoice__part=0,
-            kind=LineKind.METERED,
-        )
-        .exclude(invoice__status="CANCELLED")
+        _billed_lines(by_subscription.keys())
         .select_related("invoice", "price_revision__price", "price_revision__metric")
         .order_by("pk")
     )

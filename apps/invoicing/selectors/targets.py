@@ -1,7 +1,7 @@
 """What the lines of invoices should be, computed for many invoices at once."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -17,7 +17,7 @@ from apps.invoicing.models import Invoice, InvoiceLine, InvoiceStatus, LineKind
 from apps.invoicing.selectors.adjustments import adjustment_terms
 from apps.invoicing.selectors.amounts import settled_lines
 from apps.invoicing.selectors.coupons import CouponBook, coupon_book
-from apps.invoicing.selectors.due import charges_of, next_terms_of
+from apps.invoicing.selectors.due import charges_of, next_terms_of, sameness_of
 from apps.invoicing.selectors.early import billed_early
 from apps.invoicing.selectors.late import find_late_usage
 from apps.invoicing.selectors.metered import MeteredRequest, metered_usage
@@ -33,6 +33,7 @@ from apps.rating.splits import rate_fee_parts, split_terms
 from apps.rating.usage import Usage
 from apps.subscriptions.domain.timeline import EMPTY, Timeline
 from apps.subscriptions.selectors.clocks import current_time
+from apps.subscriptions.selectors.subscriptions import pauses_of
 from apps.subscriptions.selectors.timeline import timelines_of
 
 OPEN = (InvoiceStatus.ACTIVE, InvoiceStatus.CLOSING, InvoiceStatus.CALCULATING, InvoiceStatus.FAILED)
@@ -43,9 +44,33 @@ class _Item:
     """A charge of one invoice with the price it goes by, and its parts where that changes within its period."""
 
     invoice: Invoice
+    plan: "_Planned"
+
+    @property
+    def charge(self) -> Charge:
+        return self.plan.charge
+
+    @property
+    def revision(self) -> PriceRevision:
+        return self.plan.revision
+
+    @property
+    def parts(self) -> Sequence[ChargePart]:
+        return self.plan.parts
+
+
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    """A charge as all invoices have it that have the same calendar, terms and window.
+
+    Attributes:
+        sources: of each part, what provenance says of where its figures come from, whoever is billed.
+    """
+
     charge: Charge
     revision: PriceRevision
     parts: Sequence[ChargePart]
+    sources: Sequence[Mapping[str, object]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,16 +151,8 @@ def calculated_lines(
     Returns:
         As `target_lines`.
     """
-    # Read once: one by dimension may have hundreds of groups.
-    prices = {key: parse_price(row.model, row.properties) for key, row in terms.revisions.items()}
-    items = [
-        _Item(invoice, charge, revision, parts)
-        for invoice in invoices
-        for timeline in [terms.timelines.get(invoice.subscription_id, EMPTY)]
-        for charge in charges_of(invoice, terms.revisions, terms.next_ids.get(invoice.pk, ()), timeline)
-        for revision in [terms.revisions[charge.revision_id]]
-        if (parts := parts_of(invoice.subscription, timeline, charge, revision, prices[revision.pk]))
-    ]
+    planner = _Planner(terms)
+    items = [_Item(invoice, planned) for invoice in invoices for planned in planner.charges_of(invoice)]
     asked = [
         (item, part, metric)
         for item in items
@@ -180,16 +197,47 @@ def calculated_lines(
     )
 
 
+class _Planner:
+    """Works out the charges of invoices, once for all that have the same: at a boundary most do."""
+
+    def __init__(self, terms: Terms) -> None:
+        self.terms = terms
+        # Read once: one by dimension may have hundreds of groups.
+        self.prices = {key: parse_price(row.model, row.properties) for key, row in terms.revisions.items()}
+        self.known: dict[Hashable, list[_Planned]] = {}
+
+    def charges_of(self, invoice: Invoice) -> list[_Planned]:
+        """Give the charges of an invoice with their parts."""
+        timeline = self.terms.timelines.get(invoice.subscription_id, EMPTY)
+        next_ids = self.terms.next_ids.get(invoice.pk, ())
+        if timeline is not EMPTY or pauses_of(invoice.subscription).spans:
+            return self._work_out(invoice, next_ids, timeline)
+        key = (sameness_of(invoice, next_ids), invoice.currency)
+        if key not in self.known:
+            self.known[key] = self._work_out(invoice, next_ids, timeline)
+        return self.known[key]
+
+    def _work_out(self, invoice: Invoice, next_ids: Sequence[int], timeline: Timeline) -> list[_Planned]:
+        found = []
+        for charge in charges_of(invoice, self.terms.revisions, next_ids, timeline):
+            revision = self.terms.revisions[charge.revision_id]
+            parts = parts_of(invoice.subscription, timeline, charge, revision, self.prices[revision.pk])
+            if parts:
+                sources = [fixed_sources(revision, invoice.currency, parts, part) for part in parts]
+                found.append(_Planned(charge, revision, parts, sources))
+        return found
+
+
 def _lines(
     item: _Item, usages: Sequence[Usage] | None, agreed: Sequence[AdjustmentTerms], as_of: datetime
 ) -> list[TargetLine]:
     revision, charge, invoice = item.revision, item.charge, item.invoice
-    terms = quantity_terms(
-        agreed,
-        charge.service,
-        is_in_advance=revision.is_prepaid,
-        price_id=revision.price_id,
+    terms = (
+        quantity_terms(agreed, charge.service, is_in_advance=revision.is_prepaid, price_id=revision.price_id)
+        if agreed
+        else None
     )
+    sources = [{**fixed, "period": _period_source(invoice)} for fixed in item.plan.sources]
     rated: list[tuple[Period, RatedLine]]
     if usages is not None:
         known = split_terms(terms, [usage.quantity for usage in usages])
@@ -201,22 +249,22 @@ def _lines(
                     usage=usage,
                     currency=invoice.currency,
                     period=part.period,
-                    sources=sources_of(revision, invoice, item.parts, part),
+                    sources=source,
                     calculated_at=as_of,
                     terms=own,
                 ),
             )
-            for part, usage, own in zip(item.parts, usages, known, strict=True)
+            for part, usage, own, source in zip(item.parts, usages, known, sources, strict=True)
         ]
     else:
         fees = fee_parts(invoice.subscription, charge, revision, item.parts, terms)
-        by_period = {part.period: part for part in item.parts}
+        by_period = {part.period: source for part, source in zip(item.parts, sources, strict=True)}
         lines = rate_fee_parts(
             fees,
             currency=invoice.currency,
             whole=charge.whole,
             basis=invoice.subscription.plan.proration,
-            sources=[sources_of(revision, invoice, item.parts, by_period[fee.period]) for fee in fees],
+            sources=[by_period[fee.period] for fee in fees],
             calculated_at=as_of,
         )
         rated = [(fee.period, line) for fee, line in zip(fees, lines, strict=True)]
@@ -251,20 +299,26 @@ def sources_of(
         parts: of the charge.
         part: the one that the line bills, if it is not all of it.
     """
+    return {**fixed_sources(revision, invoice.currency, parts, part), "period": _period_source(invoice)}
+
+
+def _period_source(invoice: Invoice) -> dict[str, object]:
+    subscription = invoice.subscription
+    anchor = format_instant(subscription.billing_anchor)
+    return {"type": "billingPeriod", "ref": {"subscriptionId": subscription.public_id, "anchor": anchor}}
+
+
+def fixed_sources(
+    revision: PriceRevision, currency: str, parts: Sequence[ChargePart], part: ChargePart | None
+) -> dict[str, object]:
+    """Give those of `sources_of` that are the same for every subscriber."""
     sources: dict[str, object] = {
         "price": {
             "type": "price",
             "ref": {"priceId": revision.price.public_id, "revision": revision.number},
             "asUsed": {"model": revision.model, "properties": revision.properties},
         },
-        "currency": {"type": "currency", "ref": {"currency": invoice.currency}},
-        "period": {
-            "type": "billingPeriod",
-            "ref": {
-                "subscriptionId": invoice.subscription.public_id,
-                "anchor": format_instant(invoice.subscription.billing_anchor),
-            },
-        },
+        "currency": {"type": "currency", "ref": {"currency": currency}},
     }
     if revision.metric is not None:
         sources["usage"] = {

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import transaction
 
@@ -11,7 +12,7 @@ from apps.invoicing.domain.targets import TargetLine, totals_of
 from apps.invoicing.events import InvoiceFailed, InvoiceIssued
 from apps.invoicing.models import CALCULATED_COLUMNS, Invoice, InvoiceLine, InvoiceStatus, LineKind
 from apps.invoicing.selectors.consolidation import units_of
-from apps.invoicing.selectors.invoices import with_neighbours
+from apps.invoicing.selectors.invoices import join_neighbours, with_neighbours
 from apps.invoicing.selectors.targets import target_lines
 from apps.invoicing.services.activation import activate_paid_subscription
 from apps.invoicing.services.balances import use_balances
@@ -23,7 +24,7 @@ from apps.invoicing.services.settlement import lock_for_settlement, mark_paid
 from apps.invoicing.services.spend import take_turns
 from apps.kernel.clock import wall_now
 from apps.kernel.ids import derived_id
-from apps.kernel.rows import insert_rows, update_rows
+from apps.kernel.rows import insert_values, update_rows
 from apps.outbox.services import Announcement, publish, publish_all
 
 logger = logging.getLogger(__name__)
@@ -115,12 +116,11 @@ def _stored(invoice_ids: Sequence[int], as_of: datetime) -> list[Invoice]:
     # What is merged after this moment counts as late; read before the usage, so nothing falls between.
     counted_at = wall_now()
     invoices = list(
-        with_neighbours(
-            Invoice.objects.select_for_update(of=("self",), skip_locked=True).filter(
-                pk__in=invoice_ids, status=InvoiceStatus.CLOSING
-            )
-        ).order_by("organization_id", "pk")
+        Invoice.objects.select_for_update(skip_locked=True)
+        .filter(pk__in=invoice_ids, status=InvoiceStatus.CLOSING)
+        .order_by("organization_id", "pk")
     )
+    join_neighbours(invoices)
     take_turns(invoices)
     hold_coupons(invoices)
     hold_rates(invoices)
@@ -156,7 +156,11 @@ def store_calculations(
     again = [invoice.pk for invoice in invoices if invoice.calculated_at is not None]
     if again:
         InvoiceLine.objects.filter(invoice_id__in=again).exclude(kind__in=STORED_KINDS).delete()
-    insert_rows([_row(invoice, line) for invoice in invoices for line in lines[invoice.pk] if line.stored_id is None])
+    insert_values(
+        InvoiceLine,
+        LINE_COLUMNS,
+        [_row(invoice, line) for invoice in invoices for line in lines[invoice.pk] if line.stored_id is None],
+    )
     update_rows(
         [
             InvoiceLine(pk=line.stored_id, subtotal=line.subtotal, tax_amount=line.tax_amount, total=line.total)
@@ -267,27 +271,53 @@ def line_public_id(invoice_public_id: str, reference: str) -> str:
     return derived_id("li", invoice_public_id, reference)
 
 
-def _row(invoice: Invoice, line: TargetLine) -> InvoiceLine:
-    return InvoiceLine(
-        public_id=line_public_id(invoice.public_id, line.reference),
-        organization_id=invoice.organization_id,
-        invoice=invoice,
-        kind=line.kind,
-        reference=line.reference,
-        price_revision_id=line.price_revision_id,
-        display_name=line.display_name,
-        description=line.description,
-        payment_term=line.payment_term,
-        currency=invoice.currency,
-        period_start=line.period_start,
-        period_end=line.period_end,
-        quantity=line.quantity,
-        unit_price=line.unit_price,
-        gross=line.gross,
-        subtotal=line.subtotal,
-        tax_rate=line.tax_rate,
-        tax_amount=line.tax_amount,
-        total=line.total,
-        is_late=line.is_late,
-        provenance=line.provenance,
+# In the order of `_row`.
+LINE_COLUMNS = (
+    "public_id",
+    "organization_id",
+    "invoice_id",
+    "kind",
+    "reference",
+    "price_revision_id",
+    "display_name",
+    "description",
+    "payment_term",
+    "currency",
+    "period_start",
+    "period_end",
+    "quantity",
+    "unit_price",
+    "gross",
+    "subtotal",
+    "tax_rate",
+    "tax_amount",
+    "total",
+    "is_late",
+    "provenance",
+)
+
+
+def _row(invoice: Invoice, line: TargetLine) -> tuple[Any, ...]:
+    return (
+        line_public_id(invoice.public_id, line.reference),
+        invoice.organization_id,
+        invoice.pk,
+        line.kind,
+        line.reference,
+        line.price_revision_id,
+        line.display_name,
+        line.description,
+        line.payment_term,
+        invoice.currency,
+        line.period_start,
+        line.period_end,
+        line.quantity,
+        line.unit_price,
+        line.gross,
+        line.subtotal,
+        line.tax_rate,
+        line.tax_amount,
+        line.total,
+        line.is_late,
+        line.provenance,
     )

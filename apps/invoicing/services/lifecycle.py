@@ -21,10 +21,10 @@ from apps.subscriptions.selectors.subscriptions import due_subscriptions
 logger = logging.getLogger(__name__)
 
 # How many subscriptions or invoices one run of a step takes at most.
-CHUNK = 1_000
+CHUNK = 5_000
 # Periods closed, or invoices calculated, in one transaction: large enough to share queries, small enough to be
 # repeated cheaply.
-GROUP = 200
+GROUP = 1_000
 
 
 def next_start_due(clock_id: int | None, horizon: datetime) -> datetime | None:

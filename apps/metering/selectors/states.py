@@ -1,12 +1,12 @@
 """Combined states of many usage questions at once: what windows and edge events of each add up to."""
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 from django.db import connection
 
 from apps.kernel.time import floor_hour
@@ -162,7 +162,7 @@ def combined_rows(
     with event_store().events_in(needed) as events, connection.cursor() as cursor:
         cursor.execute(
             f"WITH part AS ({source.replace('<events>', events)}) SELECT {answers} FROM part GROUP BY {by}",
-            [json.dumps(rows, default=datetime.isoformat) for rows in parts],
+            [msgspec.json.encode(rows).decode() for rows in parts],
         )
         rows: list[tuple[Any, ...]] = cursor.fetchall()
     require_raw([span.start for span in needed])

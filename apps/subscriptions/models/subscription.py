@@ -5,6 +5,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import F, Q
 
+from apps.kernel.history import in_sets
 from apps.kernel.models import CurrencyCodeField, Entity
 
 
@@ -15,7 +16,7 @@ class SubscriptionStatus(models.TextChoices):
     TERMINATED = "terminated", "Terminated"
 
 
-@pghistory.track(exclude=["updated_at"])
+@pghistory.track(*in_sets(), exclude=["updated_at"])
 class Subscription(Entity):
     """Who has which plan, from when, and which period of it is open."""
 

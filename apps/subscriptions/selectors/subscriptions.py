@@ -57,7 +57,10 @@ def gives_back_unused(subscription: Subscription) -> bool:
 
 def pauses_of(subscription: Subscription) -> Pauses:
     """Give when a subscription was paused, and is; without a query where its pauses were read along."""
-    spans = [(pause.span.lower, pause.span.upper) for pause in subscription.pauses.all()]
+    # What was read along is not asked for anew: a manager and a query of its own would be made for each look.
+    known = getattr(subscription, "_prefetched_objects_cache", {}).get("pauses")
+    pauses = subscription.pauses.all() if known is None else known
+    spans = [(pause.span.lower, pause.span.upper) for pause in pauses]
     if subscription.paused_at is not None:
         spans.append((subscription.paused_at, None))
     return Pauses(tuple(spans))
