@@ -118,7 +118,7 @@ def _round(merchant: Any, events: int, tag: str) -> float:
             for number in range(start, start + 1_000)
         )  # fmt: skip
         accept_events(
-            read_events(f"[{body}]".encode(), is_lines=False),
+            read_events(f"[{body}]".encode(), is_lines=False, at_most=0),
             organization_id=merchant.pk,
             organization_public_id=merchant.public_id,
             as_of=datetime.now(UTC),

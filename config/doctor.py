@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import redis
 from django.conf import settings
 from django.core.cache import cache
-from django.db import connection
+from django.db import OperationalError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.db.models import Exists, F, OuterRef, Q
 from django_celery_beat.models import PeriodicTask
@@ -65,9 +65,15 @@ def _disk(as_of: datetime) -> Finding:
 
 
 def _database(as_of: datetime) -> Finding:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT current_setting('server_version_num')::int, current_setting('server_version')")
-        number, version = cursor.fetchone()
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT current_setting('server_version_num')::int, current_setting('server_version')")
+            number, version = cursor.fetchone()
+    except OperationalError as error:
+        return problem(
+            f"does not answer: {str(error).strip()}",
+            "Start it, or mend DATABASE_URL. Meanwhile events are answered 503 and are to be sent again.",
+        )
     if number < OLDEST_POSTGRES:
         return problem(f"PostgreSQL {version}", "Upgrade to 15 or newer.")
     return ok(f"PostgreSQL {version}")
@@ -129,6 +135,11 @@ def _broker(as_of: datetime) -> Finding:
     try:
         version = client.info("server")["redis_version"]
         waiting = {name: int(client.llen(name)) for name in ("default", "merge")}
+    except redis.RedisError as error:
+        return problem(
+            f"does not answer: {error}",
+            "Start it again, or mend REDIS_URL. Events are still taken, and counted when it is back; none is lost.",
+        )
     finally:
         client.close()
     text = f"answers (protocol of Redis {version}); " + ", ".join(f"{n} in {name}" for name, n in waiting.items())

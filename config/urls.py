@@ -13,6 +13,8 @@ from config.overview import home
 # Tasks that views send must go to this app and its broker.
 celery_app.set_default()
 
+handler404 = "apps.kernel.http.exceptions.nothing_here"
+
 urlpatterns = [
     # Browsers ask for this one on pages that name no icon, such as the API's description.
     path("favicon.ico", RedirectView.as_view(url="/static/metergate/icon.svg")),

@@ -1,182 +1,22 @@
 """Usage billed before its period is over: whatever is split off, all bills add up to what one would have said."""
 
-from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
 
 import pytest
 from django.db import IntegrityError, transaction
 from django.test import Client
 from django.urls import reverse
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from apps.invoicing.models import Invoice, InvoiceLine
 from apps.invoicing.services.early import bill_usage_now
 from apps.kernel.errors import ConflictError
-from apps.metering.services.merge import drain
-from apps.rating.lines import recompute
 from apps.subscriptions.models import Subscription
 from apps.subscriptions.selectors.clocks import current_time
 from tests.concurrency import at_once
+from tests.invoicing.twins import PRICES, Twins
 from tests.world import World, make_world
 
 pytestmark = pytest.mark.django_db
-
-PRICES: dict[str, dict[str, Any]] = {
-    "standard": {"model": "standard", "properties": {"unitPrice": "0.333"}},
-    "package": {"model": "package", "properties": {"packageSize": "7", "packagePrice": "3.01"}},
-    "graduated": {
-        "model": "graduated",
-        "properties": {
-            "tiers": [
-                {"upTo": "5", "unitPrice": "1.005", "flatFee": "2"},
-                {"upTo": "20", "unitPrice": "0.7"},
-                {"upTo": None, "unitPrice": "0.111"},
-            ]
-        },
-    },
-    "volume": {
-        "model": "volume",
-        "properties": {"tiers": [{"upTo": "10", "unitPrice": "2.345"}, {"upTo": None, "unitPrice": "0.5"}]},
-    },
-    "graduated_percentage": {
-        "model": "graduated_percentage",
-        "properties": {"tiers": [{"upTo": "12", "percentage": "0.03"}, {"upTo": None, "percentage": "0.01"}]},
-    },
-    "percentage": {
-        "model": "percentage",
-        "properties": {"percentage": "0.029", "fixedCharge": "0.305", "freeAmount": "11", "freeEvents": 3},
-    },
-    "dynamic": {"model": "dynamic", "properties": {"minPrice": "0.01", "maxPrice": "0.5"}},
-    "grouped": {
-        "model": "graduated",
-        "properties": {
-            "tiers": [{"upTo": "8", "unitPrice": "1.115"}, {"upTo": None, "unitPrice": "0.2"}],
-            "groups": [
-                {
-                    "match": {"model": "opus"},
-                    "properties": {"tiers": [{"upTo": "3", "unitPrice": "5.555"}, {"upTo": None, "unitPrice": "1"}]},
-                }
-            ],
-            "groupTiers": "own",
-        },
-    },
-}
-
-
-@dataclass
-class Twins:
-    """Two customers with the same usage; one of them is billed early."""
-
-    world: World
-    clock: str
-    plan: str
-    split: tuple[str, dict[str, Any]]
-    whole: tuple[str, dict[str, Any]]
-    sent: int = 0
-    keys: list[str] = field(default_factory=list)
-
-    @classmethod
-    def on(cls, world: World, price: dict[str, Any], *, tax: str = "0", **plan: Any) -> "Twins":
-        product = world.product()
-        metric = world.metric(product, groupBy={"model": "$.model"})
-        prices = [world.usage_price(metric, **price)]
-        clock = world.clock("2026-01-01T00:00:00Z")
-        sold = world.plan(product, prices, defaultTaxRate=tax, **plan)
-        pair = []
-        for _ in range(2):
-            customer = world.customer()
-            pair.append((customer, world.subscribe(customer, sold, at="2026-01-01T00:00:00Z", clock=clock)))
-        return cls(world, clock, sold, *pair)
-
-    def use(self, moment: str, **data: Any) -> None:
-        self.sent += 1
-        for name, (customer, _) in (("split", self.split), ("whole", self.whole)):
-            self.world.send(customer, moment, key=f"{name}{self.sent}-{customer}", **data)
-        self.keys.append(str(self.sent))
-        drain()
-
-    def void(self, *numbers: int) -> None:
-        keys = [
-            f"{name}{number}-{customer}"
-            for number in numbers
-            for name, (customer, _) in (("split", self.split), ("whole", self.whole))
-        ]
-        self.world.api.post("/v0/events/void", {"reason": "test", "idempotencyKeys": keys}, expect=200)
-
-    def row(self, who: tuple[str, dict[str, Any]] | None = None) -> Subscription:
-        subscription = (who or self.split)[1]
-        return Subscription.objects.select_related("test_clock").get(public_id=subscription["id"])
-
-    def bill(self) -> Invoice | None:
-        row = self.row()
-        try:
-            return bill_usage_now(subscription_id=row.pk, as_of=current_time(row))
-        except ConflictError as error:
-            if error.code != "NOTHING_TO_BILL":
-                raise
-            return None
-
-    def advance(self, to: str) -> None:
-        self.world.advance(self.clock, to)
-
-    def totals(self) -> tuple[Decimal, Decimal]:
-        """Give what each was billed, net, on stored invoices."""
-        found = []
-        for who in (self.split, self.whole):
-            lines = InvoiceLine.objects.filter(invoice__subscription=self.row(who))
-            for line in lines:
-                assert recompute(line.provenance) == line.gross, line.reference
-            found.append(sum((line.gross for line in lines), Decimal(0)))
-        return found[0], found[1]
-
-    def bills(self) -> list[tuple[int, int, Decimal]]:
-        rows = Invoice.objects.filter(subscription=self.row()).order_by("sequence_number", "part")
-        return [(row.sequence_number, row.part, row.grand_total) for row in rows]
-
-
-EVENTS = st.lists(
-    st.tuples(
-        st.integers(1, 27),
-        st.decimals("0", "12", places=3),
-        st.sampled_from(["opus", "haiku"]),
-        st.decimals("0.005", "0.6", places=3),
-        st.booleans(),
-    ),
-    min_size=1,
-    max_size=8,
-)
-
-
-@pytest.mark.parametrize("name", PRICES)
-@given(events=EVENTS, off=st.booleans(), voided=st.integers(0, 8))
-@settings(max_examples=6, suppress_health_check=list(HealthCheck))
-def test_all_bills_add_up_to_one_bill(
-    name: str, events: list[tuple[int, Decimal, str, Decimal, bool]], off: bool, voided: int
-) -> None:
-    twins = Twins.on(make_world(), PRICES[name])
-    if off:
-        for _, subscription in (twins.split, twins.whole):
-            body = {
-                "type": "percentageDiscount",
-                "percentageDiscount": "0.35",
-                "effectiveFrom": "2026-01-11T00:00:00Z",
-            }
-            twins.world.api.post(f"/v0/subscriptions/{subscription['id']}/adjustments", body)
-    for day, tokens, model, price, bills_then in events:
-        twins.use(f"2026-01-{day:02d}T10:15:00Z", tokens=float(tokens), model=model, price=float(price))
-        if bills_then:
-            twins.bill()
-    if 0 < voided <= len(events):
-        twins.void(voided)
-    twins.advance("2026-02-02T00:00:00Z")
-    # What could not be given back in January is carried until usage of February covers it.
-    twins.use("2026-02-10T00:00:00Z", tokens=500, model="haiku", price=0.5)
-    twins.advance("2026-03-02T00:00:00Z")
-    split, whole = twins.totals()
-    assert split == whole
-    assert all(row.grand_total >= 0 for row in Invoice.objects.filter(subscription=twins.row()))
 
 
 def test_a_bill_of_usage_so_far_and_the_rest_at_the_end(world: World) -> None:

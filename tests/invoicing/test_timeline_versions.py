@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.invoicing.test_price_intervals import APRIL, FEBRUARY, MARCH, Deal
+from tests.invoicing.deals import APRIL, FEBRUARY, MARCH, Deal
 from tests.world import World
 
 pytestmark = pytest.mark.django_db

@@ -55,6 +55,21 @@ def test_an_engineer_voids_in_the_admin_and_a_viewer_cannot(world: World, metric
     assert event.public_id not in client.get("/admin/metering/meterevent/?q=nobody").content.decode()
 
 
+def test_lists_show_the_beginning_of_large_data(world: World, metric: str) -> None:
+    large = {"tokens": 10, "text": "long " * 100_000}
+    for key, moment, data in (
+        ("a", DAY, {"tokens": 1}), ("a", DAY, large), ("b", DAY, large), ("c", "1990-01-01T00:00:00Z", large),
+    ):  # fmt: skip
+        event = {"type": "ai.inference", "source": "app", "subject": "cus_1", "timestamp": moment, "data": data}
+        world.api.post("/v0/events", {**event, "idempotencyKey": key}, expect=202)
+    drain()
+    client = browser(member(world, "engineer"))
+    for screen in ("meterevent", "eventconflict", "parkedevent"):
+        page = client.get(f"/admin/metering/{screen}/").content.decode()
+        assert "long long" in page
+        assert len(page) < 200_000, screen
+
+
 def test_jobs_are_started_in_the_admin(world: World, metric: str) -> None:
     world.send("cus_1", DAY, key="a", tokens=10)
     engineer = member(world, "engineer")

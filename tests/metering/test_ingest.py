@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -143,6 +144,81 @@ def test_batches_that_cannot_be_taken(world: World, metric: str) -> None:
     assert batch(world, bomb, **{"Content-Encoding": "gzip"})[0] == 413
     assert batch(world, json.dumps([event(f"k{n}") for n in range(1001)]).encode())[0] == 413
     assert MeterEvent.objects.count() == 0
+
+
+def test_a_broken_line_is_rejected_alone(world: World, metric: str) -> None:
+    good = [json.dumps(event(f"k{n}")) for n in range(2)]
+    body = "\r\n".join([good[0], '{"type":', "", "[1]", good[1], "{" * 2_000]).encode()
+    status, answer = batch(world, body, "application/x-ndjson")
+    assert (status, answer["accepted"]) == (202, 2)
+    assert [(entry["index"], entry["code"]) for entry in answer["rejected"]] == [
+        (1, "malformed"),
+        (2, "invalid"),
+        (4, "malformed"),
+    ]
+    assert total(world, metric) == 20
+    assert batch(world, b"{\n}\n", "application/x-ndjson")[0] == 400
+
+
+def test_more_lines_than_a_batch_may_have(world: World, metric: str) -> None:
+    assert batch(world, b"5\n" * 3_000_000, "application/x-ndjson")[0] == 413
+    line = json.dumps(event("k")).encode() + b"\n"
+    assert batch(world, line * 1001, "application/x-ndjson")[0] == 413
+    assert batch(world, b"\n" * 2_000 + line, "application/x-ndjson")[1]["accepted"] == 1
+
+
+def test_all_members_of_a_packed_body_count(world: World, metric: str) -> None:
+    lines = [json.dumps(event(f"k{n}")).encode() + b"\n" for n in range(2)]
+    packed = b"".join(gzip.compress(line) for line in lines)
+    assert batch(world, packed, "application/x-ndjson", **{"Content-Encoding": "x-gzip"})[1]["accepted"] == 2
+    assert total(world, metric) == 20
+
+
+@pytest.mark.parametrize(
+    ("spoil", "coding", "status"),
+    [
+        (lambda packed: packed[:-9], "gzip", 400),
+        (lambda packed: packed + b"tail", "gzip", 400),
+        (lambda packed: packed + gzip.compress(b" " * 11_000_000), "gzip", 413),
+        (lambda packed: packed, "br", 415),
+    ],
+)
+def test_packed_bodies_that_cannot_be_read(
+    world: World, metric: str, spoil: Callable[[bytes], bytes], coding: str, status: int
+) -> None:
+    packed = gzip.compress(json.dumps([event("k")]).encode())
+    assert batch(world, spoil(packed), **{"Content-Encoding": coding})[0] == status
+    assert total(world, metric) == 0
+
+
+@pytest.mark.parametrize(("levels", "status"), [(100, 202), (101, 400), (900, 400), (100_000, 400)])
+@pytest.mark.parametrize("source", ["app", "an\\u0041pp"])
+def test_data_nests_to_a_depth(world: World, metric: str, levels: int, status: int, source: str) -> None:
+    nested = "[" * (levels - 1) + "]" * (levels - 1)
+    body = json.dumps(event("k", data="@")).replace('"@"', f'{{"tokens":10,"n":{nested}}}').replace("app", source)
+    answer = world.api.client.post(
+        "/v0/events",
+        data=body.encode(),
+        content_type="application/json",
+        headers={"Authorization": f"Bearer {world.secret}"},
+    )
+    assert answer.status_code == status, answer.content
+    assert "nest" in answer.content.decode().lower() or status == 202
+    assert total(world, metric) == (10 if status == 202 else 0)
+
+
+def test_wide_data_is_not_deep(world: World, metric: str) -> None:
+    world.api.post("/v0/events", event("k", data={"tokens": 10, "parts": [{"a": [1]}] * 200}), expect=202)
+    assert total(world, metric) == 10
+
+
+def test_what_nobody_foresaw_has_a_body_too(world: World, metric: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("apps.metering.api.ingest.check_events", lambda *_, **__: 1 / 0)
+    assert world.api.post("/v0/events", event("k"), expect=500)["code"] == "INTERNAL_ERROR"
+
+
+def test_paths_that_nobody_serves(world: World) -> None:
+    assert world.api.call("get", "/v0/events/nothing/here", expect=404).json()["code"] == "NOT_FOUND"
 
 
 def test_same_key_counts_once_whatever_the_timestamp(world: World, metric: str) -> None:

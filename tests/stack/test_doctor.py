@@ -198,6 +198,9 @@ def test_it_comes_when_nothing_runs(tmp_path: Path) -> None:
         cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 1, done.stderr
-    states = {check["name"]: check["state"] for check in json.loads(done.stdout)["checks"]}
+    checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+    states = {name: check["state"] for name, check in checks.items()}
     assert (states["database"], states["broker"], states["settings"]) == ("problem", "problem", "ok")
+    assert "DATABASE_URL" in checks["database"]["fix"]
+    assert "REDIS_URL" in checks["broker"]["fix"]
     assert states["migrations"] == states["merging"] == states["worker"] == "skipped"

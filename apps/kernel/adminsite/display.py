@@ -1,5 +1,6 @@
 """How figures, moments and neighbours look in lists."""
 
+import json
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -10,6 +11,8 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from apps.kernel.money import format_decimal, format_money, format_unit_price
+
+BRIEF = 200
 
 
 def money(amount: Decimal, currency: str) -> SafeString:
@@ -52,6 +55,12 @@ def related_lists(*lists: tuple[str, str, str, Any]) -> SafeString:
         (f"{reverse(f'admin:{screen}_changelist')}?{lookup}={value}", text) for text, screen, lookup, value in lists
     )
     return format_html_join(" · ", '<a class="mg-link" href="{}">{}</a>', links)
+
+
+def brief_json(value: Any) -> str:
+    """Show JSON in a list: its beginning, for an event may have megabytes of it."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= BRIEF else text[:BRIEF] + " …"
 
 
 def moment(value: datetime | None) -> str:

@@ -2,11 +2,12 @@ import logging
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.views.defaults import page_not_found
 from rest_framework import exceptions
 from rest_framework.response import Response
 
-from apps.kernel.errors import DomainError, InvalidError
+from apps.kernel.errors import DomainError, InvalidError, NotFoundError
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +43,13 @@ def error_headers(error: DomainError) -> dict[str, str]:
 def json_error(error: DomainError) -> JsonResponse:
     """Render a domain error outside REST framework (middleware, plain views)."""
     return JsonResponse(error_body(error), status=error.status, headers=error_headers(error))
+
+
+def nothing_here(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Answer a path that nobody serves: programs get a body that they can read, people a page."""
+    if not request.path.startswith(("/v0/", "/v1/", "/v2/")):
+        return page_not_found(request, exception)
+    return json_error(NotFoundError(f"There is nothing at {request.path}."))
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:

@@ -12,7 +12,7 @@ from unfold.widgets import UnfoldAdminTextareaWidget
 
 from apps.kernel.adminsite.actions import Call, service_action
 from apps.kernel.adminsite.base import ReadOnlyModelAdmin
-from apps.kernel.adminsite.display import link, moment, quantity
+from apps.kernel.adminsite.display import brief_json, link, moment, quantity
 from apps.kernel.errors import ConflictError
 from apps.metering.admin.explorer import explore_usage
 from apps.metering.models import (
@@ -79,7 +79,7 @@ class MeterEventAdmin(ReadOnlyModelAdmin):
 
     empty_text = "Events appear a moment after they are sent to /v0/events or imported."
     is_huge = True
-    list_display = ["public_id", "event_type", "source", "subject", "occurred_at", "accepted_at", "data"]
+    list_display = ["public_id", "event_type", "source", "subject", "occurred_at", "accepted_at", "data_shown"]
     search_fields = ["=public_id", "=idempotency_key"]
     search_help_text = "Exact event id or idempotency key"
     ordering = ["-occurred_at"]
@@ -101,6 +101,10 @@ class MeterEventAdmin(ReadOnlyModelAdmin):
         icon="block",
         fits=lambda event: _void_of(event) is None,
     )
+
+    @display(description="Data")
+    def data_shown(self, event: MeterEvent) -> str:
+        return brief_json(event.data)
 
     @display(description="State")
     def state(self, event: MeterEvent) -> str:
@@ -215,10 +219,14 @@ class EventConflictAdmin(ReadOnlyModelAdmin):
     """Keys that came again with other content; the first content stands."""
 
     empty_text = "Keys that come again with other content are listed here."
-    list_display = ["idempotency_key", "first_event_id", "content", "detected_at"]
+    list_display = ["idempotency_key", "first_event_id", "content_shown", "detected_at"]
     search_fields = ["idempotency_key", "first_event_id"]
     date_hierarchy = "detected_at"
     ordering = ["-id"]
+
+    @display(description="Content")
+    def content_shown(self, conflict: EventConflict) -> str:
+        return brief_json(conflict.content)
 
 
 def _resolve(call: Call) -> str:

@@ -17,6 +17,7 @@ from unfold.widgets import (
 
 from apps.kernel.adminsite.actions import Call, service_action
 from apps.kernel.adminsite.base import ReadOnlyModelAdmin
+from apps.kernel.adminsite.display import brief_json
 from apps.kernel.clock import wall_now
 from apps.kernel.errors import ConflictError
 from apps.metering.models import ParkedEvent, ParkReason, ParkState
@@ -131,7 +132,7 @@ class ParkedEventAdmin(ReadOnlyModelAdmin):
     empty_text = "Events that tell of a moment too far back or ahead wait here until someone decides."
     list_display = [
         "public_id", "event_type", "subject_shown", "occurred_at", "accepted_at", "reason_shown", "state_shown",
-        "data", "settled_by",
+        "data_shown", "settled_by",
     ]  # fmt: skip
     list_filter = ["state", "reason", "event_type"]
     search_fields = ["=public_id", "=idempotency_key", "=external_id"]
@@ -181,6 +182,10 @@ class ParkedEventAdmin(ReadOnlyModelAdmin):
     @display(description="Customer named")
     def subject_shown(self, row: Any) -> str:
         return str(row.subject_name)
+
+    @display(description="Data")
+    def data_shown(self, row: ParkedEvent) -> str:
+        return brief_json(row.data)
 
     @display(description="Reason", label={"Too late": "warning", "Too early": "info"}, ordering="reason")
     def reason_shown(self, row: ParkedEvent) -> str:

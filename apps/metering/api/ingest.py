@@ -4,6 +4,7 @@
 server itself. Keys, refusals and answers are those of the rest of the API.
 """
 
+import logging
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -33,7 +34,7 @@ from apps.kernel.http.principal import Principal
 from apps.kernel.time import format_instant
 from apps.metering.api.doorbell import ring
 from apps.metering.domain.drafts import EventDraft, Problem
-from apps.metering.domain.wire import MalformedError, read_event, read_events
+from apps.metering.domain.wire import MalformedError, TooManyError, read_event, read_events
 from apps.metering.services.committing import stage_together
 from apps.metering.services.pressure import pressure
 from apps.metering.services.staging import Rejection, Verdicts, accept_events, check_events, stage
@@ -47,6 +48,10 @@ EVENT_PATH = "/v0/events"
 BATCH_PATH = "/v0/events/batch"
 # What a caller should wait before it tries again when the database is away.
 RETRY_SECONDS = 2
+# Names of a body's coding, with what they mean.
+CODINGS = {"": "identity", "identity": "identity", "gzip": "gzip", "x-gzip": "gzip"}
+
+logger = logging.getLogger(__name__)
 
 _encoder = msgspec.json.Encoder()
 
@@ -55,6 +60,18 @@ class PayloadTooLargeError(DomainError):
     status = 413
     error = "payload_too_large"
     default_code = "PAYLOAD_TOO_LARGE"
+
+
+class UnsupportedMediaTypeError(DomainError):
+    status = 415
+    error = "unsupported_media_type"
+    default_code = "UNSUPPORTED_MEDIA_TYPE"
+
+
+class InternalError(DomainError):
+    status = 500
+    error = "internal_error"
+    default_code = "INTERNAL_ERROR"
 
 
 @dataclass(slots=True)
@@ -100,6 +117,9 @@ def answer_call(call: IngestCall) -> IngestAnswer:
         return _refuse(
             UnavailableError("Events cannot be stored right now; send them again.", retry_after_seconds=RETRY_SECONDS)
         )
+    except Exception:  # nothing stands between this path and the server, which would answer without a body
+        logger.exception("unhandled error in %s", call.path)
+        return _refuse(InternalError("Something went wrong on our side."))
 
 
 @method_decorator(csrf_exempt, name="dispatch")
@@ -125,7 +145,8 @@ class IngestView(View):
                 content_type=headers.get("Content-Type", ""),
                 content_encoding=headers.get("Content-Encoding", ""),
                 content_length=headers.get("Content-Length", ""),
-                read=lambda size: request.body[:size],
+                # Not `body`: the limit of this path is its own.
+                read=request.read,
             )
         )
         return HttpResponse(found.body, status=found.status, content_type="application/json", headers=found.headers)
@@ -190,7 +211,10 @@ def _put_aside(verdicts: Verdicts, principal: Principal, now: datetime) -> Inges
 
 def _take_batch(call: IngestCall, body: bytes, principal: Principal) -> IngestAnswer:
     is_lines = "ndjson" in call.content_type or body.lstrip()[:1] != b"["
-    events = read_events(body, is_lines=is_lines)
+    try:
+        events = read_events(body, is_lines=is_lines, at_most=BATCH_EVENTS)
+    except TooManyError as error:
+        raise PayloadTooLargeError(f"Send at most {BATCH_EVENTS} events at once; {error}.") from None
     if not isinstance(events, list) or not events:
         raise InvalidError("Send a JSON array, or one JSON object a line.")
     if len(events) > BATCH_EVENTS:
@@ -227,19 +251,35 @@ def _body(call: IngestCall) -> bytes:
     length = call.content_length
     if length and (not length.isascii() or not length.isdigit() or int(length) > BODY_BYTES):
         raise PayloadTooLargeError("The body is larger than 10 MiB; send fewer events at once.")
+    coding = call.content_encoding.strip().lower()
+    if coding not in CODINGS:
+        raise UnsupportedMediaTypeError("Send the body as it is, or packed with gzip.")
     body = call.read(int(length) if length else BODY_BYTES + 1)
     if len(body) > BODY_BYTES:
         raise PayloadTooLargeError("The body is larger than 10 MiB; send fewer events at once.")
-    if call.content_encoding.lower() != "gzip":
+    if CODINGS[coding] == "identity":
         return body
-    inflater = zlib.decompressobj(16 + zlib.MAX_WBITS)
-    try:
-        body = inflater.decompress(body, BODY_BYTES)
-    except zlib.error:
-        raise InvalidError("The body is not valid gzip.") from None
-    if inflater.unconsumed_tail or not inflater.eof:
-        raise PayloadTooLargeError("The unpacked body is incomplete or larger than 10 MiB.")
-    return body
+    return _unpacked(body)
+
+
+def _unpacked(body: bytes) -> bytes:
+    """Unpack gzip: all of its members, since files that were packed apart may be sent as one."""
+    found: list[bytes] = []
+    left = BODY_BYTES
+    while body:
+        inflater = zlib.decompressobj(16 + zlib.MAX_WBITS)
+        try:
+            part = inflater.decompress(body, left + 1)
+        except zlib.error:
+            raise InvalidError("The body is not valid gzip.") from None
+        left -= len(part)
+        if left < 0:
+            raise PayloadTooLargeError("The unpacked body is larger than 10 MiB; send fewer events at once.")
+        if not inflater.eof:
+            raise InvalidError("The body is not valid gzip: its end is missing.")
+        found.append(part)
+        body = inflater.unused_data
+    return b"".join(found)
 
 
 def _refuse(error: DomainError) -> IngestAnswer:

@@ -69,6 +69,7 @@ _REFUSALS = {
     "401": "No valid API key was sent.",
     "403": "The key may not send events, or not for that namespace.",
     "413": f"The body has more than 10 MiB, or more than {BATCH_EVENTS} events.",
+    "415": "The body is packed with something else than gzip.",
     "429": "The key sent its events of this second; send these again after `Retry-After` seconds.",
     "503": "Events cannot be stored, or too many wait to be counted; send them again after `Retry-After` seconds.",
 }
@@ -86,7 +87,9 @@ def describe_ingest(result: dict[str, Any], generator: Any, request: Any, public
     events = {"type": "array", "items": _ref("EventRequest"), "minItems": 1, "maxItems": BATCH_EVENTS}
     batch["requestBody"]["content"] = {
         "application/json": {"schema": events},
-        "application/x-ndjson": {"schema": {"type": "string", "description": "One event a line."}},
+        "application/x-ndjson": {
+            "schema": {"type": "string", "description": "One event a line; a line that is no JSON is rejected alone."}
+        },
     }
     batch["responses"]["422"] = _answer("None of the events could be taken.", "EventVerdicts")
     result["paths"] |= {EVENT_PATH: {"post": one}, BATCH_PATH: {"post": batch}}

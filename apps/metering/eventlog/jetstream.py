@@ -5,16 +5,11 @@ Callers are plain threads; the client runs on an asyncio loop in a thread of its
 
 import asyncio
 import concurrent.futures
-import json
 import logging
 import os
-import re
 import threading
-import zlib
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass
-from datetime import datetime
 from hashlib import blake2b
 from typing import Any, ClassVar, TypeVar
 
@@ -27,8 +22,8 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import APIError, BadRequestError, NoStreamResponseError, NotFoundError
 
-from apps.metering.eventlog.base import RETRY_SECONDS, Block, Delivery, EventTooLargeError, LogUnavailableError
-from apps.metering.models import DeadLetter
+from apps.metering.eventlog.base import RETRY_SECONDS, Block, Delivery, LogUnavailableError
+from apps.metering.eventlog.messages import messages_of, read_message
 
 logger = logging.getLogger(__name__)
 
@@ -48,8 +43,6 @@ MAXIMUM_UNACKNOWLEDGED = 1_000
 # What the headers of a message may take of the largest payload.
 MARGIN_BYTES = 1_024
 OUTBOUND_BYTES = 64 << 20
-# They become part of a statement.
-COLUMNS = re.compile(r"[a-z_]+(, ?[a-z_]+)*")
 
 
 class _Thread:
@@ -104,7 +97,7 @@ class JetStreamLog:
 
     def read(self, *, shard: int, limit: int, wait_seconds: float) -> list[Delivery]:
         messages = self._run(self._fetch(shard, limit, wait_seconds), seconds=wait_seconds + 10)
-        return [delivery for message in messages if (delivery := _read(message)) is not None]
+        return [delivery for message in messages if (delivery := read_message(message)) is not None]
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
         self._run(self._acknowledge([delivery.handle for delivery in deliveries]), seconds=2 * ASK_SECONDS)
@@ -177,7 +170,7 @@ class JetStreamLog:
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
         client = await self._client()
-        messages = _messages(block, client.max_payload - MARGIN_BYTES)
+        messages = messages_of(block, client.max_payload - MARGIN_BYTES)
         await asyncio.gather(*(self._publish(shard, payload, end) for payload in messages))
 
     async def _publish(self, shard: int, payload: bytes, end: float) -> None:
@@ -302,91 +295,6 @@ async def _made(making: Coroutine[Any, Any, Any]) -> None:
         # Another process made it at the same moment.
         if "already" not in str(error.description):
             raise
-
-
-@dataclass(frozen=True, slots=True)
-class _Parts:
-    head: bytes
-    rows: bytes
-
-
-def _messages(block: Block, limit: int) -> list[bytes]:
-    """Give a block as messages that the log can take; letters travel with the first."""
-    waiting = [_Parts(_head(block, with_letters=True), block.rows)]
-    found = []
-    while waiting:
-        part = waiting.pop()
-        payload = zlib.compress(part.head + part.rows, 1)
-        if len(payload) <= limit:
-            found.append(payload)
-            continue
-        lines = part.rows.splitlines(keepends=True)
-        if len(lines) == 1:
-            raise EventTooLargeError(
-                f"An event has {len(payload)} bytes packed, and the event log takes at most {limit}; send less data."
-            )
-        half = len(lines) // 2
-        waiting.append(_Parts(_head(block, with_letters=False), b"".join(lines[half:])))
-        waiting.append(_Parts(part.head, b"".join(lines[:half])))
-    return found
-
-
-def _head(block: Block, *, with_letters: bool) -> bytes:
-    letters = [
-        {
-            "organization": letter.organization_id,
-            "stage": letter.stage,
-            "code": letter.code,
-            "message": letter.message,
-            "payload": letter.payload,
-            "at": letter.created_at.isoformat(),
-        }
-        for letter in (block.letters if with_letters else ())
-    ]
-    head = {
-        "organization": block.organization_id,
-        "columns": block.columns,
-        "buckets": block.buckets,
-        "letters": letters,
-    }
-    return json.dumps(head).encode() + b"\n"
-
-
-def _read(message: Msg) -> Delivery | None:
-    """Read a message; one that is none of ours stays where it is, and is complained about each time it comes."""
-    try:
-        return _delivery(message)
-    except (zlib.error, ValueError, KeyError, TypeError):
-        place = message.metadata
-        logger.error(
-            "message %s of stream %s is no block of events; remove it from the stream",
-            place.sequence.stream,
-            place.stream,
-        )
-        return None
-
-
-def _delivery(message: Msg) -> Delivery:
-    text, _, rows = zlib.decompress(message.data).partition(b"\n")
-    head = json.loads(text)
-    letters = [
-        DeadLetter(
-            organization_id=letter["organization"],
-            stage=letter["stage"],
-            code=letter["code"],
-            message=letter["message"],
-            payload=letter["payload"],
-            created_at=datetime.fromisoformat(letter["at"]),
-        )
-        for letter in head["letters"]
-    ]
-    if not COLUMNS.fullmatch(head["columns"]):
-        raise ValueError("these are no names of columns")
-    block = Block(int(head["organization"]), head["columns"], int(head["buckets"]), rows, letters)
-    place = message.metadata
-    # The payload's hash rather than the header's: no proxy or hand can make them differ.
-    block_id = blake2b(message.data, digest_size=16).hexdigest()
-    return Delivery(block_id, place.stream, place.sequence.stream, block, message)
 
 
 async def _report(error: Exception) -> None:

@@ -12,7 +12,7 @@ from apps.kernel.time import parse_instant
 from apps.metering.domain.content import OutOfRangeError, canonical, content_hash, exact_json
 from apps.metering.domain.drafts import EventDraft, Problem
 from apps.metering.domain.keys import stamp
-from apps.metering.domain.wire import MalformedError, WireEvent, as_mapping
+from apps.metering.domain.wire import DEEPEST, MalformedError, Unreadable, WireEvent, as_mapping, is_too_deep
 from apps.metering.selectors.registry import MetricShape, metrics_fed_by
 from apps.metering.services.counting import Counter
 
@@ -80,6 +80,8 @@ class Drafter:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
             return None
         raw = bytes(event.data).decode()
+        if raw.count("{") + raw.count("[") > DEEPEST and is_too_deep(data):
+            return None
         key = event.idempotencyKey or self._new_id("auto")
         targets, quantities, hashes, ignored_by = counter.count(data, occurred_at=occurred_at, key=key)
         if ignored_by and not targets.pairs:
@@ -107,6 +109,8 @@ class Drafter:
         )
 
     def _carefully(self, raw: Any) -> EventDraft | list[Problem]:
+        if isinstance(raw, Unreadable):
+            return [Problem("malformed", "", f"The line is not valid JSON: {raw.reason}")]
         if not isinstance(raw, Mapping):
             return [Problem("invalid", "", "An event is a JSON object.")]
         problems: list[Problem] = []
@@ -239,12 +243,15 @@ def _data(raw: Mapping[str, Any], problems: list[Problem]) -> tuple[dict[str, An
     if not isinstance(data, dict):
         problems.append(Problem("invalid", "data", "Give an object."))
         return {}, b""
+    if is_too_deep(data):
+        problems.append(Problem("invalid", "data", f"Nest at most {DEEPEST} objects and lists within each other."))
+        return {}, b""
     try:
         text = canonical(data)
     except OutOfRangeError as error:
         problems.append(Problem("invalid", "data", f"The number {error} is out of range."))
         return {}, b""
-    except (UnicodeEncodeError, TypeError, RecursionError):
+    except (UnicodeEncodeError, TypeError):
         problems.append(Problem("invalid", "data", "Text must be valid Unicode."))
         return {}, b""
     if b"\\u0000" in text:
