@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from django.contrib.postgres.fields import ArrayField
 from django.db import connection, models
+from django.db.models.expressions import RawSQL
 
 from apps.kernel.clock import wall_now
 from apps.kernel.ids import new_id
@@ -96,10 +97,15 @@ def join(rows: Sequence[models.Model], name: str, among: models.QuerySet[Any]) -
         return
     field: Any = type(rows[0])._meta.get_field(name)
     keys = {key for row in rows if (key := getattr(row, field.attname)) is not None}
-    found = among.in_bulk(list(keys)) if keys else {}
+    found = {row.pk: row for row in among.filter(pk__in=many(keys))} if keys else {}
     for row in rows:
         key = getattr(row, field.attname)
         field.set_cached_value(row, None if key is None else found[key])
+
+
+def many(keys: Iterable[int]) -> RawSQL:
+    """Give keys for an `__in` lookup as one array; Django and the driver work on each key of a list."""
+    return RawSQL("SELECT unnest(%s::bigint[])", ["{" + ",".join(map(str, keys)) + "}"])
 
 
 def _write(model: type[models.Model], fields: Sequence[Any], lines: Iterable[str]) -> None:

@@ -61,7 +61,7 @@ def _row(announcement: Announcement) -> OutboxEvent:
 
 def payload_of(event: Any) -> dict[str, Any]:
     """Give the JSON payload of an event: camelCase keys, decimals and instants as strings."""
-    return {key: _plain(getattr(event, name)) for name, key in _keys_of(type(event))}
+    return {key: _plain(getattr(event, name)) for name, key in _keys_of(type(event))}  # type: ignore[arg-type]
 
 
 @cache

@@ -1,6 +1,7 @@
 """A request's first look at its connection: no round trip for a healthy one, and a dead one is never used."""
 
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from types import SimpleNamespace
 
 import psycopg
@@ -86,3 +87,21 @@ def test_a_worker_keeps_its_connection_from_task_to_task_and_replaces_a_broken_o
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_backend_pid()")
         assert cursor.fetchone()[0] != ended
+
+
+def test_times_are_read_as_django_reads_them() -> None:
+    texts = [
+        "2026-02-28T23:59:59.999999+00",
+        "1970-01-01T00:00:00+00",
+        "2026-07-01T12:30:00.5+02",
+        "0001-01-01T00:00:00+00",
+    ]
+    with connection.cursor() as cursor:
+        for text in texts:
+            cursor.execute("SELECT %s::timestamptz", [text])
+            found = cursor.fetchone()[0]
+            assert found == datetime.fromisoformat(text)
+            assert found.utcoffset() == timedelta(0)
+    with connection.chunked_cursor() as cursor:
+        cursor.execute("SELECT %s::timestamptz", [texts[0]])
+        assert cursor.fetchone()[0] == datetime.fromisoformat(texts[0])

@@ -9,8 +9,9 @@ from django.test.utils import CaptureQueriesContext
 
 from apps.catalog.models import Product
 from apps.invoicing.models import Invoice
-from apps.kernel.rows import insert_rows, update_rows
+from apps.kernel.rows import insert_rows, insert_values, many, update_rows
 from apps.outbox.models import OutboxEvent
+from apps.subscriptions.models import SubscriptionPause
 from tests.world import World
 
 pytestmark = pytest.mark.django_db
@@ -94,3 +95,44 @@ def test_no_rows_are_no_question(world: World) -> None:
         update_rows([], ["name"])
     assert len(asked) == 0
     assert not OutboxEvent.objects.filter(object_id="").exists()
+
+
+def test_plain_values_take_defaults_for_the_rest() -> None:
+    insert_values(
+        OutboxEvent,
+        ("organization_id", "event_type", "object_id", "payload", "occurred_at"),
+        [(7, ODD, f"o{n}", {"odd": ODD, "n": [n, None, True]}, AT) for n in range(3)],
+    )
+    rows = list(OutboxEvent.objects.filter(organization_id=7).order_by("pk"))
+    assert [row.object_id for row in rows] == ["o0", "o1", "o2"]
+    assert {(row.event_type, row.occurred_at) for row in rows} == {(ODD, AT)}
+    assert [row.payload for row in rows] == [{"odd": ODD, "n": [n, None, True]} for n in range(3)]
+    assert all(row.created_at is not None for row in rows)
+    insert_values(OutboxEvent, ("organization_id",), [])
+
+
+def test_a_time_without_a_zone_and_an_unknown_kind_are_refused() -> None:
+    with pytest.raises(TypeError, match="no time zone"):
+        insert_values(OutboxEvent, ("occurred_at",), [(AT.replace(tzinfo=None),)])
+    with pytest.raises(TypeError, match="not written in sets"):
+        insert_values(SubscriptionPause, ("span",), [(None,)])
+
+
+def test_changes_in_sets_are_each_in_the_history(world: World) -> None:
+    row = invoice(world)
+    history = Invoice.pgh_event_model.objects.filter(pgh_obj_id=row.pk)  # type: ignore[attr-defined]
+    before = history.count()
+    row.settlement_note = "Told"
+    update_rows([row], ["settlement_note"])
+    update_rows([row], ["settlement_note"])
+    assert history.count() == before + 1, "what changes nothing is no change"
+    latest = history.order_by("-pgh_id").first()
+    assert (latest.pgh_label, latest.settlement_note, latest.public_id) == ("update", "Told", row.public_id)
+
+
+def test_many_keys_are_one_parameter(world: World) -> None:
+    insert_rows([Product(organization=world.merchant, name=f"{n}") for n in range(5)])
+    keys = list(Product.objects.order_by("pk").values_list("pk", flat=True))
+    found = Product.objects.filter(pk__in=many(keys[1:4])).order_by("pk")
+    assert list(found.values_list("pk", flat=True)) == keys[1:4]
+    assert not Product.objects.filter(pk__in=many([])).exists()

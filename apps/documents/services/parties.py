@@ -8,6 +8,9 @@ from apps.documents.domain.parties import Party
 from apps.documents.models import InvoiceParties, PartyFacts
 from apps.documents.selectors.parties import Sides, buyer_of, current_logos, current_sides, find_sides, seller_of
 from apps.invoicing.models import Invoice
+from apps.kernel.rows import insert_values
+
+COLUMNS = ("organization_id", "invoice_id", "seller_id", "buyer_id", "is_tax_exempt", "timezone", "is_later")
 
 
 def keep_parties(invoices: Sequence[Invoice]) -> None:
@@ -42,19 +45,23 @@ def _keep(invoices: Sequence[Invoice], *, is_later: bool) -> None:
         for invoice, digest, party in zip(invoices, buyer_digests, buyers, strict=True)
     }
     keys = _facts_keys(wanted)
+    rows = [
+        (
+            invoice.organization_id,
+            invoice.pk,
+            keys[invoice.organization_id, seller_digests[invoice.organization_id]],
+            keys[invoice.organization_id, digest],
+            invoice.subscription.tax_exempt,
+            invoice.subscription.timezone,
+            is_later,
+        )
+        for invoice, digest in zip(invoices, buyer_digests, strict=True)
+    ]
+    if not is_later:
+        insert_values(InvoiceParties, COLUMNS, rows)
+        return
     InvoiceParties.objects.bulk_create(
-        [
-            InvoiceParties(
-                organization_id=invoice.organization_id,
-                invoice=invoice,
-                seller_id=keys[invoice.organization_id, seller_digests[invoice.organization_id]],
-                buyer_id=keys[invoice.organization_id, digest],
-                is_tax_exempt=invoice.subscription.tax_exempt,
-                timezone=invoice.subscription.timezone,
-                is_later=is_later,
-            )
-            for invoice, digest in zip(invoices, buyer_digests, strict=True)
-        ],
+        [InvoiceParties(**dict(zip(COLUMNS, row, strict=True))) for row in rows],
         # Two that ask at once for what was not kept: the first one's stays.
         ignore_conflicts=True,
     )

@@ -43,10 +43,12 @@ class BilledEarly:
 
 def less_billed_early(lines: Iterable[TargetLine], billed: Mapping[str, BilledEarly]) -> list[TargetLine]:
     """Give what of each line is still to be billed; n lines in, n lines out, same order."""
-    return [
-        replace(_less(line, billed.get(line.reference)), whole=line.gross if line.kind == "metered" else None)
-        for line in lines
-    ]
+    found = []
+    for line in lines:
+        known, whole = billed.get(line.reference), line.gross if line.kind == "metered" else None
+        is_whole = known is None and line.whole == whole
+        found.append(line if is_whole else replace(_less(line, known), whole=whole))
+    return found
 
 
 def withdrawn_lines(

@@ -8,6 +8,7 @@ from django.db.models import QuerySet
 from apps.catalog.models import PlanVersionPrice
 from apps.invoicing.domain.adjustments import AdjustmentTerms
 from apps.invoicing.models import SubscriptionAdjustment
+from apps.kernel.rows import many
 from apps.subscriptions.models import Subscription
 
 
@@ -23,7 +24,7 @@ def adjustment_terms(subscription_ids: Iterable[int]) -> dict[int, list[Adjustme
     One query; another one where any is of a price.
     """
     found: dict[int, list[AdjustmentTerms]] = defaultdict(list)
-    rows = SubscriptionAdjustment.objects.filter(subscription_id__in=set(subscription_ids))
+    rows = SubscriptionAdjustment.objects.filter(subscription_id__in=many(set(subscription_ids)))
     ordered = list(rows.select_related("subscription").order_by("subscription_id", "effective_from", "pk"))
     places = _prices_in_place(ordered)
     for row in ordered:

@@ -74,6 +74,8 @@ def _discounted(
     invoice: Invoice, lines: Sequence[TargetLine], adjustments: Mapping[int, Sequence[AdjustmentTerms]]
 ) -> list[TargetLine]:
     agreed = adjustments.get(invoice.subscription_id, ())
+    if not agreed:
+        return list(lines)
     tz = invoice.subscription.timezone
     off = {
         line.reference: discounts_of(

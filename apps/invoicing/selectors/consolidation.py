@@ -9,6 +9,7 @@ from django.db.models import F, QuerySet
 from django.db.models.functions import Coalesce
 
 from apps.invoicing.models import Invoice, InvoiceLine
+from apps.kernel.rows import many
 
 
 def consolidating(rows: QuerySet[Invoice]) -> QuerySet[Invoice]:
@@ -49,7 +50,7 @@ def units_of(ids: Sequence[int]) -> list[list[int]]:
 
 def _shared(due: QuerySet[Invoice], ids: Sequence[int]) -> dict[tuple[int, datetime | None], list[int]]:
     """Give by customer and due moment what is due of customers that get one document."""
-    rows = consolidating(Invoice.objects.filter(pk__in=ids)).order_by("next_action_at", "customer_id")
+    rows = consolidating(Invoice.objects.filter(pk__in=many(ids))).order_by("next_action_at", "customer_id")
     # Of a merchant who does not consolidate there are none, which is all that this costs then.
     sets: dict[tuple[int, datetime | None], list[int]] = {
         key: [] for key in rows.values_list("customer_id", "next_action_at").distinct()

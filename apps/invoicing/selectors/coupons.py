@@ -13,6 +13,7 @@ from apps.invoicing.domain.cuts import COUPON, PREFIX, source_of
 from apps.invoicing.domain.targets import TargetLine
 from apps.invoicing.models import AppliedCoupon, Invoice, InvoiceLine, InvoiceStatus, LineKind
 from apps.kernel.money import EXACT
+from apps.kernel.rows import many
 from apps.subscriptions.selectors.chains import predecessors_of
 
 
@@ -75,7 +76,7 @@ class CouponBook:
 def coupon_book(invoices: Sequence[Invoice]) -> CouponBook:
     """Give the coupons of some invoices' customers, with a fixed number of queries, one where there are none."""
     rows = (
-        AppliedCoupon.objects.filter(customer_id__in={invoice.customer_id for invoice in invoices})
+        AppliedCoupon.objects.filter(customer_id__in=many({invoice.customer_id for invoice in invoices}))
         .select_related("coupon")
         .prefetch_related("coupon__targets")
         .order_by("pk")

@@ -12,6 +12,7 @@ from apps.invoicing.domain.early import WITHDRAWN, BilledEarly
 from apps.invoicing.domain.spend import CAP_OF_PLAN, CAP_OF_PRICE, RELEASED
 from apps.invoicing.models import AppliedCoupon, Invoice, InvoiceLine, InvoiceStatus
 from apps.invoicing.selectors.stored import target_of
+from apps.kernel.rows import many
 
 # A coupon is off what each bill is left with, and a cap is settled by what all bills of its period cut: their lines
 # are no part of what a charge comes to.
@@ -29,7 +30,7 @@ def billed_early(invoices: Sequence[Invoice]) -> dict[int, Mapping[str, BilledEa
     if not asked:
         return {}
     lines = InvoiceLine.objects.filter(
-        invoice__subscription_id__in={invoice.subscription_id for invoice in asked},
+        invoice__subscription_id__in=many({invoice.subscription_id for invoice in asked}),
         invoice__part__gt=0,
         # A charge that was due before these bills is settled.
         period_end__gt=min(invoice.due_after for invoice in asked),

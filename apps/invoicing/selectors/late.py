@@ -16,6 +16,7 @@ from apps.invoicing.domain.targets import TargetLine
 from apps.invoicing.models import Invoice, InvoiceLine, LineKind
 from apps.invoicing.selectors.metered import MeteredRequest, metered_usage
 from apps.invoicing.selectors.rates import rate_of
+from apps.kernel.rows import many
 from apps.kernel.time import Period, format_instant, parse_instant
 from apps.metering.selectors.links import SubjectSpan
 from apps.metering.selectors.usage import UsageRequest, usage_changed_since
@@ -123,7 +124,7 @@ def _by_whole(entries: Sequence[tuple[Invoice, _Entry]]) -> list[list[tuple[Invo
 
 def _billed_lines(subscription_ids: Collection[int]) -> QuerySet[InvoiceLine]:
     return InvoiceLine.objects.filter(
-        invoice__subscription_id__in=list(subscription_ids),
+        invoice__subscription_id__in=many(subscription_ids),
         invoice__issued_at__isnull=False,
         # What was billed early of a period is in its own bill's line, which is of the whole.
         invoice__part=0,

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import prefetch_related_objects
-
 from apps.catalog.models import PriceRevision
 from apps.catalog.selectors.terms import current_revision_ids, revisions_by_id
 from apps.invoicing.domain.adjustments import AdjustmentTerms, discounts_of, quantity_terms, with_discounts
@@ -21,7 +19,7 @@ from apps.kernel.time import Cadence, Period, add, format_instant
 from apps.rating.splits import rate_fee_parts
 from apps.subscriptions.domain.timeline import Timeline
 from apps.subscriptions.models import Subscription, SubscriptionStatus
-from apps.subscriptions.selectors.subscriptions import cadence_of, grid_of, upcoming_version_id
+from apps.subscriptions.selectors.subscriptions import cadence_of, grid_of, read_pauses, upcoming_version_id
 from apps.subscriptions.selectors.timeline import timeline_of
 
 DEFAULT_SPAN = Cadence.parse("P1M")
@@ -53,7 +51,7 @@ def projected_invoices(
     first = max(start or as_of, as_of)
     last = min(end or add(first, DEFAULT_SPAN), add(as_of, LONGEST_SPAN))
     grid, cadence = grid_of(subscription), cadence_of(subscription)
-    prefetch_related_objects([subscription], "pauses")
+    read_pauses([subscription])
     timeline = timeline_of(subscription)
     # The end of the open period brings the next one's fees in advance, so what comes is the next terms' work.
     revision_ids = current_revision_ids(plan_version_id=upcoming_version_id(subscription))

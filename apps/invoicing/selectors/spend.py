@@ -25,6 +25,7 @@ from apps.invoicing.domain.spend import (
 from apps.invoicing.domain.targets import TargetLine
 from apps.invoicing.models import Invoice, InvoiceLine, InvoiceStatus, SpendAgreement
 from apps.invoicing.selectors.rates import rate_of
+from apps.kernel.rows import many
 from apps.kernel.time import Cadence
 from apps.subscriptions.models import Subscription
 from apps.subscriptions.selectors.subscriptions import grid_of, pauses_of, upcoming_version_id
@@ -235,7 +236,9 @@ def spend_book(
     """
     ids = sorted({invoice.subscription_id for invoice in invoices})
     terms = spend_terms_of(organization_ids=[invoice.organization_id for invoice in invoices])
-    agreements = list(SpendAgreement.objects.filter(subscription_id__in=ids).select_related("price").order_by("-pk"))
+    agreements = list(
+        SpendAgreement.objects.filter(subscription_id__in=many(ids)).select_related("price").order_by("-pk")
+    )
     if not terms and not agreements:
         return None
     book = SpendBook()

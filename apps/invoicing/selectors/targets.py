@@ -5,8 +5,6 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from django.db.models import prefetch_related_objects
-
 from apps.catalog.models import BillableMetric, PriceRevision
 from apps.catalog.selectors.terms import revisions_by_id
 from apps.invoicing.domain.adjustments import AdjustmentTerms, quantity_terms
@@ -33,7 +31,7 @@ from apps.rating.splits import rate_fee_parts, split_terms
 from apps.rating.usage import Usage
 from apps.subscriptions.domain.timeline import EMPTY, Timeline
 from apps.subscriptions.selectors.clocks import current_time
-from apps.subscriptions.selectors.subscriptions import pauses_of
+from apps.subscriptions.selectors.subscriptions import pauses_of, read_pauses
 from apps.subscriptions.selectors.timeline import timelines_of
 
 OPEN = (InvoiceStatus.ACTIVE, InvoiceStatus.CLOSING, InvoiceStatus.CALCULATING, InvoiceStatus.FAILED)
@@ -107,7 +105,7 @@ def target_lines(invoices: Sequence[Invoice], *, as_of: datetime | None) -> dict
     Returns:
         Lines by invoice key, taxed, in document order.
     """
-    prefetch_related_objects([invoice.subscription for invoice in invoices], "pauses")
+    read_pauses([invoice.subscription for invoice in invoices])
     next_ids = next_terms_of(invoices)
     timelines = timelines_of(invoice.subscription for invoice in invoices)
     owned = {one.revision_id for timeline in timelines.values() for one in timeline.owned() if one.revision_id}
@@ -287,6 +285,7 @@ def _line(item: _Item, period: Period, rated: RatedLine) -> TargetLine:
         price_revision_id=revision.pk,
         metric_id=revision.metric_id,
         provenance=rated.provenance,
+        whole=rated.subtotal if revision.bills_usage else None,
     )
 
 

@@ -11,7 +11,7 @@ from apps.invoicing.events import CustomerBalanceChanged
 from apps.invoicing.models import BalanceEntry, BalanceEntryKind, CreditNote, CustomerBalance, Invoice
 from apps.invoicing.selectors.credits import open_credits
 from apps.kernel.errors import ConflictError
-from apps.kernel.rows import insert_rows, update_rows
+from apps.kernel.rows import insert_rows, many, update_rows
 from apps.outbox.services import Announcement, publish_all
 
 
@@ -110,7 +110,7 @@ def return_balance(*, invoice: Invoice, as_of: datetime) -> None:
 
 def _lock(customer_ids: Sequence[int] | set[int]) -> list[CustomerBalance]:
     """Lock what customers have, in one order, so that two who use it cannot deadlock."""
-    rows = CustomerBalance.objects.select_for_update().filter(customer_id__in=customer_ids)
+    rows = CustomerBalance.objects.select_for_update().filter(customer_id__in=many(customer_ids))
     return [row for row in rows.order_by("pk") if row.amount > 0]
 
 

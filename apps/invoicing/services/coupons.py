@@ -13,6 +13,7 @@ from apps.invoicing.events import CouponApplied, CouponRemoved
 from apps.invoicing.models import AppliedCoupon, Invoice
 from apps.invoicing.selectors.coupons import coupon_terms, total_use, uses_of
 from apps.kernel.errors import ConflictError, UnprocessableError
+from apps.kernel.rows import many
 from apps.outbox.services import publish
 from apps.subscriptions.models import Subscription, SubscriptionStatus
 
@@ -98,7 +99,7 @@ def remove_coupon(*, applied_coupon_id: int, as_of: datetime) -> AppliedCoupon |
 def hold_coupons(invoices: Sequence[Invoice]) -> None:
     """Keep others from using up the coupons of some invoices until these are calculated (caller's transaction)."""
     customers = {invoice.customer_id for invoice in invoices}
-    rows = AppliedCoupon.objects.filter(customer_id__in=customers).order_by("pk")
+    rows = AppliedCoupon.objects.filter(customer_id__in=many(customers)).order_by("pk")
     # Nothing but its lock is wanted.
     list(rows.select_for_update(no_key=True).values_list("pk", flat=True))
 

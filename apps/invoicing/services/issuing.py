@@ -24,7 +24,7 @@ from apps.invoicing.services.settlement import lock_for_settlement, mark_paid
 from apps.invoicing.services.spend import take_turns
 from apps.kernel.clock import wall_now
 from apps.kernel.ids import derived_id
-from apps.kernel.rows import insert_values, update_rows
+from apps.kernel.rows import insert_values, many, update_rows
 from apps.outbox.services import Announcement, publish, publish_all
 
 logger = logging.getLogger(__name__)
@@ -117,7 +117,7 @@ def _stored(invoice_ids: Sequence[int], as_of: datetime) -> list[Invoice]:
     counted_at = wall_now()
     invoices = list(
         Invoice.objects.select_for_update(skip_locked=True)
-        .filter(pk__in=invoice_ids, status=InvoiceStatus.CLOSING)
+        .filter(pk__in=many(invoice_ids), status=InvoiceStatus.CLOSING)
         .order_by("organization_id", "pk")
     )
     join_neighbours(invoices)

@@ -9,7 +9,7 @@ from django.db import transaction
 from apps.catalog.selectors.terms import current_revision_ids_of
 from apps.invoicing.events import InvoiceCreated
 from apps.invoicing.models import Invoice, InvoiceStatus
-from apps.kernel.rows import insert_rows, update_rows
+from apps.kernel.rows import insert_rows, many, update_rows
 from apps.outbox.services import Announcement, publish_all
 from apps.subscriptions.models import Subscription, SubscriptionStatus
 from apps.subscriptions.services.subscriptions import BOUNDARY_COLUMNS, move_on
@@ -27,7 +27,7 @@ def cross_boundaries(*, subscription_ids: Sequence[int], as_of: datetime) -> lis
     subscriptions = list(
         Subscription.objects.select_for_update(of=("self",), skip_locked=True)
         .select_related("organization", "plan")
-        .filter(pk__in=subscription_ids, status=SubscriptionStatus.ACTIVE, period_end__lte=as_of)
+        .filter(pk__in=many(subscription_ids), status=SubscriptionStatus.ACTIVE, period_end__lte=as_of)
         .order_by("pk")
     )
     if not subscriptions:
@@ -38,7 +38,7 @@ def cross_boundaries(*, subscription_ids: Sequence[int], as_of: datetime) -> lis
     closed = {
         invoice.subscription_id: invoice
         for invoice in Invoice.objects.select_for_update().filter(
-            subscription_id__in=list(ended_at), status=InvoiceStatus.ACTIVE
+            subscription_id__in=many(ended_at), status=InvoiceStatus.ACTIVE
         )
     }
     opened = []

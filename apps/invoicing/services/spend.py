@@ -13,6 +13,7 @@ from apps.invoicing.events import SpendAgreed, SpendWithdrawn
 from apps.invoicing.models import Invoice, InvoiceLine, InvoiceStatus, LineKind, SpendAgreement
 from apps.invoicing.services.agreeing import find_known, hold_invoices, require_live, withdraw
 from apps.kernel.errors import FieldError, InvalidError
+from apps.kernel.rows import many
 from apps.kernel.time import parse_instant
 from apps.outbox.services import publish
 from apps.subscriptions.models import Subscription
@@ -118,7 +119,7 @@ def take_turns(invoices: Sequence[Invoice]) -> None:
     rows = SpendTerms.objects.filter(organization_id__in={invoice.organization_id for invoice in invoices})
     committing = set(rows.values_list("organization_id", flat=True))
     subscriptions = {invoice.subscription_id for invoice in invoices}
-    agreed = SpendAgreement.objects.filter(subscription_id__in=subscriptions).values_list(
+    agreed = SpendAgreement.objects.filter(subscription_id__in=many(subscriptions)).values_list(
         "subscription_id", flat=True
     )
     wanted = {invoice.subscription_id for invoice in invoices if invoice.organization_id in committing} | set(agreed)

@@ -16,7 +16,7 @@ _FAST_TIMES: Any = None
 if pq.__impl__ == "binary":
     from psycopg_binary import _psycopg
 
-    _FAST_TIMES = _psycopg.TimestamptzLoader
+    _FAST_TIMES = _psycopg.TimestamptzLoader  # type: ignore[attr-defined]
 
 
 class DatabaseWrapper(base.DatabaseWrapper):

@@ -114,7 +114,7 @@ def _looks_at_events(model: type) -> bool:
 
 def looks_at_events(price: object) -> TypeGuard[TransactionPriceModel]:
     """Whether a price looks at each event; as `isinstance`, which compares every member at every call."""
-    return _looks_at_events(type(price))
+    return _looks_at_events(type(price))  # type: ignore[arg-type]
 
 
 def count(price: TransactionPriceModel, transactions: Iterable[Transaction]) -> dict[str, Any]:

@@ -1,12 +1,15 @@
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
 from django.db.models import QuerySet
 
+from apps.kernel.rows import many
 from apps.kernel.time import Cadence
 from apps.subscriptions.domain.grid import Grid
 from apps.subscriptions.domain.pauses import Pauses
-from apps.subscriptions.models import Subscription, SubscriptionStatus
+from apps.subscriptions.models import Subscription, SubscriptionPause, SubscriptionStatus
 from apps.subscriptions.selectors.clocks import on_clock
 
 
@@ -57,13 +60,24 @@ def gives_back_unused(subscription: Subscription) -> bool:
 
 def pauses_of(subscription: Subscription) -> Pauses:
     """Give when a subscription was paused, and is; without a query where its pauses were read along."""
-    # What was read along is not asked for anew: a manager and a query of its own would be made for each look.
-    known = getattr(subscription, "_prefetched_objects_cache", {}).get("pauses")
+    # Not through the manager, which makes a query of its own for each look, also at what was read along.
+    known = subscription.__dict__.get("_prefetched_objects_cache", {}).get("pauses")
     pauses = subscription.pauses.all() if known is None else known
     spans = [(pause.span.lower, pause.span.upper) for pause in pauses]
     if subscription.paused_at is not None:
         spans.append((subscription.paused_at, None))
     return Pauses(tuple(spans))
+
+
+def read_pauses(subscriptions: Sequence[Subscription]) -> None:
+    """Read the pauses of subscriptions along, for `pauses_of`; few have any."""
+    found: dict[int, list[SubscriptionPause]] = defaultdict(list)
+    keys = {subscription.pk for subscription in subscriptions}
+    for row in SubscriptionPause.objects.filter(subscription_id__in=many(keys)).order_by("pk"):
+        found[row.subscription_id].append(row)
+    for subscription in subscriptions:
+        # Where Django keeps what it prefetches, so that reading the object anew forgets them.
+        subscription.__dict__.setdefault("_prefetched_objects_cache", {})["pauses"] = found.get(subscription.pk, [])
 
 
 def grid_of(subscription: Subscription) -> Grid:

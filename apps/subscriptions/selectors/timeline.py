@@ -9,6 +9,7 @@ from django.db.models import QuerySet
 
 from apps.catalog.models import PlanVersionPrice, PriceRevision
 from apps.catalog.selectors.terms import current_lines, revisions_by_id
+from apps.kernel.rows import many
 from apps.rating.grouped import GroupedPrice, parse_price
 from apps.rating.price_models import TransactionPriceModel
 from apps.rating.price_models.standard import StandardPrice
@@ -27,12 +28,12 @@ def timelines_of(subscriptions: Iterable[Subscription]) -> dict[int, Timeline]:
     """Give the timelines of subscriptions by key, with a fixed number of queries; most are empty."""
     by_id = {subscription.pk: subscription for subscription in subscriptions}
     intervals: dict[int, list[SubscriptionInterval]] = defaultdict(list)
-    rows = SubscriptionInterval.objects.filter(subscription_id__in=by_id).select_related("plan_version")
+    rows = SubscriptionInterval.objects.filter(subscription_id__in=many(by_id)).select_related("plan_version")
     for row in rows.order_by("pk"):
         intervals[row.subscription_id].append(row)
     own: dict[int, list[Step]] = defaultdict(list)
     chosen: dict[int, dict[str, list[Step]]] = defaultdict(lambda: defaultdict(list))
-    for quantity in SubscriptionQuantity.objects.filter(subscription_id__in=by_id).order_by("effective_at"):
+    for quantity in SubscriptionQuantity.objects.filter(subscription_id__in=many(by_id)).order_by("effective_at"):
         step = Step(quantity.effective_at, quantity.quantity)
         if quantity.interval_id is not None:
             own[quantity.interval_id].append(step)
