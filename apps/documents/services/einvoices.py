@@ -11,7 +11,7 @@ from apps.documents.domain.paper import Paper
 from apps.documents.domain.ubl import write_ubl
 from apps.documents.models import DocumentFormat
 from apps.documents.services.rendering import kept_document, refuse_member, render_pdf
-from apps.invoicing.models import Invoice
+from apps.invoicing.models import Invoice, InvoiceStatus
 from apps.kernel.errors import ConflictError
 
 # How the library writes the moment at which it works; the invoice's own moment is as long.
@@ -72,6 +72,8 @@ def _kept(invoice: Invoice, kind: DocumentFormat, make: Callable[[Paper], bytes]
         raise ConflictError(
             "The invoice is not issued yet; an e-invoice is made of what never changes.", code="INVOICE_NOT_ISSUED"
         )
+    if invoice.status == InvoiceStatus.CANCELLED:
+        raise ConflictError("The invoice is voided; an e-invoice would ask for its money.", code="INVOICE_VOIDED")
     return kept_document(invoice, kind, make)
 
 

@@ -8,6 +8,7 @@ from apps.invoicing.models.credit import (
     CreditNoteStatus,
     CustomerBalance,
 )
+from apps.invoicing.models.decision import DecisionKind, InvoiceDecision
 from apps.invoicing.models.invoice import CALCULATED_COLUMNS, Invoice, InvoiceStatus
 from apps.invoicing.models.line import InvoiceLine, LineKind
 from apps.invoicing.models.series import NumberSeries
@@ -38,7 +39,9 @@ __all__ = [
     "CreditNoteLine",
     "CreditNoteStatus",
     "CustomerBalance",
+    "DecisionKind",
     "Invoice",
+    "InvoiceDecision",
     "InvoiceLine",
     "InvoiceStatus",
     "LineKind",

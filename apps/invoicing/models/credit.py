@@ -110,7 +110,7 @@ class CreditNote(Entity):
                 declare=[("billed", "numeric"), ("credited", "numeric"), ("of_number", "text")],
                 func="""
                     SELECT grand_total, number INTO billed, of_number FROM invoicing_invoice
-                    WHERE id = NEW.invoice_id FOR NO KEY UPDATE;
+                    WHERE id = NEW.invoice_id AND status NOT IN ('CANCELLED', 'WRITTEN_OFF') FOR NO KEY UPDATE;
                     SELECT COALESCE(sum(total), 0) INTO credited FROM invoicing_creditnote
                     WHERE invoice_id = NEW.invoice_id AND status = 'ISSUED';
                     IF of_number IS NULL OR credited + NEW.total > billed THEN
