@@ -135,6 +135,17 @@ class InvoiceReinstated:
     reason: str
 
 
+@outbox_event("billing_run.completed.v0")
+@dataclass(frozen=True, slots=True)
+class BillingRunCompleted:
+    """Every invoice of the run was calculated, or set aside as failed."""
+
+    billing_run_id: str
+    issued: int
+    drafts: int
+    failed: int
+
+
 @outbox_event("billing_threshold.passed.v0")
 @dataclass(frozen=True, slots=True)
 class BillingThresholdPassed:

@@ -11,6 +11,7 @@ from apps.invoicing.models.credit import (
 from apps.invoicing.models.decision import DecisionKind, InvoiceDecision
 from apps.invoicing.models.invoice import CALCULATED_COLUMNS, Invoice, InvoiceStatus
 from apps.invoicing.models.line import InvoiceLine, LineKind
+from apps.invoicing.models.run import BillingRun, BillingRunItem, RunItemStatus, RunStatus
 from apps.invoicing.models.series import NumberSeries
 from apps.invoicing.models.session import PaymentSession, SessionStatus
 from apps.invoicing.models.spend import SpendAgreement
@@ -35,6 +36,8 @@ __all__ = [
     "AppliedCoupon",
     "BalanceEntry",
     "BalanceEntryKind",
+    "BillingRun",
+    "BillingRunItem",
     "CreditNote",
     "CreditNoteLine",
     "CreditNoteStatus",
@@ -48,6 +51,8 @@ __all__ = [
     "NumberSeries",
     "PassedThreshold",
     "PaymentSession",
+    "RunItemStatus",
+    "RunStatus",
     "SessionStatus",
     "SpendAgreement",
     "SubscriptionAdjustment",
