@@ -5,6 +5,7 @@ import pgtrigger
 from django.db import models
 from django.db.models import F, Q
 
+from apps.invoicing.models.charge_sql import DECLARED, OF_CREDIT
 from apps.kernel.models import AmountField, CurrencyCodeField, Entity
 
 
@@ -172,6 +173,14 @@ class CreditNoteLine(Entity):
         ]
         triggers = [
             pgtrigger.Protect(name="credit_line_is_frozen", operation=pgtrigger.Update | pgtrigger.Delete),
+            # Whatever later bills gave back of the same charge is taken into account.
+            pgtrigger.Trigger(
+                name="credits_stay_within_charge",
+                when=pgtrigger.After,
+                operation=pgtrigger.Insert,
+                declare=DECLARED,
+                func=OF_CREDIT,
+            ),
             # With its tax or without: where a rate has no charge, its tax is below zero on charges of another.
             pgtrigger.Trigger(
                 name="credits_stay_within_line",
