@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from apps.invoicing.services import billing_runs, watching
 from apps.invoicing.services import lifecycle as invoicing
-from apps.invoicing.services import watching
 from apps.kernel.lifecycle import Step
 from apps.subscriptions.services.reminders import next_reminder_due, run_reminders
 
@@ -13,5 +13,6 @@ STEPS: Sequence[Step] = (
     Step("announce what comes", next_reminder_due, run_reminders),
     Step("close billing periods", invoicing.next_boundary_due, invoicing.run_boundaries),
     Step("calculate and issue invoices", invoicing.next_calculation_due, invoicing.run_calculations),
+    Step("work through billing runs", billing_runs.next_run_work_due, billing_runs.run_billing_runs),
     Step("expire payment sessions", invoicing.next_expiry_due, invoicing.run_expiries),
 )

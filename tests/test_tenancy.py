@@ -8,6 +8,7 @@ import pytest
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
+from apps.invoicing.models import BillingRun
 from apps.organizations.services.keys import create_api_key
 from tests.world import Api, World, make_world
 
@@ -55,6 +56,9 @@ def owned(world: World) -> dict[str, str]:
     void = world.api.post("/v0/events/void", {"reason": "test", "filter": {"source": "nobody"}}, expect=202)["id"]
     invoice = subscription["payment"]["invoiceId"]
     note = world.api.post(f"/v2/invoices/{invoice}/creditNotes", {"amount": "1.00", "reason": "x"})["id"]
+    run = BillingRun.objects.create(
+        organization=world.merchant, name="R", closed_until=world.merchant.created_at
+    ).public_id
     return {
         "v0/products": product,
         "v0/billableMetrics": metric,
@@ -72,6 +76,7 @@ def owned(world: World) -> dict[str, str]:
         "v0/users": world.owner.public_id,
         "v0/organizations": world.id,
         "v2/invoices": invoice,
+        "v2/billingRuns": run,
         "v2/creditNotes": note,
         "merchant": world.id,
     }

@@ -99,6 +99,53 @@ class InvoiceFailed:
     reason: str
 
 
+@outbox_event("invoice.voided.v0")
+@dataclass(frozen=True, slots=True)
+class InvoiceVoided:
+    """It was given up before it was paid; `amount` was due of it."""
+
+    invoice_id: str
+    invoice_number: str | None
+    amount: Decimal
+    currency: str
+    reason: str
+
+
+@outbox_event("invoice.written_off.v0")
+@dataclass(frozen=True, slots=True)
+class InvoiceWrittenOff:
+    """`amount` of it is not asked for any more."""
+
+    invoice_id: str
+    invoice_number: str | None
+    amount: Decimal
+    currency: str
+    reason: str
+
+
+@outbox_event("invoice.reinstated.v0")
+@dataclass(frozen=True, slots=True)
+class InvoiceReinstated:
+    """It was written off, and `amount` of it is due again."""
+
+    invoice_id: str
+    invoice_number: str | None
+    amount: Decimal
+    currency: str
+    reason: str
+
+
+@outbox_event("billing_run.completed.v0")
+@dataclass(frozen=True, slots=True)
+class BillingRunCompleted:
+    """Every invoice of the run was calculated, or set aside as failed."""
+
+    billing_run_id: str
+    issued: int
+    drafts: int
+    failed: int
+
+
 @outbox_event("billing_threshold.passed.v0")
 @dataclass(frozen=True, slots=True)
 class BillingThresholdPassed:

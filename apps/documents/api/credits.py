@@ -1,9 +1,10 @@
 from django.http import HttpResponse
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiResponse, extend_schema
 
-from apps.documents.api.invoices import DocumentView
-from apps.documents.services.credits import get_credit_pdf
+from apps.documents.api.invoices import DocumentView, EInvoiceQuerySerializer
+from apps.documents.services.credits import get_credit_einvoice, get_credit_pdf
+from apps.documents.services.formats import FORMATS
 from apps.invoicing.selectors.credits import credit_notes_of
 from apps.kernel.http.views import Request
 
@@ -16,4 +17,25 @@ class CreditNotePdf(DocumentView):
             get_credit_pdf(note),
             content_type="application/pdf",
             headers={"Content-Disposition": f'attachment; filename="{note}.pdf"'},
+        )
+
+
+class CreditNoteEInvoice(DocumentView):
+    @extend_schema(
+        operation_id="downloadCreditNoteEInvoice",
+        parameters=[EInvoiceQuerySerializer],
+        responses={
+            (200, "application/xml"): OpenApiTypes.BINARY,
+            (200, "application/pdf"): OpenApiTypes.BINARY,
+            409: OpenApiResponse(description="It is voided, or lacks what EN 16931 asks for; every gap is named."),
+        },
+    )
+    def get(self, request: Request, public_id: str) -> HttpResponse:
+        note = self.get_own(credit_notes_of(organization_id=self.organization_id), public_id, "credit note")
+        kind = self.read_query(EInvoiceQuerySerializer)["format"]
+        made = FORMATS[kind]
+        return HttpResponse(
+            get_credit_einvoice(note, kind),
+            content_type=made.media_type,
+            headers={"Content-Disposition": f'attachment; filename="{note}{made.suffix}"'},
         )

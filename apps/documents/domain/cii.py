@@ -2,7 +2,7 @@
 
 from datetime import date
 
-from apps.documents.domain.einvoice import COMMERCIAL_INVOICE, ONE, SPECIFICATION, EInvoice, ELine, ETax
+from apps.documents.domain.einvoice import ONE, SPECIFICATION, EInvoice, ELine, ETax
 from apps.documents.domain.parties import Party
 from apps.documents.domain.xml import Node, amount, write
 
@@ -26,8 +26,9 @@ def write_cii(invoice: EInvoice) -> bytes:
                 "rsm:ExchangedDocument",
                 [
                     Node("ram:ID", invoice.number),
-                    Node("ram:TypeCode", COMMERCIAL_INVOICE),
+                    Node("ram:TypeCode", invoice.type_code),
                     Node("ram:IssueDateTime", [_day(invoice.issued_on)]),
+                    Node("ram:IncludedNote", [Node("ram:Content", invoice.note)]),
                 ],
             ),
             Node(
@@ -171,7 +172,8 @@ def _settlement(invoice: EInvoice) -> Node:
             _period(invoice.start, invoice.end),
             Node("ram:SpecifiedTradePaymentTerms", [Node("ram:DueDateDateTime", [_day(invoice.due_on)])])
             if invoice.due_on is not None
-            else None,
+            # What is not paid says so; the standard asks for one of the two.
+            else Node("ram:SpecifiedTradePaymentTerms", [Node("ram:Description", invoice.terms)]),
             Node(
                 "ram:SpecifiedTradeSettlementHeaderMonetarySummation",
                 [
@@ -183,6 +185,7 @@ def _settlement(invoice: EInvoice) -> Node:
                     Node("ram:DuePayableAmount", amount(invoice.due, currency)),
                 ],
             ),
+            Node("ram:InvoiceReferencedDocument", [Node("ram:IssuerAssignedID", invoice.corrects)]),
         ],
     )
 

@@ -1,9 +1,10 @@
 """A credit note as a document says it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
+from apps.documents.domain.einvoice import EInvoice, Gap, einvoice_of
 from apps.documents.domain.layout import layout_of
 from apps.documents.domain.paper import Paper
 
@@ -39,3 +40,13 @@ def credit_layout_of(paper: CreditPaper, *, logo_path: str) -> dict[str, Any]:
         "total": ["Total given back", layout["total"][1]],
         "payment": [list(row) for row in paper.goes],
     }
+
+
+def credit_einvoice_of(paper: CreditPaper) -> EInvoice | list[Gap]:
+    """Give a credit note in the standard's terms, or everything that keeps it from having them."""
+    found = einvoice_of(paper)
+    if not isinstance(found, EInvoice):
+        return found
+    return replace(
+        found, corrects=paper.invoice_number, corrects_on=paper.invoice_issued_on, note=f"Reason: {paper.reason}"
+    )

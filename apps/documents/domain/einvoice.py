@@ -16,7 +16,7 @@ from apps.organizations.domain.countries import COUNTRIES
 from apps.organizations.domain.identifiers import compact, vat_id_problem
 
 SPECIFICATION = "urn:cen.eu:en16931:2017"
-COMMERCIAL_INVOICE = "380"
+COMMERCIAL_INVOICE, CREDIT_NOTE = "380", "381"
 SEPA_TRANSFER, TRANSFER = "58", "30"
 # A unit of the standard's list for what has no other: one.
 ONE = "C62"
@@ -73,7 +73,12 @@ class ETax:
 
 @dataclass(frozen=True, slots=True)
 class EInvoice:
-    """An issued invoice; its first and last day are those of its lines' services."""
+    """An issued invoice, or a credit note; its first and last day are those of its lines' services.
+
+    Attributes:
+        corrects, corrects_on: the invoice that a credit note gives back of; its amounts are above zero then.
+        note: why it does.
+    """
 
     number: str
     issued_on: date
@@ -90,6 +95,18 @@ class EInvoice:
     net: Decimal
     tax: Decimal
     prepaid: Decimal
+    corrects: str = ""
+    corrects_on: date | None = None
+    note: str = ""
+
+    @property
+    def type_code(self) -> str:
+        return CREDIT_NOTE if self.corrects else COMMERCIAL_INVOICE
+
+    @property
+    def terms(self) -> str:
+        """What stands in the place of a due date where there is none."""
+        return f"Given back of {self.corrects}" if self.corrects else ""
 
     @property
     def due(self) -> Decimal:
@@ -102,7 +119,7 @@ class EInvoice:
     @property
     def payment_means(self) -> str:
         """The code of a transfer to the seller's account, or nothing."""
-        if not self.seller.iban or self.due <= 0:
+        if not self.seller.iban or self.due <= 0 or self.corrects:
             return ""
         return SEPA_TRANSFER if self.currency == "EUR" else TRANSFER
 

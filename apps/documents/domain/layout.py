@@ -27,7 +27,7 @@ def layout_of(paper: Paper, *, logo_path: str) -> dict[str, Any]:
     return {
         "title": f"Invoice {paper.number}" if paper.number else heading,
         "heading": heading,
-        "watermark": "" if paper.number else ("DRAFT" if paper.status == "Draft" else "NOT FINAL"),
+        "watermark": _watermark(paper),
         "logo": logo_path,
         "seller": {"name": paper.seller.name, "lines": _address(paper.seller, "VAT id")},
         "buyer": {"name": paper.buyer.name, "lines": _address(paper.buyer, "Tax id")},
@@ -56,6 +56,12 @@ def layout_of(paper: Paper, *, logo_path: str) -> dict[str, Any]:
         ],
         "footer": _footer(paper.seller),
     }
+
+
+def _watermark(paper: Paper) -> str:
+    if paper.number:
+        return "VOID" if paper.status == "Cancelled" else ""
+    return "DRAFT" if paper.status == "Draft" else "NOT FINAL"
 
 
 def percent(rate: Decimal) -> str:
@@ -135,7 +141,7 @@ def _mark(line: PaperLine) -> str:
 
 
 def _payment(paper: Paper) -> list[list[str]]:
-    if paper.number is None or paper.grand_total <= 0:
+    if paper.number is None or paper.grand_total <= 0 or paper.status == "Cancelled":
         return []
     held = [
         ["Paid from your balance", format_money(paper.prepaid, paper.currency)],

@@ -3,35 +3,40 @@
 from datetime import date
 from decimal import Decimal
 
-from apps.documents.domain.einvoice import COMMERCIAL_INVOICE, ONE, SPECIFICATION, EInvoice, ELine, ETax
+from apps.documents.domain.einvoice import ONE, SPECIFICATION, EInvoice, ELine, ETax
 from apps.documents.domain.parties import Party
 from apps.documents.domain.xml import Node, amount, write
 
+INVOICE = "urn:oasis:names:specification:ubl:schema:xsd:Invoice-2"
+CREDIT = "urn:oasis:names:specification:ubl:schema:xsd:CreditNote-2"
 NAMES = {
-    "": "urn:oasis:names:specification:ubl:schema:xsd:Invoice-2",
     "cac": "urn:oasis:names:specification:ubl:schema:xsd:CommonAggregateComponents-2",
     "cbc": "urn:oasis:names:specification:ubl:schema:xsd:CommonBasicComponents-2",
 }
 
 
 def write_ubl(invoice: EInvoice) -> bytes:
-    """Write an e-invoice as UBL."""
+    """Write an e-invoice as UBL; a credit note is a document of its own kind there."""
     currency = invoice.currency
+    kind = "CreditNote" if invoice.corrects else "Invoice"
     root = Node(
-        "Invoice",
+        kind,
         [
             Node("cbc:CustomizationID", SPECIFICATION),
             Node("cbc:ID", invoice.number),
             Node("cbc:IssueDate", invoice.issued_on),
             Node("cbc:DueDate", invoice.due_on) if invoice.due_on is not None else None,
-            Node("cbc:InvoiceTypeCode", COMMERCIAL_INVOICE),
+            Node(f"cbc:{kind}TypeCode", invoice.type_code),
+            Node("cbc:Note", invoice.note),
             Node("cbc:DocumentCurrencyCode", currency),
             Node("cbc:BuyerReference", invoice.buyer.reference),
             _period(invoice.start, invoice.end),
+            _corrected(invoice),
             Node("cac:AccountingSupplierParty", [_party(invoice.seller, invoice.seller_vat_id, is_seller=True)]),
             Node("cac:AccountingCustomerParty", [_party(invoice.buyer, invoice.buyer_vat_id, is_seller=False)]),
             Node("cac:Delivery", [Node("cbc:ActualDeliveryDate", invoice.end)]),
             _payment_means(invoice),
+            Node("cac:PaymentTerms", [Node("cbc:Note", invoice.terms)]),
             Node(
                 "cac:TaxTotal",
                 [_money("cbc:TaxAmount", invoice.tax, currency), *(_tax(tax, currency) for tax in invoice.taxes)],
@@ -46,10 +51,17 @@ def write_ubl(invoice: EInvoice) -> bytes:
                     _money("cbc:PayableAmount", invoice.due, currency),
                 ],
             ),
-            *(_line(line, currency) for line in invoice.lines),
+            *(_line(line, currency, kind) for line in invoice.lines),
         ],
     )
-    return write(root, NAMES)
+    return write(root, {"": CREDIT if invoice.corrects else INVOICE, **NAMES})
+
+
+def _corrected(invoice: EInvoice) -> Node | None:
+    if not invoice.corrects or invoice.corrects_on is None:
+        return None
+    document = [Node("cbc:ID", invoice.corrects), Node("cbc:IssueDate", invoice.corrects_on)]
+    return Node("cac:BillingReference", [Node("cac:InvoiceDocumentReference", document)])
 
 
 def _money(tag: str, value: Decimal, currency: str) -> Node:
@@ -139,13 +151,14 @@ def _tax(tax: ETax, currency: str) -> Node:
     )
 
 
-def _line(line: ELine, currency: str) -> Node:
+def _line(line: ELine, currency: str, kind: str) -> Node:
     base = line.base_quantity
+    counted = "Credited" if kind == "CreditNote" else "Invoiced"
     return Node(
-        "cac:InvoiceLine",
+        f"cac:{kind}Line",
         [
             Node("cbc:ID", line.number),
-            Node("cbc:InvoicedQuantity", line.quantity, unitCode=ONE),
+            Node(f"cbc:{counted}Quantity", line.quantity, unitCode=ONE),
             _money("cbc:LineExtensionAmount", line.net, currency),
             _period(line.start, line.end),
             Node(

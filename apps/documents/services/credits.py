@@ -1,12 +1,17 @@
-"""Credit notes as PDF: made of frozen rows alone, so always the same."""
+"""Credit notes as PDF and e-invoices: made of frozen rows alone, so always the same."""
 
 from zoneinfo import ZoneInfo
 
-from apps.documents.domain.credit import CreditPaper, credit_layout_of
+from apps.documents.domain.cii import write_cii
+from apps.documents.domain.credit import CreditPaper, credit_einvoice_of, credit_layout_of
 from apps.documents.domain.paper import PaperLine
+from apps.documents.domain.ubl import write_ubl
+from apps.documents.models import DocumentFormat
+from apps.documents.services.einvoices import embed, require_complete
 from apps.documents.services.parties import get_sides
 from apps.documents.services.rendering import render_pdf
 from apps.invoicing.models import CreditNote, CreditNoteLine, CreditNoteStatus
+from apps.kernel.errors import ConflictError
 from apps.kernel.money import format_money
 
 
@@ -16,6 +21,28 @@ def get_credit_pdf(note: CreditNote) -> bytes:
     Args:
         note: read with its invoice and lines.
     """
+    return render_pdf(_paper(note), note.organization_id, credit_layout_of)
+
+
+def get_credit_einvoice(note: CreditNote, kind: str) -> bytes:
+    """Give a credit note as `cii`, `ubl` or `facturx`: a document of type 381 that names its invoice.
+
+    Raises:
+        ConflictError: it is voided, or lacks what the standard asks for; every gap is named.
+    """
+    if note.status == CreditNoteStatus.VOIDED:
+        raise ConflictError("The credit note is voided, so nothing is given back by it.", code="CREDIT_NOTE_VOIDED")
+    paper = _paper(note)
+    found = require_complete(credit_einvoice_of(paper))
+    if kind == DocumentFormat.UBL:
+        return write_ubl(found)
+    if kind == DocumentFormat.CII:
+        return write_cii(found)
+    pdf = render_pdf(paper, note.organization_id, credit_layout_of)
+    return embed(paper, write_cii(found), pdf, "Credit note")
+
+
+def _paper(note: CreditNote) -> CreditPaper:
     invoice = note.invoice
     assert invoice.issued_at is not None
     sides = get_sides(invoice)
@@ -24,7 +51,7 @@ def get_credit_pdf(note: CreditNote) -> bytes:
         ("To your balance", note.balance_amount),
         ("Paid back", note.refund_amount),
     ]
-    paper = CreditPaper(
+    return CreditPaper(
         number=note.number,
         status=note.get_status_display(),
         currency=note.currency,
@@ -45,7 +72,6 @@ def get_credit_pdf(note: CreditNote) -> bytes:
         goes=tuple((words, format_money(amount, note.currency)) for words, amount in goes if amount),
         is_voided=note.status == CreditNoteStatus.VOIDED,
     )
-    return render_pdf(paper, note.organization_id, credit_layout_of)
 
 
 def _line(line: CreditNoteLine) -> PaperLine:

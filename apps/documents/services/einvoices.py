@@ -6,12 +6,12 @@ from collections.abc import Callable
 import facturx
 
 from apps.documents.domain.cii import write_cii
-from apps.documents.domain.einvoice import EInvoice, einvoice_of
+from apps.documents.domain.einvoice import EInvoice, Gap, einvoice_of
 from apps.documents.domain.paper import Paper
 from apps.documents.domain.ubl import write_ubl
 from apps.documents.models import DocumentFormat
 from apps.documents.services.rendering import kept_document, refuse_member, render_pdf
-from apps.invoicing.models import Invoice
+from apps.invoicing.models import Invoice, InvoiceStatus
 from apps.kernel.errors import ConflictError
 
 # How the library writes the moment at which it works; the invoice's own moment is as long.
@@ -41,10 +41,14 @@ def get_facturx(invoice: Invoice) -> bytes:
 
 def make_facturx(paper: Paper, organization_id: int) -> bytes:
     """Make the PDF and put the XML into it."""
-    xml = write_cii(_complete(paper))
+    return embed(paper, write_cii(_complete(paper)), render_pdf(paper, organization_id), "Invoice")
+
+
+def embed(paper: Paper, xml: bytes, pdf: bytes, kind: str) -> bytes:
+    """Put the XML of a document into its PDF; `kind` is what it is called."""
     assert paper.issued_at is not None
     made: bytes = facturx.generate_from_binary(
-        render_pdf(paper, organization_id),
+        pdf,
         xml,
         flavor="factur-x",
         level="en16931",
@@ -53,8 +57,8 @@ def make_facturx(paper: Paper, organization_id: int) -> bytes:
         check_schematron=False,
         pdf_metadata={
             "author": paper.seller.name,
-            "title": f"Invoice {paper.number}",
-            "subject": f"Factur-X invoice {paper.number}",
+            "title": f"{kind} {paper.number}",
+            "subject": f"Factur-X {kind.lower()} {paper.number}",
             "keywords": "Factur-X, Invoice",
         },
         lang="en",
@@ -72,11 +76,21 @@ def _kept(invoice: Invoice, kind: DocumentFormat, make: Callable[[Paper], bytes]
         raise ConflictError(
             "The invoice is not issued yet; an e-invoice is made of what never changes.", code="INVOICE_NOT_ISSUED"
         )
+    if invoice.status == InvoiceStatus.CANCELLED:
+        raise ConflictError("The invoice is voided; an e-invoice would ask for its money.", code="INVOICE_VOIDED")
     return kept_document(invoice, kind, make)
 
 
 def _complete(paper: Paper) -> EInvoice:
-    found = einvoice_of(paper)
+    return require_complete(einvoice_of(paper))
+
+
+def require_complete(found: EInvoice | list[Gap]) -> EInvoice:
+    """Give a document that has all that the standard asks for.
+
+    Raises:
+        ConflictError: it has not; every gap is named.
+    """
     if isinstance(found, EInvoice):
         return found
     said = " ".join(f"{gap.of.capitalize()}, {gap.field}: {gap.message}" for gap in found)

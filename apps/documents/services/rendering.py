@@ -22,6 +22,8 @@ PREVIEWED = (InvoiceStatus.ACTIVE, InvoiceStatus.CLOSING, InvoiceStatus.DRAFT)
 def get_pdf(invoice: Invoice) -> bytes:
     """Give an invoice as PDF/A-3: of an issued one always the same bytes, before that a preview with a watermark.
 
+    A voided one has a watermark as well.
+
     Args:
         invoice: read with its neighbours.
 
@@ -35,6 +37,9 @@ def get_pdf(invoice: Invoice) -> bytes:
                 f"The invoice is {invoice.get_status_display().lower()} and has no number, so it has no document.",
                 code="INVOICE_HAS_NO_DOCUMENT",
             )
+        return render_pdf(paper_of(invoice, get_sides(invoice)), invoice.organization_id)
+    if invoice.status == InvoiceStatus.CANCELLED:
+        # What was kept stays as the customer had it; this one says that it is void.
         return render_pdf(paper_of(invoice, get_sides(invoice)), invoice.organization_id)
     return kept_document(invoice, DocumentFormat.PDF, lambda paper: render_pdf(paper, invoice.organization_id))
 

@@ -1,4 +1,5 @@
 from apps.invoicing.admin.adjustments import SubscriptionAdjustmentAdmin
+from apps.invoicing.admin.billing_runs import BillingRunAdmin, BillingRunItemAdmin
 from apps.invoicing.admin.coupons import AppliedCouponAdmin
 from apps.invoicing.admin.credits import (
     BalanceEntryAdmin,
@@ -17,6 +18,8 @@ __all__ = [
     "AlertFiringAdmin",
     "AppliedCouponAdmin",
     "BalanceEntryAdmin",
+    "BillingRunAdmin",
+    "BillingRunItemAdmin",
     "CreditNoteAdmin",
     "CreditNoteLineAdmin",
     "CustomerBalanceAdmin",

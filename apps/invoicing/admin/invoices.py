@@ -12,6 +12,7 @@ from unfold.forms import BaseDialogForm
 
 from apps.invoicing.admin.crediting import credit_action
 from apps.invoicing.admin.dialogs import ReasonForm
+from apps.invoicing.admin.giving_up import reinstate_action, void_action, write_off_action
 from apps.invoicing.admin.shown import paper_context
 from apps.invoicing.domain.words import steps_in_words
 from apps.invoicing.models import Invoice, InvoiceLine, InvoiceStatus, NumberSeries, PaymentSession
@@ -144,8 +145,12 @@ class InvoiceAdmin(ReadOnlyModelAdmin):
     ]  # fmt: skip
     date_hierarchy = "issued_at"
     ordering = ["-id"]
-    actions_detail = ["issue", "settle_out_of_band", "credit", "close_period_now", "calculate_again"]
+    actions_detail = [
+        "issue", "settle_out_of_band", "credit", "void", "write_off", "reinstate", "close_period_now",
+        "calculate_again",
+    ]  # fmt: skip
     credit = credit_action
+    void, write_off, reinstate = void_action, write_off_action, reinstate_action
 
     issue = service_action(
         title="Issue",
@@ -164,7 +169,10 @@ class InvoiceAdmin(ReadOnlyModelAdmin):
         form=ReasonForm,
         icon="payments",
         submit="Record payment",
-        fits=lambda invoice: invoice.status in {InvoiceStatus.ISSUED, InvoiceStatus.PAYMENT_FAILED},
+        # What was written off may come after all.
+        fits=lambda invoice: (
+            invoice.status in {InvoiceStatus.ISSUED, InvoiceStatus.PAYMENT_FAILED, InvoiceStatus.WRITTEN_OFF}
+        ),
     )
     close_period_now = service_action(
         title="Close period now",

@@ -49,9 +49,10 @@ def paper_context(row: Invoice) -> dict[str, Any]:
             ]
             if amount
         ],
+        "decisions": list(invoice.decisions.order_by("pk")),
         "credit_notes": list(invoice.credit_notes.order_by("pk")),
         "open_amount": format_money(
-            invoice.unpaid_amount if invoice.consolidated_into else sums.grand_total - invoice.settled_amount,
+            invoice.unpaid_amount if live is None else sums.grand_total - invoice.settled_amount,
             currency,
         ),
         "members": [

@@ -13,7 +13,7 @@ from apps.invoicing.api.outputs import (
     render_invoice,
     render_invoices,
 )
-from apps.invoicing.models import Invoice, InvoiceStatus
+from apps.invoicing.models import DecisionKind, Invoice, InvoiceStatus
 from apps.invoicing.selectors.invoices import billing, invoices_of, live_lines, with_neighbours
 from apps.invoicing.selectors.projections import projected_invoices
 from apps.invoicing.services.sessions import HOSTED_LINK_LIFE, open_session
@@ -45,6 +45,17 @@ class InvoiceMemberSerializer(serializers.Serializer[Any]):
     grandTotal = serializers.CharField()
 
 
+class InvoiceDecisionSerializer(serializers.Serializer[Any]):
+    """That an invoice was voided, written off or reinstated; on a single invoice, the oldest first."""
+
+    id = serializers.CharField()
+    kind = serializers.ChoiceField(choices=DecisionKind.choices)
+    amount = serializers.CharField(help_text="What was due of it then.")
+    reason = serializers.CharField()
+    decidedBy = serializers.CharField(allow_blank=True)
+    decidedAt = InstantField()
+
+
 class InvoiceSerializer(serializers.Serializer[Any]):
     """An invoice; totals are live while its period is open."""
 
@@ -71,6 +82,7 @@ class InvoiceSerializer(serializers.Serializer[Any]):
     itemCount = serializers.IntegerField()
     consolidatedInvoiceId = serializers.CharField(required=False, allow_null=True)
     members = InvoiceMemberSerializer(many=True, required=False)
+    decisions = InvoiceDecisionSerializer(many=True, required=False)
     createdAt = InstantField()
     updatedAt = InstantField()
 
@@ -91,7 +103,19 @@ class InvoiceView(ContractView):
         return self.get_own(rows, public_id, "subscription")
 
     def rendered(self, invoice: Invoice) -> dict[str, Any]:
-        return render_invoice(invoice, live_lines([invoice]).get(invoice.pk))
+        body = render_invoice(invoice, live_lines([invoice]).get(invoice.pk))
+        body["decisions"] = [
+            {
+                "id": row.public_id,
+                "kind": row.kind,
+                "amount": format_amount(row.amount, invoice.currency),
+                "reason": row.reason,
+                "decidedBy": row.decided_by,
+                "decidedAt": format_instant(row.decided_at),
+            }
+            for row in invoice.decisions.order_by("pk")
+        ]
+        return body
 
     @property
     def expands(self) -> set[str]:

@@ -89,8 +89,8 @@ def render_invoice(
 
 def _unpaid(invoice: Invoice, sums: Totals) -> Decimal:
     """Give what is to be paid by an invoice, also while it is open."""
-    is_consolidated = invoice.status == InvoiceStatus.CONSOLIDATED
-    return invoice.unpaid_amount if is_consolidated else sums.grand_total - invoice.settled_amount
+    is_stored = invoice.status in (InvoiceStatus.CONSOLIDATED, InvoiceStatus.CANCELLED)
+    return invoice.unpaid_amount if is_stored else sums.grand_total - invoice.settled_amount
 
 
 def _member(invoice: Invoice) -> dict[str, Any]:

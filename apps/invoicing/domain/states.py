@@ -11,9 +11,10 @@ ALLOWED: dict[str, frozenset[str]] = {
     "DRAFT": frozenset({"ISSUED", "CANCELLED"}),
     "ISSUED": frozenset({"PAID", "PAYMENT_FAILED", "WRITTEN_OFF", "CANCELLED"}),
     "PAYMENT_FAILED": frozenset({"PAID", "WRITTEN_OFF", "CANCELLED"}),
-    "CONSOLIDATED": frozenset(),
+    # With its document, never alone.
+    "CONSOLIDATED": frozenset({"CANCELLED"}),
     "PAID": frozenset(),
-    "WRITTEN_OFF": frozenset({"PAID"}),
+    "WRITTEN_OFF": frozenset({"PAID", "ISSUED"}),
     "CANCELLED": frozenset(),
 }
 

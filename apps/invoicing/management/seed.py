@@ -16,6 +16,7 @@ from apps.catalog.services.products import create_fee, create_metric, create_pro
 from apps.customers.models import Customer
 from apps.customers.services.customers import create_customer
 from apps.invoicing.models import Invoice
+from apps.invoicing.services.crediting import CreditRequest, issue_credit_note
 from apps.invoicing.services.settlement import settle_out_of_band
 from apps.invoicing.services.subscribing import subscribe
 from apps.kernel.time import Cadence, add, floor_hour, parse_instant
@@ -138,6 +139,8 @@ def seed_history(merchant: Organization, catalogue: Catalogue, shared: Path, *, 
     paid = Invoice.objects.filter(subscription__test_clock=clock, status="ISSUED").order_by("pk").first()
     if paid is not None:
         settle_out_of_band(invoice_id=paid.pk, as_of=clock.current_time, reason="Bank transfer")
+        asked = CreditRequest(reason="Outage of two hours", amount=Decimal(5))
+        issue_credit_note(invoice_id=paid.pk, asked=asked, as_of=clock.current_time)
 
 
 def seed_present(merchant: Organization, catalogue: Catalogue, *, as_of: datetime) -> None:

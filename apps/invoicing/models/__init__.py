@@ -8,8 +8,10 @@ from apps.invoicing.models.credit import (
     CreditNoteStatus,
     CustomerBalance,
 )
+from apps.invoicing.models.decision import DecisionKind, InvoiceDecision
 from apps.invoicing.models.invoice import CALCULATED_COLUMNS, Invoice, InvoiceStatus
 from apps.invoicing.models.line import InvoiceLine, LineKind
+from apps.invoicing.models.run import BillingRun, BillingRunItem, RunItemStatus, RunStatus
 from apps.invoicing.models.series import NumberSeries
 from apps.invoicing.models.session import PaymentSession, SessionStatus
 from apps.invoicing.models.spend import SpendAgreement
@@ -34,17 +36,23 @@ __all__ = [
     "AppliedCoupon",
     "BalanceEntry",
     "BalanceEntryKind",
+    "BillingRun",
+    "BillingRunItem",
     "CreditNote",
     "CreditNoteLine",
     "CreditNoteStatus",
     "CustomerBalance",
+    "DecisionKind",
     "Invoice",
+    "InvoiceDecision",
     "InvoiceLine",
     "InvoiceStatus",
     "LineKind",
     "NumberSeries",
     "PassedThreshold",
     "PaymentSession",
+    "RunItemStatus",
+    "RunStatus",
     "SessionStatus",
     "SpendAgreement",
     "SubscriptionAdjustment",

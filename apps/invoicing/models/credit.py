@@ -5,6 +5,7 @@ import pgtrigger
 from django.db import models
 from django.db.models import F, Q
 
+from apps.invoicing.models.charge_sql import DECLARED, OF_CREDIT
 from apps.kernel.models import AmountField, CurrencyCodeField, Entity
 
 
@@ -110,7 +111,7 @@ class CreditNote(Entity):
                 declare=[("billed", "numeric"), ("credited", "numeric"), ("of_number", "text")],
                 func="""
                     SELECT grand_total, number INTO billed, of_number FROM invoicing_invoice
-                    WHERE id = NEW.invoice_id FOR NO KEY UPDATE;
+                    WHERE id = NEW.invoice_id AND status NOT IN ('CANCELLED', 'WRITTEN_OFF') FOR NO KEY UPDATE;
                     SELECT COALESCE(sum(total), 0) INTO credited FROM invoicing_creditnote
                     WHERE invoice_id = NEW.invoice_id AND status = 'ISSUED';
                     IF of_number IS NULL OR credited + NEW.total > billed THEN
@@ -172,6 +173,14 @@ class CreditNoteLine(Entity):
         ]
         triggers = [
             pgtrigger.Protect(name="credit_line_is_frozen", operation=pgtrigger.Update | pgtrigger.Delete),
+            # Whatever later bills gave back of the same charge is taken into account.
+            pgtrigger.Trigger(
+                name="credits_stay_within_charge",
+                when=pgtrigger.After,
+                operation=pgtrigger.Insert,
+                declare=DECLARED,
+                func=OF_CREDIT,
+            ),
             # With its tax or without: where a rate has no charge, its tax is below zero on charges of another.
             pgtrigger.Trigger(
                 name="credits_stay_within_line",

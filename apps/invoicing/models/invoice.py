@@ -176,7 +176,22 @@ class Invoice(Entity):
                     has_members=False,
                     part=0,
                 )
+                # It is voided with its document.
+                | Q(
+                    status="CANCELLED",
+                    consolidated_into__isnull=False,
+                    number__isnull=True,
+                    issued_at__isnull=False,
+                    paid_amount=0,
+                    has_members=False,
+                    part=0,
+                )
                 | (~Q(status="CONSOLIDATED") & Q(consolidated_into__isnull=True)),
+            ),
+            # Nothing was paid of what is cancelled, also not by the balance.
+            models.CheckConstraint(
+                name="invoice_cancelled_is_unpaid",
+                condition=~Q(status="CANCELLED") | Q(paid_amount=0, balance_applied=0),
             ),
             models.CheckConstraint(
                 name="invoice_with_members_is_of_periods",
@@ -225,6 +240,55 @@ class Invoice(Entity):
                 operation=pgtrigger.Delete,
                 condition=pgtrigger.Q(old__number__isnull=False) | pgtrigger.Q(old__consolidated_into__isnull=False),
             ),
+            # Paid and cancelled are the end; what is written off can be paid after all, or asked for again.
+            pgtrigger.Protect(
+                name="ends_are_final",
+                operation=pgtrigger.Update,
+                condition=pgtrigger.Condition(
+                    "OLD.status <> NEW.status AND ("
+                    "OLD.status IN ('PAID', 'CANCELLED')"
+                    " OR OLD.status = 'WRITTEN_OFF' AND NEW.status NOT IN ('PAID', 'ISSUED')"
+                    " OR NEW.status = 'WRITTEN_OFF' AND OLD.status NOT IN ('ISSUED', 'PAYMENT_FAILED'))"
+                ),
+            ),
+            # Whoever gives up what was issued says why.
+            pgtrigger.Trigger(
+                name="given_up_with_reason",
+                when=pgtrigger.After,
+                timing=pgtrigger.Deferred,
+                operation=pgtrigger.Update,
+                condition=pgtrigger.Condition(
+                    "OLD.status <> NEW.status AND NEW.number IS NOT NULL"
+                    " AND NEW.status IN ('CANCELLED', 'WRITTEN_OFF')"
+                ),
+                func="""
+                    IF NOT EXISTS (
+                        SELECT 1 FROM invoicing_invoicedecision WHERE invoice_id = NEW.id
+                            AND kind = CASE NEW.status WHEN 'CANCELLED' THEN 'void' ELSE 'write_off' END
+                    ) THEN
+                        RAISE EXCEPTION 'an invoice is given up for a reason' USING ERRCODE = 'check_violation';
+                    END IF;
+                    RETURN NULL;
+                """,
+            ),
+            # A member is voided with its document, never alone.
+            pgtrigger.Trigger(
+                name="member_falls_with_document",
+                when=pgtrigger.After,
+                timing=pgtrigger.Deferred,
+                operation=pgtrigger.Update,
+                condition=pgtrigger.Condition(
+                    "OLD.status <> NEW.status AND NEW.status = 'CANCELLED' AND NEW.consolidated_into_id IS NOT NULL"
+                ),
+                func="""
+                    IF NOT EXISTS (
+                        SELECT 1 FROM invoicing_invoice WHERE id = NEW.consolidated_into_id AND status = 'CANCELLED'
+                    ) THEN
+                        RAISE EXCEPTION 'a member is voided with its document' USING ERRCODE = 'check_violation';
+                    END IF;
+                    RETURN NULL;
+                """,
+            ),
             # Members join a document before it is issued.
             pgtrigger.Trigger(
                 name="members_join_before_issue",
@@ -267,6 +331,7 @@ class Invoice(Entity):
                                 = ROW(document.organization_id, document.customer_id, document.currency,
                                       document.due_until)
                             )
+                            AND bool_and((member.status = 'CANCELLED') = (document.status = 'CANCELLED'))
                     ) THEN
                         RAISE EXCEPTION 'an invoice with members is their sum, and issued with them';
                     END IF;
@@ -297,9 +362,9 @@ class Invoice(Entity):
     def unpaid_amount(self) -> Decimal:
         """What is still due: not paid, not credited, and not paid from the customer's balance.
 
-        What stands on a document of several is paid there.
+        What stands on a document of several is paid there, and of a cancelled one nothing is.
         """
-        if self.status == InvoiceStatus.CONSOLIDATED:
+        if self.status in (InvoiceStatus.CONSOLIDATED, InvoiceStatus.CANCELLED):
             return Decimal(0)
         return self.grand_total - self.settled_amount
 

@@ -4,6 +4,7 @@ import pgtrigger
 from django.db import models
 from django.db.models import F, Q
 
+from apps.invoicing.models.charge_sql import DECLARED, OF_CORRECTION
 from apps.kernel.models import AmountField, CurrencyCodeField, Entity, QuantityField, UnitPriceField
 
 
@@ -62,6 +63,15 @@ class InvoiceLine(Entity):
             models.CheckConstraint(name="line_period_is_an_interval", condition=Q(period_start__lte=F("period_end"))),
         ]
         triggers = [
+            # A correction gives back no more than credit notes left of its charge.
+            pgtrigger.Trigger(
+                name="corrections_stay_within_charge",
+                when=pgtrigger.After,
+                operation=pgtrigger.Insert,
+                condition=pgtrigger.Condition("NEW.is_late AND NEW.gross < 0"),
+                declare=DECLARED,
+                func=OF_CORRECTION,
+            ),
             pgtrigger.Trigger(
                 name="issued_lines_are_frozen",
                 when=pgtrigger.Before,

@@ -17,6 +17,7 @@ from apps.invoicing.domain.targets import TargetLine, limit_rebates, with_tax
 from apps.invoicing.models import Invoice
 from apps.invoicing.selectors.coupons import CouponBook
 from apps.invoicing.selectors.early import is_settled_on
+from apps.invoicing.selectors.given_back import within_credits
 from apps.invoicing.selectors.spend import spend_book
 from apps.kernel.time import Period
 from apps.subscriptions.selectors.clocks import current_time
@@ -59,7 +60,7 @@ def settled_lines(
         kept = _not_billed_early(invoice, kept, early.get(invoice.pk, {}), sold, moment)
         if spend is not None:
             kept = spend.settle(invoice, kept)
-        kept = limit_rebates(kept)
+        kept = limit_rebates(within_credits(invoice, kept))
         if spend is not None:
             spend.note(invoice, kept)
         reached = coupons.of(invoice)

@@ -19,6 +19,7 @@ from apps.invoicing.models import (
     Invoice,
     InvoiceLine,
 )
+from apps.invoicing.selectors.given_back import within_later_bills
 from apps.invoicing.selectors.invoices import stored_lines
 
 ZERO = Decimal(0)
@@ -59,7 +60,7 @@ def creditable_of(invoice: Invoice) -> tuple[list[Creditable], dict[int, Invoice
     for charge in charges:
         net, tax = credited.get(charge.line_id, (ZERO, ZERO))
         found.append(replace(charge, credited_net=net, credited_tax=tax))
-    return found, rows
+    return within_later_bills(found, rows, currency=invoice.currency), rows
 
 
 def _charges(rows: Sequence[InvoiceLine], currency: str) -> list[Creditable]:
@@ -69,21 +70,6 @@ def _charges(rows: Sequence[InvoiceLine], currency: str) -> list[Creditable]:
         # Told by the frozen lines: what the plan says may have changed since.
         is_inclusive=any(row.gross != row.subtotal for row in rows),
     )
-
-
-def noted_amounts(lines: QuerySet[InvoiceLine]) -> dict[int, Decimal]:
-    """Give what credit notes that hold gave back of lines, by their keys; with the tax where their gross has it."""
-    held = CreditNoteLine.objects.filter(credit_note__status=CreditNoteStatus.ISSUED)
-    rows = (
-        held.filter(invoice_line__in=lines.values("pk"))
-        .values("invoice_line_id", "invoice_line__gross", "invoice_line__subtotal")
-        .annotate(net=Sum("subtotal"), whole=Sum("total"))
-    )
-    found = {}
-    for row in rows:
-        is_net = row["invoice_line__gross"] == row["invoice_line__subtotal"]
-        found[row["invoice_line_id"]] = row["net"] if is_net else row["whole"]
-    return found
 
 
 def refundable_amount(invoice: Invoice) -> Decimal:

@@ -8,6 +8,7 @@ from django.db import transaction
 from django.db.models import Min
 
 from apps.invoicing.models import Invoice, InvoiceStatus, PaymentSession, SessionStatus
+from apps.invoicing.selectors.billing_runs import not_held
 from apps.invoicing.selectors.consolidation import due_groups
 from apps.invoicing.services.changing import pass_boundaries, pass_boundary
 from apps.invoicing.services.issuing import calculate_or_set_aside
@@ -58,8 +59,10 @@ def run_boundaries(clock_id: int | None, as_of: datetime) -> int:
 
 
 def next_calculation_due(clock_id: int | None, horizon: datetime) -> datetime | None:
-    found = Invoice.objects.filter(
-        on_clock(clock_id, "subscription__"), status=InvoiceStatus.CLOSING, next_action_at__lte=horizon
+    found = not_held(
+        Invoice.objects.filter(
+            on_clock(clock_id, "subscription__"), status=InvoiceStatus.CLOSING, next_action_at__lte=horizon
+        )
     ).aggregate(earliest=Min("next_action_at"))
     moment: datetime | None = found["earliest"]
     return moment
@@ -67,8 +70,10 @@ def next_calculation_due(clock_id: int | None, horizon: datetime) -> datetime | 
 
 def run_calculations(clock_id: int | None, as_of: datetime) -> int:
     """Calculate the invoices whose grace is over, after everything accepted until now is counted."""
-    due = Invoice.objects.filter(
-        on_clock(clock_id, "subscription__"), status=InvoiceStatus.CLOSING, next_action_at__lte=as_of
+    due = not_held(
+        Invoice.objects.filter(
+            on_clock(clock_id, "subscription__"), status=InvoiceStatus.CLOSING, next_action_at__lte=as_of
+        )
     )
     ids = list(due.order_by("next_action_at", "pk").values_list("pk", flat=True)[:CHUNK])
     if not ids:

@@ -21,10 +21,10 @@ from apps.invoicing.domain.charges import Charge
 from apps.invoicing.domain.cuts import charge_of
 from apps.invoicing.models import Invoice, InvoiceLine, InvoiceStatus, LineKind
 from apps.invoicing.selectors.adjustments import adjustment_terms
-from apps.invoicing.selectors.credits import noted_amounts
 from apps.invoicing.selectors.invoices import with_neighbours
 from apps.invoicing.selectors.parts import fee_parts, parts_of
 from apps.invoicing.selectors.rates import rate_of
+from apps.invoicing.selectors.stored import held_amounts
 from apps.invoicing.selectors.targets import sources_of
 from apps.kernel.ids import new_id
 from apps.kernel.money import EXACT
@@ -98,7 +98,7 @@ def _prepaid_periods(invoice: Invoice) -> Iterable[_Prepaid]:
     subscription = invoice.subscription
     grid = endless_grid_of(subscription)
     off = _discounts(invoice)
-    noted = noted_amounts(_billed(invoice))
+    noted = held_amounts(_billed(invoice))
     found: dict[tuple[int, datetime], _Prepaid] = {}
     for line in _billed(invoice):
         revision = line.price_revision

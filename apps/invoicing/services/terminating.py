@@ -6,11 +6,12 @@ from django.db import transaction
 
 from apps.catalog.models import Plan
 from apps.invoicing.domain import states
-from apps.invoicing.models import Invoice, InvoiceStatus, PaymentSession, SessionStatus
+from apps.invoicing.models import DecisionKind, Invoice, InvoiceStatus, PaymentSession, SessionStatus
 from apps.invoicing.selectors.spend import commits_to_spend
 from apps.invoicing.services.balances import return_balance
 from apps.invoicing.services.periods import close_invoice, cross_boundaries
 from apps.invoicing.services.prepaid import reconcile_prepaid
+from apps.invoicing.services.voiding import note_decision
 from apps.kernel.errors import ConflictError, FieldError, InvalidError
 from apps.kernel.time import format_instant
 from apps.subscriptions.models import Subscription, SubscriptionStatus
@@ -62,7 +63,7 @@ def terminate_subscription(
             raise refused("terminatedAt", f"Periods before {start} are billed; end it there or later.")
         _end_open_period(subscription, ends_at)
     else:
-        _cancel_unpaid(subscription, as_of)
+        _cancel_unpaid(subscription, as_of, reason=reason, by=by)
     mark_terminated(subscription=subscription, at=ends_at, by=by, reason=reason, change_reason=change_reason)
     return subscription
 
@@ -139,12 +140,15 @@ def _end_open_period(subscription: Subscription, ends_at: datetime) -> None:
     close_invoice(subscription=subscription, at=ends_at, next_revision_ids=[])
 
 
-def _cancel_unpaid(subscription: Subscription, as_of: datetime) -> None:
+def _cancel_unpaid(subscription: Subscription, as_of: datetime, *, reason: str, by: str) -> None:
     """Cancel what a subscription that never became active still owes."""
     for invoice in Invoice.objects.select_for_update().filter(
         subscription=subscription, status__in=[InvoiceStatus.ISSUED, InvoiceStatus.DRAFT]
     ):
         states.require(invoice.status, InvoiceStatus.CANCELLED)
+        note_decision(
+            invoice=invoice, kind=DecisionKind.VOID, as_of=as_of, reason=reason or "The subscription ended.", by=by
+        )
         return_balance(invoice=invoice, as_of=as_of)
         invoice.status = InvoiceStatus.CANCELLED
         invoice.save()

@@ -1,0 +1,181 @@
+"""Billing runs: what they hold, how far they are, and how they differ."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from django.db import connection
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Sum
+
+from apps.invoicing.models import BillingRun, BillingRunItem, Invoice, InvoiceStatus, RunItemStatus, RunStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        counts: items by their status.
+        amounts: by currency, what is done of it and what is still expected, as far as it was previewed.
+    """
+
+    counts: Mapping[str, int]
+    amounts: Mapping[str, tuple[Decimal, Decimal]]
+
+    @property
+    def total(self) -> int:
+        return sum(self.counts.values())
+
+    @property
+    def waiting(self) -> int:
+        return self.counts.get(RunItemStatus.WAITING, 0)
+
+    @property
+    def percent(self) -> int:
+        return 100 if not self.total else (self.total - self.waiting) * 100 // self.total
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What a subscription came to in two runs; None: it was not in one, or is not known there yet."""
+
+    subscription_id: int
+    currency: str
+    change: str
+    before: Decimal | None
+    now: Decimal | None
+
+
+def not_held(rows: QuerySet[Invoice]) -> QuerySet[Invoice]:
+    """Leave out invoices that a billing run waits with."""
+    held = BillingRunItem.objects.filter(invoice=OuterRef("pk"), status=RunItemStatus.WAITING)
+    return rows.filter(~Exists(held))
+
+
+def in_scope(run: BillingRun) -> QuerySet[Invoice]:
+    """Give the invoices that a run is for: closed, not calculated, of its merchant and filters, on the wall clock."""
+    rows = Invoice.objects.filter(
+        organization_id=run.organization_id,
+        status=InvoiceStatus.CLOSING,
+        period_end__lte=run.closed_until,
+        subscription__test_clock__isnull=True,
+    )
+    if run.plan_id is not None:
+        rows = rows.filter(subscription__plan_id=run.plan_id)
+    if run.customer_ids:
+        rows = rows.filter(customer_id__in=run.customer_ids)
+    return rows
+
+
+def due_in(run: BillingRun, as_of: datetime) -> QuerySet[Invoice]:
+    """Give the invoices of a run that can be calculated now."""
+    waiting = BillingRunItem.objects.filter(run=run, status=RunItemStatus.WAITING)
+    rows = Invoice.objects.filter(pk__in=waiting.values("invoice_id"), status=InvoiceStatus.CLOSING)
+    return rows.filter(next_action_at__lte=as_of) if run.waits_for_grace else rows
+
+
+def has_work(as_of: datetime) -> bool:
+    """Whether a started run has something to calculate, or only its end to note."""
+    return any(
+        due_in(run, as_of).exists() or _all_noted(run) or _to_note(run).exists()
+        for run in BillingRun.objects.filter(status=RunStatus.RUNNING)
+    )
+
+
+def progress_of(run: BillingRun) -> Progress:
+    rows = list(
+        BillingRunItem.objects.filter(run=run)
+        .values("currency", "status")
+        .annotate(
+            items=Count("pk"),
+            done=Sum("amount", filter=Q(status__in=[RunItemStatus.ISSUED, RunItemStatus.DRAFT])),
+            expected=Sum("previewed_amount", filter=Q(status=RunItemStatus.WAITING)),
+        )
+        .order_by("currency", "status")
+    )
+    counts: dict[str, int] = {}
+    amounts: dict[str, tuple[Decimal, Decimal]] = {}
+    for row in rows:
+        counts[row["status"]] = counts.get(row["status"], 0) + row["items"]
+        done, expected = amounts.get(row["currency"], (Decimal(0), Decimal(0)))
+        amounts[row["currency"]] = (done + (row["done"] or 0), expected + (row["expected"] or 0))
+    return Progress(counts, amounts)
+
+
+def find_earlier_run(run: BillingRun) -> BillingRun | None:
+    """Find the latest completed run of the merchant before one, of the same plan if it is of one."""
+    rows = BillingRun.objects.filter(
+        organization_id=run.organization_id, status=RunStatus.COMPLETED, pk__lt=run.pk, plan_id=run.plan_id
+    )
+    return rows.order_by("-pk").first()
+
+
+def compare_runs(
+    run: BillingRun, earlier: BillingRun, *, limit: int, offset: int = 0
+) -> tuple[int, Sequence[Difference]]:
+    """Say what subscriptions come to in one run and came to in an earlier one, the largest difference first.
+
+    Returns:
+        How many there are in both together, and a page of them.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(COMPARISON, [run.pk, earlier.pk, earlier.pk, run.pk, limit, offset])
+        rows = cursor.fetchall()
+    if not rows:
+        return 0, []
+    return rows[0][0], [
+        Difference(
+            subscription_id,
+            currency,
+            _change(is_now=is_now, is_before=is_before, now=now, before=before),
+            before,
+            now,
+        )
+        for _, subscription_id, currency, before, now, is_before, is_now in rows
+    ]
+
+
+def _change(*, is_now: bool, is_before: bool, now: Decimal | None, before: Decimal | None) -> str:
+    if not is_before:
+        return "new"
+    if not is_now:
+        return "missing"
+    if now is None or before is None:
+        return "unknown"
+    if now == before:
+        return "same"
+    return "up" if now > before else "down"
+
+
+def _all_noted(run: BillingRun) -> bool:
+    return not BillingRunItem.objects.filter(run=run, status=RunItemStatus.WAITING).exists()
+
+
+def _to_note(run: BillingRun) -> QuerySet[BillingRunItem]:
+    """Give items whose invoices went on, and that do not say so yet: a worker was lost between the two."""
+    open_states = (InvoiceStatus.ACTIVE, InvoiceStatus.CLOSING, InvoiceStatus.CALCULATING)
+    return BillingRunItem.objects.filter(run=run, status=RunItemStatus.WAITING).exclude(
+        invoice__status__in=open_states
+    )
+
+
+# An amount is known only where every item of the subscription has one.
+COMPARISON = """
+    WITH sums AS (
+        SELECT run_id, subscription_id, currency,
+            CASE WHEN bool_and(COALESCE(amount, previewed_amount) IS NOT NULL)
+                THEN sum(COALESCE(amount, previewed_amount)) END AS total
+        FROM invoicing_billingrunitem
+        WHERE run_id IN (%s, %s) AND status <> 'released'
+        GROUP BY run_id, subscription_id, currency
+    ), both_runs AS (
+        SELECT subscription_id, currency, earlier.total AS before, latest.total AS now,
+            earlier.run_id IS NOT NULL AS is_before, latest.run_id IS NOT NULL AS is_now
+        FROM (SELECT * FROM sums WHERE run_id = %s) AS earlier
+        FULL JOIN (SELECT * FROM sums WHERE run_id = %s) AS latest USING (subscription_id, currency)
+    )
+    SELECT count(*) OVER (), subscription_id, currency, before, now, is_before, is_now FROM both_runs
+    ORDER BY abs(COALESCE(now, 0) - COALESCE(before, 0)) DESC, subscription_id, currency
+    LIMIT %s OFFSET %s
+"""
