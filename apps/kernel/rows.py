@@ -179,7 +179,8 @@ def _cell(field: Any) -> Callable[[Any], str]:
     plain, write = known
 
     def cell(value: Any) -> str:
-        if type(value) is plain:
+        kind = type(value)
+        if kind is plain or (kind is int and plain is Decimal):
             return write(value)
         if value is None:
             return NULL

@@ -6,10 +6,12 @@ from typing import cast
 
 from django.db import transaction
 
+from apps.catalog.models import Plan
 from apps.catalog.selectors.terms import current_revision_ids_of
 from apps.invoicing.events import InvoiceCreated
 from apps.invoicing.models import Invoice, InvoiceStatus
-from apps.kernel.rows import insert_rows, many, update_rows
+from apps.kernel.rows import insert_rows, join, many, update_rows
+from apps.organizations.models import Organization
 from apps.outbox.services import Announcement, publish_all
 from apps.subscriptions.models import Subscription, SubscriptionStatus
 from apps.subscriptions.services.subscriptions import BOUNDARY_COLUMNS, move_on
@@ -25,13 +27,14 @@ def cross_boundaries(*, subscription_ids: Sequence[int], as_of: datetime) -> lis
         Those that moved on; another worker moves, or has moved, those that are missing, or they are no longer active.
     """
     subscriptions = list(
-        Subscription.objects.select_for_update(of=("self",), skip_locked=True)
-        .select_related("organization", "plan")
+        Subscription.objects.select_for_update(skip_locked=True)
         .filter(pk__in=many(subscription_ids), status=SubscriptionStatus.ACTIVE, period_end__lte=as_of)
         .order_by("pk")
     )
     if not subscriptions:
         return []
+    join(subscriptions, "organization", Organization.objects.all())
+    join(subscriptions, "plan", Plan.objects.all())
     ended_at = {subscription.pk: cast(datetime, subscription.period_end) for subscription in subscriptions}
     move_on(subscriptions=subscriptions)
     revisions = current_revision_ids_of({subscription.plan_version_id for subscription in subscriptions})
