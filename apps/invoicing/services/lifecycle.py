@@ -49,13 +49,19 @@ def run_boundaries(clock_id: int | None, as_of: datetime) -> int:
     ids = list(due.values_list("pk", flat=True)[:CHUNK])
     moved = 0
     for start in range(0, len(ids), GROUP):
-        group = ids[start : start + GROUP]
-        try:
-            moved += pass_boundaries(subscription_ids=group, as_of=as_of)
-        except Exception:
-            # One of them cannot: each by itself, so that only that one is parked.
-            moved += _each(group, lambda pk: pass_boundary(subscription_id=pk, as_of=as_of))
+        moved += _pass_group(ids[start : start + GROUP], as_of)
     return moved
+
+
+def _pass_group(ids: Sequence[int], as_of: datetime) -> int:
+    """Move a group on; where one of them cannot, half by half, so that only that one is parked."""
+    if len(ids) == 1:
+        return _each(ids, lambda pk: pass_boundary(subscription_id=pk, as_of=as_of))
+    try:
+        return pass_boundaries(subscription_ids=ids, as_of=as_of)
+    except Exception:
+        half = len(ids) // 2
+        return _pass_group(ids[:half], as_of) + _pass_group(ids[half:], as_of)
 
 
 def next_calculation_due(clock_id: int | None, horizon: datetime) -> datetime | None:
