@@ -43,7 +43,7 @@ def register_issue_keeper(keep: Callable[[Sequence[Invoice]], None]) -> None:
 def calculate_invoices(*, invoice_ids: Sequence[int], as_of: datetime) -> int:
     """Calculate invoices whose grace period is over, and issue those that need no approval.
 
-    All in one transaction where that works; when one cannot be calculated, the others are calculated in smaller groups
+    All in one transaction where that works; when one cannot be calculated, the others are in smaller groups
     and only the one that fails is set aside as FAILED. The others of its document are issued without it.
 
     Returns:
