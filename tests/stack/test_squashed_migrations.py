@@ -71,7 +71,9 @@ def test_database_on_the_way_goes_on_step_by_step() -> None:
         ("invoicing", "0010_consolidation"),
         ("invoicing", "0011_credit_notes"),
     ]
-    for app, name in [*SQUASHED, *missing]:
+    graph = SingleSteps(None).graph
+    later = [key for key in graph.nodes if not {*missing}.isdisjoint(graph.forwards_plan(key))]
+    for app, name in [*SQUASHED, *later]:
         recorder.record_unapplied(app, name)
 
     executor = MigrationExecutor(connection)
