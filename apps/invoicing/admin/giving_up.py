@@ -1,5 +1,7 @@
 """The buttons that give an invoice up, and take that back."""
 
+from typing import Any
+
 from apps.invoicing.admin.dialogs import ReasonForm
 from apps.invoicing.models import Invoice, InvoiceStatus
 from apps.invoicing.services.voiding import (
@@ -30,7 +32,7 @@ def _reinstate(call: Call) -> str:
     return f"{format_money(back.unpaid_amount, back.currency)} is due again."
 
 
-def _decided(call: Call) -> dict[str, object]:
+def _decided(call: Call) -> dict[str, Any]:
     return {
         "invoice_id": call.row.pk,
         "as_of": current_time(call.row.subscription),

@@ -102,7 +102,7 @@ class RunComparisonSerializer(serializers.Serializer[Any]):
     object = serializers.CharField()
     billingRunId = serializers.CharField()
     earlierBillingRunId = serializers.CharField()
-    data = RunDifferenceSerializer(many=True)
+    data = RunDifferenceSerializer(many=True)  # type: ignore[assignment]
     pagination = serializers.DictField()
 
 

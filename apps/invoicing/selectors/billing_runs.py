@@ -105,9 +105,8 @@ def progress_of(run: BillingRun) -> Progress:
 
 def find_earlier_run(run: BillingRun) -> BillingRun | None:
     """Find the latest completed run of the merchant before one, of the same plan if it is of one."""
-    rows = BillingRun.objects.filter(
-        organization_id=run.organization_id, status=RunStatus.COMPLETED, pk__lt=run.pk, plan_id=run.plan_id
-    )
+    rows = BillingRun.objects.filter(organization_id=run.organization_id, status=RunStatus.COMPLETED, pk__lt=run.pk)
+    rows = rows.filter(plan__isnull=True) if run.plan_id is None else rows.filter(plan_id=run.plan_id)
     return rows.order_by("-pk").first()
 
 

@@ -60,7 +60,7 @@ def within_credits(invoice: Invoice, lines: Sequence[TargetLine]) -> list[Target
     corrections = [line for line in lines if line.is_late and line.gross < 0]
     if not corrections:
         return list(lines)
-    keys = {line.price_revision_id for line in corrections}
+    keys = {line.price_revision_id for line in corrections if line.price_revision_id is not None}
     prices = dict(PriceRevision.objects.filter(pk__in=keys).values_list("pk", "price_id"))
     kept = []
     for line in lines:
@@ -72,7 +72,7 @@ def within_credits(invoice: Invoice, lines: Sequence[TargetLine]) -> list[Target
             price_id=prices[line.price_revision_id],
             start=line.period_start,
             end=line.period_end,
-        ).exclude(invoice=invoice)
+        ).exclude(invoice_id=invoice.pk)
         noted = sum(held_amounts(billed).values(), ZERO)
         worth = sum(billed.values_list("gross", flat=True), ZERO)
         bound = min(EXACT.subtract(noted, worth), ZERO)
