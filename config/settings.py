@@ -22,6 +22,7 @@ INSTALLED_APPS = [
     "apps.outbox",
     "apps.organizations",
     "apps.customers",
+    "apps.taxes",
     "apps.catalog",
     "apps.metering",
     "apps.subscriptions",

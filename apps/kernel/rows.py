@@ -112,7 +112,7 @@ def _text(value: Any) -> str | None:
         case datetime():
             return value.isoformat()
         case list() | tuple():
-            return "{" + ",".join(str(int(item)) for item in value) + "}"
+            return "{" + ",".join(str(item if isinstance(item, Decimal) else int(item)) for item in value) + "}"
         case dict():
             return json.dumps(value)
         case _:

@@ -23,7 +23,7 @@ from apps.kernel.money import round_money
 from apps.organizations.models import Organization
 from tests.documents.papers import bill, equip, rename
 from tests.documents.rules import problems
-from tests.documents.samples import BUYER, SELLER, line, paper, papers
+from tests.documents.samples import BUYER, SELLER, line, paper, papers, untaxed
 from tests.world import World, make_world
 
 WRITERS: dict[str, Callable[[EInvoice], bytes]] = {"cii": write_cii, "ubl": write_ubl}
@@ -46,6 +46,15 @@ SAMPLES = {
     "reverse charge": paper(line("49.00", "0"), buyer=replace(BUYER, zero_tax_reason="AE")),
     "out of scope": paper(line("49.00", "0"), buyer=replace(BUYER, zero_tax_reason="O")),
     "only cashback": paper(line("-5.00", "0", is_out_of_scope=True)),
+    "decided: zero rated": paper(untaxed("Z", "Zero rated in DE"), line("1.00")),
+    "decided: exempt": paper(untaxed("E", "Education", "VATEX-EU-132-1I"), line("1.00")),
+    "decided: two exemptions": paper(untaxed("E", "Education", "VATEX-EU-132-1I"), untaxed("E", "Embassy")),
+    "decided: reverse charge": paper(
+        untaxed("AE", "Reverse charge", "VATEX-EU-AE"), seller=replace(SELLER, tax_id="")
+    ),
+    "decided: within the Union": paper(untaxed("K", "Intra-community supply", "VATEX-EU-IC")),
+    "decided: export": paper(untaxed("G", "Export outside the EU", "VATEX-EU-G")),
+    "decided: not registered": paper(untaxed("O", "Not subject to VAT: supplied in US", "VATEX-EU-O")),
     "bare parties": paper(
         line("49.00"),
         seller=replace(SELLER, iban="", bic="", email="", phone="", registration_number="", line1="", city=""),

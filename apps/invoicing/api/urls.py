@@ -15,6 +15,7 @@ from apps.invoicing.api import (
     simulations,
     spend,
     subscriptions,
+    taxes,
     thresholds,
 )
 from apps.invoicing.api.checkout import checkout
@@ -63,6 +64,7 @@ urlpatterns = [
     path("v2/invoices/projected", invoices.ProjectedInvoiceList.as_view()),
     path("v2/invoices/<str:public_id>", invoices.InvoiceDetail.as_view()),
     path("v2/invoices/<str:public_id>/lineItems", lines.InvoiceLineList.as_view()),
+    path("v2/invoices/<str:public_id>/taxes", taxes.InvoiceTaxes.as_view()),
     path("v2/invoices/<str:public_id>/payment", invoices.InvoicePayment.as_view()),
     path("v2/invoices/<str:public_id>/creditNotes", credits.InvoiceCreditNotes.as_view()),
     path("v2/invoices/<str:public_id>/creditNotes/preview", credits.CreditNotePreview.as_view()),

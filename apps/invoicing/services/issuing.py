@@ -21,6 +21,7 @@ from apps.invoicing.services.holding import hold_rates
 from apps.invoicing.services.numbers import next_number
 from apps.invoicing.services.settlement import lock_for_settlement, mark_paid
 from apps.invoicing.services.spend import take_turns
+from apps.invoicing.services.taxing import TAX_COLUMNS, TaxColumns, tax_columns
 from apps.kernel.clock import wall_now
 from apps.kernel.ids import derived_id
 from apps.kernel.rows import insert_rows, update_rows
@@ -156,15 +157,18 @@ def store_calculations(
     again = [invoice.pk for invoice in invoices if invoice.calculated_at is not None]
     if again:
         InvoiceLine.objects.filter(invoice_id__in=again).exclude(kind__in=STORED_KINDS).delete()
-    insert_rows([_row(invoice, line) for invoice in invoices for line in lines[invoice.pk] if line.stored_id is None])
+    taxes = tax_columns(invoices, lines)
+    insert_rows(
+        [_row(invoice, line, taxes) for invoice in invoices for line in lines[invoice.pk] if line.stored_id is None]
+    )
     update_rows(
         [
-            InvoiceLine(pk=line.stored_id, subtotal=line.subtotal, tax_amount=line.tax_amount, total=line.total)
+            InvoiceLine(pk=line.stored_id, subtotal=line.subtotal, total=line.total, **taxes(invoice, line))
             for invoice in invoices
             for line in lines[invoice.pk]
             if line.stored_id is not None
         ],
-        ["subtotal", "tax_amount", "total"],
+        ["subtotal", "total", *TAX_COLUMNS],
     )
     for invoice in invoices:
         totals = totals_of(lines[invoice.pk])
@@ -267,7 +271,7 @@ def line_public_id(invoice_public_id: str, reference: str) -> str:
     return derived_id("li", invoice_public_id, reference)
 
 
-def _row(invoice: Invoice, line: TargetLine) -> InvoiceLine:
+def _row(invoice: Invoice, line: TargetLine, taxes: TaxColumns) -> InvoiceLine:
     return InvoiceLine(
         public_id=line_public_id(invoice.public_id, line.reference),
         organization_id=invoice.organization_id,
@@ -285,9 +289,8 @@ def _row(invoice: Invoice, line: TargetLine) -> InvoiceLine:
         unit_price=line.unit_price,
         gross=line.gross,
         subtotal=line.subtotal,
-        tax_rate=line.tax_rate,
-        tax_amount=line.tax_amount,
         total=line.total,
         is_late=line.is_late,
         provenance=line.provenance,
+        **taxes(invoice, line),
     )
