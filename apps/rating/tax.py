@@ -66,6 +66,8 @@ def tax_stacked(
     places: dict[Hashable, list[tuple[int, int]]] = defaultdict(list)
     for index, own in enumerate(taxes):
         for place, tax in enumerate(own):
+            if not tax[1]:
+                continue
             # What inclusive amounts contain depends on all taxes of the line.
             places[(tax, tuple(own)) if is_inclusive else tax].append((index, place))
     for held in places.values():
@@ -79,7 +81,7 @@ def tax_stacked(
 
 
 def _taxed(amount: Decimal, parts: Sequence[Decimal], *, is_inclusive: bool) -> TaxedAmount:
-    tax = sum(parts, ZERO)
+    tax = parts[0] if len(parts) == 1 else sum(parts, ZERO)
     return TaxedAmount(EXACT.subtract(amount, tax) if is_inclusive else amount, tax, tuple(parts))
 
 
@@ -96,7 +98,7 @@ def _tax(
 
 def _shares(tax: Decimal, amounts: Sequence[Decimal], digits: int) -> list[Decimal]:
     """Share a tax out by the lines' amounts; mixed signs are split among the lines of the tax's own sign."""
-    if not tax:
-        return [ZERO] * len(amounts)
+    if not tax or len(amounts) == 1:
+        return [tax] * len(amounts)
     same_sign = [amount if (amount > 0) == (tax > 0) else ZERO for amount in amounts]
     return allocate(tax, [abs(amount) for amount in same_sign], digits=digits)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from django.db import IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
 
 from apps.invoicing.models import CreditNoteLine, Invoice, InvoiceLine
 from apps.invoicing.selectors.invoices import with_neighbours
@@ -26,6 +27,7 @@ from tests.taxes.merchants import (
     settle_in_montreal,
     taxes,
 )
+from tests.test_admin import browser
 from tests.world import World
 
 pytestmark = pytest.mark.django_db
@@ -178,6 +180,24 @@ def test_the_open_period_shows_what_will_be_stored(world: World) -> None:
     assert projected["totalTax"] == "7.34"
 
 
+def test_previews_and_simulations_are_taxed_in_the_same_way(world: World) -> None:
+    settle_in_montreal(world)
+    customer = customer_in(world, "CA", state="QC", zipCode="H2Y")
+    plan, clock = plan_of(world), world.clock(JANUARY)
+    body = {"name": "Sub", "planId": plan, "customerId": customer, "startedAt": JANUARY, "testClockId": clock}
+    found = world.api.post("/v0/subscriptions/preview", body, expect=200)
+    # 49.00 with 2.45 and 4.89.
+    assert (found["opening"]["tax"], found["dueToday"]) == ("7.34", "56.34")
+    assert not TaxTreatment.objects.exists()
+    asked = {"planId": plan, "customerIds": [customer], "from": JANUARY, "to": "2026-02-01T00:00:00Z"}
+    [bill] = world.api.post("/v0/simulations", asked, expect=200)["bills"]
+    assert (bill["subtotal"], bill["tax"]) == ("49.00", "7.34")
+    # Of nobody in particular, at the merchant's own place.
+    span = {"from": JANUARY, "to": "2026-02-01T00:00:00Z"}
+    [nobody] = world.api.post("/v0/simulations", {"planId": plan, "usage": [], **span}, expect=200)["bills"]
+    assert nobody["tax"] == "7.34"
+
+
 def test_a_credit_note_gives_back_each_tax(world: World) -> None:
     settle_in_montreal(world)
     invoice = billed(world, customer_in(world, "CA", state="QC", zipCode="H2Y"))
@@ -185,7 +205,10 @@ def test_a_credit_note_gives_back_each_tax(world: World) -> None:
     world.api.post(f"/v2/invoices/{invoice}/creditNotes", {"reason": "rest"})
     found = [line.tax_parts or [] for line in CreditNoteLine.objects.filter(credit_note__invoice__public_id=invoice)]
     assert [sum(column) for column in zip(*found, strict=True)] == [Decimal("2.55"), Decimal("5.09")]
-    note = world.api.get("/v2/creditNotes")["data"][0]["id"]
+    noted = world.api.get("/v2/creditNotes")["data"]
+    parts = [tax for one in noted for line in one["lines"] for tax in line["taxes"]]
+    assert sum(Decimal(tax["amount"]) for tax in parts if tax["name"] == "QST") == Decimal("5.09")
+    note = noted[0]["id"]
     assert world.api.call("get", f"/v2/creditNotes/{note}/pdf", expect=200).content.startswith(b"%PDF")
 
 
@@ -212,6 +235,29 @@ def test_unused_prepaid_time_is_given_back_with_the_tax_it_was_billed_with(world
     assert (stored.tax_rate, stored.tax_treatment.rate) == (19, 19)
 
 
+def test_a_credit_that_waits_on_an_open_invoice_has_both_taxes(world: World) -> None:
+    settle_in_montreal(world)
+    product = world.product()
+    plan, clock = world.plan(product, [world.fee_price(product, "31.00")]), world.clock(JANUARY)
+    customer = customer_in(world, "CA", state="QC", zipCode="H2Y")
+    subscription = world.subscribe(customer, plan, at=JANUARY, clock=clock)
+    world.pay(subscription["payment"]["invoiceId"])
+    world.api.post(f"/v0/subscriptions/{subscription['id']}/pause", {}, expect=200)
+    world.advance(clock, "2026-01-11T00:00:00Z")
+    world.api.post(f"/v0/subscriptions/{subscription['id']}/resume", {}, expect=200)
+    waiting = InvoiceLine.objects.get(invoice__status="ACTIVE", kind="adjustment")
+    page = reverse("admin:invoicing_invoiceline_change", args=[waiting.pk])
+    assert b"QST" in browser(world.owner).get(page).content
+    items = world.api.get(f"/v2/invoices/lineItems?subscriptionId={subscription['id']}")["data"]
+    assert any(len(item["tax"]["taxes"]) == 2 for item in items)
+    live = world.invoices(subscription["id"])[1]["id"]
+    [shown] = [line for line in world.lines(live) if line["lineItemType"] == "refund"]
+    # 10 of 31 days: 10.00 with 0.50 and 1.00 back.
+    assert (shown["totalPrice"], [tax["name"] for tax in shown["tax"]["taxes"]]) == ("-10.00", ["GST", "QST"])
+    paper = browser(world.owner).get(reverse("admin:invoicing_invoice_change", args=[waiting.invoice_id])).content
+    assert b"CA-QC QST 9.975 %" in paper
+
+
 def test_issued_decisions_and_parts_are_frozen(world: World) -> None:
     settle_in_montreal(world)
     invoice = billed(world, customer_in(world, "CA", state="QC", zipCode="H2Y"))
@@ -219,6 +265,10 @@ def test_issued_decisions_and_parts_are_frozen(world: World) -> None:
     for row in world.api.get("/v0/taxRates")["data"]:
         world.api.patch(f"/v0/taxRates/{row['id']}", {"percent": "1"})
     assert taxes(world, invoice) == before
+    kept, owner = TaxTreatment.objects.get(), browser(world.owner)
+    assert b"Taxed in CA-QC" in owner.get(reverse("admin:taxes_taxtreatment_changelist")).content
+    page = owner.get(reverse("admin:taxes_taxtreatment_change", args=[kept.pk]))
+    assert b"GST CA 5 %, QST CA-QC 9.975 %" in page.content
     line = InvoiceLine.objects.filter(invoice__public_id=invoice)[0]
     for change in ("tax_treatment_id = NULL", "tax_parts = NULL"):
         with pytest.raises(Exception, match="never change"), transaction.atomic(), connection.cursor() as cursor:

@@ -12,8 +12,10 @@ from django.urls import reverse
 from apps.kernel.adminsite.base import history_of
 from apps.kernel.errors import ConflictError
 from apps.taxes.domain.rules import EUROPEAN_UNION
-from apps.taxes.models import TaxCategory, TaxExemption, TaxRate, TaxRegistration
+from apps.taxes.domain.treatment import Treatment
+from apps.taxes.models import TaxCategory, TaxExemption, TaxRate, TaxRegistration, TaxTreatment
 from apps.taxes.services.registrations import create_registration
+from apps.taxes.services.treatments import keep_treatments
 from tests.taxes.merchants import FRENCH_ID, GERMAN_ID, rate, register
 from tests.test_admin import browser, member
 from tests.world import World
@@ -52,6 +54,7 @@ def test_a_registration_lives(world: World) -> None:
         ({"country": "XX", "taxId": GERMAN_ID}, "country"),
         ({"country": "US", "region": "T X", "taxId": "1"}, "region"),
         ({"country": "US", "taxId": "  "}, "taxId"),
+        ({"country": "US", "region": "TX", "taxId": "\N{LATIN SMALL LETTER SHARP S}" * 50}, "taxId"),
         ({"country": "US", "taxId": "123", "scheme": "oss"}, "country"),
         ({"country": "DE", "region": "BE", "taxId": GERMAN_ID, "scheme": "oss"}, "region"),
         ({"country": "DE", "taxId": GERMAN_ID, "validFrom": "2026-01-01", "validTo": "2026-01-01"}, "validTo"),
@@ -101,6 +104,8 @@ def test_rates_and_categories_live(world: World) -> None:
         ({"percent": "5", "reason": "because"}, "reason"),
         ({"percent": "5", "category": "nothing"}, "category"),
         ({"percent": "5", "name": " "}, "name"),
+        # As capitals it has more letters than were sent.
+        ({"percent": "5", "postalPrefix": "\N{LATIN SMALL LETTER SHARP S}" * 12}, "postalPrefix"),
     ],
 )
 def test_a_wrong_rate_names_its_field(world: World, body: dict[str, Any], field: str) -> None:
@@ -191,6 +196,10 @@ def test_rates_and_exemptions_are_made_and_taken_back_in_the_admin(world: World)
         "country": "", "region": "", "category": "E", "certificate": "1", "reason": "Embassy", "valid_from": "",
         "valid_to": "",
     }  # fmt: skip
+    page = reverse("admin:customers_customer_change", args=[exempt["customer"]])
+    assert b"taxed as a consumer" in owner.get(page).content
+    world.api.patch(f"/v0/customers/{customer}", {"taxId": FRENCH_ID})
+    assert b"of a business in FR" in owner.get(page).content
     support = browser(member(world, "support"))
     assert support.post(reverse("admin:taxes_taxexemption_add"), exempt).status_code == 302
     assert TaxExemption.objects.get().customer.public_id == customer
@@ -210,3 +219,20 @@ def test_two_registrations_of_a_place_at_once_are_one(world: World) -> None:
     with ThreadPoolExecutor(8) as pool:
         assert sorted(pool.map(make, range(8))) == [False] * 7 + [True]
     assert TaxRegistration.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_decision_that_many_make_at_once_is_kept_once(world: World) -> None:
+    made = [Treatment("O", "not_registered", country, (), "Not subject to VAT") for country in ("US", "BR", "JP")]
+
+    def keep(number: int) -> dict[tuple[int, Treatment], int]:
+        try:
+            # Each begins with another one.
+            return keep_treatments((world.merchant.pk, one) for one in made[number % 3 :] + made[: number % 3])
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(keep, range(12)))
+    assert TaxTreatment.objects.count() == 3
+    assert all(one == found[0] for one in found)

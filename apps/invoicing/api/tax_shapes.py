@@ -1,9 +1,11 @@
 """How the taxes of lines and documents look on the wire."""
 
+from decimal import Decimal
 from typing import Any
 
 from apps.invoicing.domain.taxes import TaxedLine, TaxShare
 from apps.kernel.money import format_amount, format_decimal
+from apps.taxes.domain.treatment import Component
 
 
 def render_line_tax(line: TaxedLine, currency: str) -> dict[str, Any] | None:
@@ -20,14 +22,19 @@ def render_line_tax(line: TaxedLine, currency: str) -> dict[str, Any] | None:
         "customerTaxId": decision.buyer_tax_id or None,
         "merchantTaxId": decision.seller_tax_id or None,
         "taxes": [
-            {
-                "name": component.name,
-                "jurisdiction": component.jurisdiction,
-                "percent": format_decimal(component.percent),
-                "amount": format_amount(tax, currency),
-            }
+            render_tax(component, tax, currency)
             for component, tax in zip(decision.components, line.taxes, strict=True)
         ],
+    }
+
+
+def render_tax(component: Component, amount: Decimal, currency: str) -> dict[str, Any]:
+    """Give an amount of one tax."""
+    return {
+        "name": component.name,
+        "jurisdiction": component.jurisdiction,
+        "percent": format_decimal(component.percent),
+        "amount": format_amount(amount, currency),
     }
 
 

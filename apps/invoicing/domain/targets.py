@@ -93,30 +93,45 @@ def limit_rebates(lines: Sequence[TargetLine]) -> list[TargetLine]:
     return kept
 
 
-def with_tax(lines: Sequence[TargetLine], *, currency: str, is_inclusive: bool) -> list[TargetLine]:
-    """Give the lines with their taxes: per rate on the sum of its lines, shared out so that they add up."""
+def with_tax(
+    lines: Sequence[TargetLine],
+    *,
+    currency: str,
+    is_inclusive: bool,
+    treatments: Sequence[Treatment | None] | None = None,
+) -> list[TargetLine]:
+    """Give the lines with their taxes: per tax on the sum of its lines, shared out so that they add up.
+
+    Args:
+        treatments: what was decided of each line, same order; None where its percent stands. By default the lines'.
+    """
+    decided = [line.treatment for line in lines] if treatments is None else treatments
     taxed = tax_stacked(
         [line.gross for line in lines],
-        [_taxes(line) for line in lines],
+        [_taxes(line, treatment) for line, treatment in zip(lines, decided, strict=True)],
         currency=currency,
         is_inclusive=is_inclusive,
     )
     return [
-        replace(
+        replace(line, subtotal=amount.net, tax_amount=amount.tax)
+        if treatment is None
+        else replace(
             line,
             subtotal=amount.net,
             tax_amount=amount.tax,
-            tax_parts=amount.parts if line.treatment is not None else (),
+            treatment=treatment,
+            tax_rate=treatment.rate,
+            tax_parts=amount.parts,
         )
-        for line, amount in zip(lines, taxed, strict=True)
+        for line, treatment, amount in zip(lines, decided, taxed, strict=True)
     ]
 
 
-def _taxes(line: TargetLine) -> list[tuple[Hashable, Decimal]]:
+def _taxes(line: TargetLine, treatment: Treatment | None) -> list[tuple[Hashable, Decimal]]:
     """Give the taxes of a line, each with what tells it from others, and its percent."""
-    if line.treatment is None:
+    if treatment is None:
         return [(line.tax_rate, line.tax_rate)]
-    return [(component, component.percent) for component in line.treatment.components]
+    return [(component, component.percent) for component in treatment.components]
 
 
 def totals_of(lines: Sequence[TargetLine]) -> Totals:

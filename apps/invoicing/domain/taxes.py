@@ -61,11 +61,6 @@ def keeps_its_tax(line: TargetLine) -> bool:
     return line.kind == "adjustment" and line.stored_id is not None and line.gross < 0
 
 
-def treated(line: TargetLine, treatment: Treatment) -> TargetLine:
-    """Give a line with the tax that was decided for it."""
-    return replace(line, treatment=treatment, tax_rate=treatment.rate)
-
-
 class TaxedLine(Protocol):
     """What of a line, worked out or stored, its tax is read from."""
 

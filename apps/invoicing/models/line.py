@@ -113,4 +113,7 @@ class InvoiceLine(Entity):
     @property
     def taxes(self) -> Sequence[Decimal]:
         """Its tax by each rate that it has."""
+        if self.tax_parts is None and self.tax_treatment is not None and len(self.tax_treatment.percents) > 1:
+            # A credit that waits on an open invoice; its tax is worked out with the others'.
+            return [Decimal(0)] * len(self.tax_treatment.percents)
         return self.tax_parts or ([self.tax_amount] if self.tax_rate else [])

@@ -29,7 +29,7 @@ def credit_notes_of(*, organization_id: int) -> QuerySet[CreditNote]:
     return (
         CreditNote.objects.filter(organization_id=organization_id)
         .select_related("organization", "invoice__subscription__test_clock", "customer__consumer")
-        .prefetch_related("lines__invoice_line__price_revision")
+        .prefetch_related("lines__invoice_line__price_revision", "lines__invoice_line__tax_treatment")
         .order_by("-id")
     )
 

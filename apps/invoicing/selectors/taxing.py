@@ -6,10 +6,11 @@ from apps.catalog.models import PriceRevision
 from apps.catalog.selectors.terms import revisions_by_id
 from apps.customers.models import Customer
 from apps.invoicing.domain.targets import TargetLine, with_tax
-from apps.invoicing.domain.taxes import keeps_its_tax, own_tax_rate, tax_point, treated
+from apps.invoicing.domain.taxes import keeps_its_tax, own_tax_rate, tax_point
 from apps.invoicing.models import Invoice
 from apps.subscriptions.models import Subscription
 from apps.taxes.domain.decision import Supply
+from apps.taxes.domain.treatment import Treatment
 from apps.taxes.selectors.book import TaxBook, tax_book
 
 
@@ -60,19 +61,21 @@ def taxed(
         revisions: all that the lines go by.
         book: read for this subscription among others.
     """
+    treatments = None
     if customer.organization_id in book.rules:
-        lines = [
-            line
+        treatments = [
+            line.treatment
             if keeps_its_tax(line)
-            else _treated(line, customer, subscription, revisions.get(line.price_revision_id or 0), book)
+            else _treatment(line, customer, subscription, revisions.get(line.price_revision_id or 0), book)
             for line in lines
         ]
-    return with_tax(lines, currency=currency, is_inclusive=subscription.plan.tax_behavior == "inclusive")
+    is_inclusive = subscription.plan.tax_behavior == "inclusive"
+    return with_tax(lines, currency=currency, is_inclusive=is_inclusive, treatments=treatments)
 
 
-def _treated(
+def _treatment(
     line: TargetLine, customer: Customer, subscription: Subscription, revision: PriceRevision | None, book: TaxBook
-) -> TargetLine:
+) -> Treatment | None:
     plan = subscription.plan
     metric = revision.metric if revision is not None else None
     sold = metric or (revision.fee if revision is not None else None)
@@ -88,8 +91,7 @@ def _treated(
         ),
         plan_rate=plan.default_tax_rate,
     )
-    treatment = book.decide(customer.organization, customer, supply)
-    return line if treatment is None else treated(line, treatment)
+    return book.decide(customer.organization, customer, supply)
 
 
 def _named(

@@ -14,7 +14,7 @@ from apps.kernel.http.pagination import list_page
 from apps.kernel.http.shapes import page_of
 from apps.kernel.http.views import ContractView, Request
 from apps.taxes.api.registrations import PAGE
-from apps.taxes.api.shapes import DatedInput, DatedOutput, dated, entity, renamed
+from apps.taxes.api.shapes import OVERLAP, DatedInput, DatedOutput, dated, entity, renamed
 from apps.taxes.models import TaxExemption
 from apps.taxes.selectors.rows import exemptions_of
 from apps.taxes.services.exemptions import create_exemption, delete_exemption, update_exemption
@@ -84,7 +84,7 @@ class ExemptionList(ExemptionView):
     @extend_schema(
         operation_id="createTaxExemption",
         request=CreateTaxExemptionSerializer,
-        responses={201: TaxExemptionSerializer},
+        responses={201: TaxExemptionSerializer, 409: OVERLAP},
     )
     def post(self, request: Request) -> Response:
         """Say that a customer pays no tax, everywhere or in a place, and on which grounds."""
@@ -103,7 +103,9 @@ class ExemptionDetail(ExemptionView):
         return Response(render_exemption(self.exemption(public_id)))
 
     @extend_schema(
-        operation_id="updateTaxExemption", request=UpdateTaxExemptionSerializer, responses=TaxExemptionSerializer
+        operation_id="updateTaxExemption",
+        request=UpdateTaxExemptionSerializer,
+        responses={200: TaxExemptionSerializer, 409: OVERLAP},
     )
     def patch(self, request: Request, public_id: str) -> Response:
         """End an exemption, or correct it; issued invoices stay as they are."""

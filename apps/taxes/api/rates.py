@@ -3,18 +3,29 @@
 from decimal import Decimal
 from typing import Any
 
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import serializers
 from rest_framework.response import Response
 
 from apps.kernel.errors import FieldError, InvalidError
 from apps.kernel.http.fields import DecimalStringField, StrictCharField
 from apps.kernel.http.pagination import list_page
+from apps.kernel.http.schema import ErrorSerializer
 from apps.kernel.http.shapes import page_of
 from apps.kernel.http.views import ContractView, Request
 from apps.kernel.money import format_decimal
 from apps.taxes.api.registrations import PAGE
-from apps.taxes.api.shapes import SCOPES, DatedInput, DatedOutput, EntityOutput, PlaceInput, dated, entity, renamed
+from apps.taxes.api.shapes import (
+    OVERLAP,
+    SCOPES,
+    DatedInput,
+    DatedOutput,
+    EntityOutput,
+    PlaceInput,
+    dated,
+    entity,
+    renamed,
+)
 from apps.taxes.models import RateKind, TaxCategory, TaxRate
 from apps.taxes.selectors.rows import categories_of, rates_of
 from apps.taxes.services import rates as services
@@ -118,7 +129,7 @@ class CategoryList(CategoryView):
     @extend_schema(
         operation_id="createTaxCategory",
         request=CreateTaxCategorySerializer,
-        responses={201: TaxCategorySerializer},
+        responses={201: TaxCategorySerializer, 409: OpenApiResponse(ErrorSerializer, "The code is taken.")},
     )
     def post(self, request: Request) -> Response:
         """Make a kind of product that has rates of its own, or is exempt."""
@@ -141,7 +152,10 @@ class CategoryDetail(CategoryView):
         services.update_category(category_id=row.pk, changes=changes)
         return Response(render_category(self.category(public_id)))
 
-    @extend_schema(operation_id="deleteTaxCategory", responses={204: None})
+    @extend_schema(
+        operation_id="deleteTaxCategory",
+        responses={204: None, 409: OpenApiResponse(ErrorSerializer, "Rates are of it.")},
+    )
     def delete(self, request: Request, public_id: str) -> Response:
         """Take a kind of product away that has no rates."""
         services.delete_category(category_id=self.category(public_id).pk)
@@ -166,7 +180,11 @@ class RateList(RateView):
         country = request.query_params.get("country")
         return Response(list_page(request, rows.filter(country=country) if country else rows, render_rate))
 
-    @extend_schema(operation_id="createTaxRate", request=CreateTaxRateSerializer, responses={201: TaxRateSerializer})
+    @extend_schema(
+        operation_id="createTaxRate",
+        request=CreateTaxRateSerializer,
+        responses={201: TaxRateSerializer, 409: OVERLAP},
+    )
     def post(self, request: Request) -> Response:
         """Say what one tax of a place is from a day on."""
         data = renamed(self.read(CreateTaxRateSerializer), RATE_NAMES)
@@ -184,7 +202,11 @@ class RateDetail(RateView):
     def get(self, request: Request, public_id: str) -> Response:
         return Response(render_rate(self.rate(public_id)))
 
-    @extend_schema(operation_id="updateTaxRate", request=UpdateTaxRateSerializer, responses=TaxRateSerializer)
+    @extend_schema(
+        operation_id="updateTaxRate",
+        request=UpdateTaxRateSerializer,
+        responses={200: TaxRateSerializer, 409: OVERLAP},
+    )
     def patch(self, request: Request, public_id: str) -> Response:
         """End a rate, or correct it; issued invoices stay as they are."""
         row = self.rate(public_id)

@@ -10,7 +10,7 @@ from apps.kernel.http.fields import StrictCharField
 from apps.kernel.http.pagination import list_page
 from apps.kernel.http.shapes import page_of
 from apps.kernel.http.views import ContractView, Request
-from apps.taxes.api.shapes import SCOPES, DatedInput, DatedOutput, PlaceInput, dated, entity, renamed
+from apps.taxes.api.shapes import OVERLAP, SCOPES, DatedInput, DatedOutput, PlaceInput, dated, entity, renamed
 from apps.taxes.models import Businesses, Scheme, TaxRegistration
 from apps.taxes.selectors.rows import registrations_of
 from apps.taxes.services.registrations import create_registration, delete_registration, update_registration
@@ -65,7 +65,7 @@ class RegistrationList(RegistrationView):
     @extend_schema(
         operation_id="createTaxRegistration",
         request=CreateTaxRegistrationSerializer,
-        responses={201: TaxRegistrationSerializer},
+        responses={201: TaxRegistrationSerializer, 409: OVERLAP},
     )
     def post(self, request: Request) -> Response:
         """Register for tax from a day on: lines with a later tax point are taxed by jurisdiction."""
@@ -82,7 +82,7 @@ class RegistrationDetail(RegistrationView):
     @extend_schema(
         operation_id="updateTaxRegistration",
         request=UpdateTaxRegistrationSerializer,
-        responses=TaxRegistrationSerializer,
+        responses={200: TaxRegistrationSerializer, 409: OVERLAP},
     )
     def patch(self, request: Request, public_id: str) -> Response:
         """End a registration, or correct it; issued invoices stay as they are."""

@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
+from drf_spectacular.utils import OpenApiResponse
 from rest_framework import serializers
 
 from apps.kernel.http.fields import InstantField, StrictCharField
+from apps.kernel.http.schema import ErrorSerializer
 from apps.kernel.time import format_instant
 
 SCOPES = {
@@ -15,6 +17,8 @@ SCOPES = {
     "PATCH": "catalog:write",
     "DELETE": "catalog:write",
 }
+
+OVERLAP = OpenApiResponse(ErrorSerializer, "Another one of its kind is in force on some of these days.")
 
 
 class DatedInput(serializers.Serializer[Any]):

@@ -111,6 +111,10 @@ class Rules:
     rates: Sequence[Rate] = ()
     categories: Mapping[str, Category] = field(default_factory=dict)
 
+    @property
+    def go_by_postal_codes(self) -> bool:
+        return any(row.postal_prefix for row in self.rates)
+
     def are_in_force(self, day: date) -> bool:
         """Whether the merchant was registered anywhere by a day.
 

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from apps.customers.models import Customer
 from apps.organizations.models import Organization
@@ -32,21 +32,24 @@ class TaxBook:
     rules: dict[int, Rules] = field(default_factory=dict)
     exemptions: dict[int, tuple[Exemption, ...]] = field(default_factory=dict)
     _buyers: dict[int, Buyer] = field(default_factory=dict)
-    _decided: dict[tuple[int, Supply], Treatment | None] = field(default_factory=dict)
+    _decided: dict[tuple[int, Buyer, Supply], Treatment | None] = field(default_factory=dict)
 
     def decide(self, organization: Organization, customer: Customer, supply: Supply) -> Treatment | None:
         """Decide the tax of a line; None where the settings of plan and customer decide alone."""
         rules = self.rules.get(organization.pk)
         if rules is None:
             return None
-        key = (customer.pk, supply)
+        buyer = self._buyer(customer, rules)
+        # Customers of one place and kind are taxed alike.
+        key = (organization.pk, buyer, supply)
         if key not in self._decided:
-            self._decided[key] = decide(_seller(organization), self._buyer(customer), supply, rules)
+            self._decided[key] = decide(_seller(organization), buyer, supply, rules)
         return self._decided[key]
 
-    def _buyer(self, customer: Customer) -> Buyer:
+    def _buyer(self, customer: Customer, rules: Rules) -> Buyer:
         if customer.pk not in self._buyers:
-            self._buyers[customer.pk] = _buyer(customer, self.exemptions.get(customer.pk, ()))
+            found = _buyer(customer, self.exemptions.get(customer.pk, ()))
+            self._buyers[customer.pk] = found if rules.go_by_postal_codes else replace(found, postal_code="")
         return self._buyers[customer.pk]
 
 
@@ -112,6 +115,9 @@ def _seller(merchant: Organization) -> Seller:
 
 
 def _buyer(customer: Customer, exemptions: tuple[Exemption, ...]) -> Buyer:
+    if customer.consumer_id is None:
+        # Nobody in particular, of whom a price is tried out.
+        return Buyer("")
     consumer = customer.consumer
     return Buyer(
         consumer.country,

@@ -13,6 +13,8 @@ from apps.organizations.domain.countries import COUNTRIES
 
 Made = TypeVar("Made")
 REGION = re.compile(r"[A-Z0-9]{1,20}")
+POSTAL = re.compile(r"[A-Z0-9-]{0,12}")
+TAX_ID = re.compile(r"[A-Z0-9/+&]{1,50}")
 
 
 def refused(field: str, message: str) -> InvalidError:

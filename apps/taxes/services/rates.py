@@ -11,7 +11,7 @@ from django.db.models import ProtectedError
 from apps.kernel.errors import ConflictError
 from apps.taxes.domain.rules import normal_postal_code, normal_region
 from apps.taxes.models import RateKind, TaxCategory, TaxRate
-from apps.taxes.services.checks import check_place, days, refused, store
+from apps.taxes.services.checks import POSTAL, check_place, days, refused, store
 
 UNTAXED = (RateKind.ZERO, RateKind.EXEMPT)
 
@@ -143,6 +143,8 @@ def _check_category(row: TaxCategory) -> None:
 
 def _check_rate(row: TaxRate) -> None:
     check_place(row.country, row.region)
+    if not POSTAL.fullmatch(row.postal_prefix):
+        raise refused("postalPrefix", "Give the beginning of postal codes, in letters and digits, such as 787.")
     if not row.name:
         raise refused("name", "Name the tax, such as VAT.")
     if not 0 <= row.percent <= 100 or row.percent != round(row.percent, 4):

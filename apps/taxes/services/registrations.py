@@ -9,7 +9,7 @@ from django.db import transaction
 from apps.organizations.domain.identifiers import compact, tax_id_problem
 from apps.taxes.domain.rules import EUROPEAN_UNION, OSS, normal_region
 from apps.taxes.models import TaxRegistration
-from apps.taxes.services.checks import check_place, days, refused, store
+from apps.taxes.services.checks import TAX_ID, check_place, days, refused, store
 
 
 def create_registration(
@@ -74,8 +74,8 @@ def delete_registration(*, registration_id: int) -> None:
 def _check(row: TaxRegistration) -> None:
     check_place(row.country, row.region)
     row.tax_id = compact(row.tax_id)
-    if not row.tax_id:
-        raise refused("taxId", "Give the id under which the tax is collected.")
+    if not TAX_ID.fullmatch(row.tax_id):
+        raise refused("taxId", "Give the id under which the tax is collected, in letters and digits.")
     if row.scheme == OSS:
         if row.region:
             raise refused("region", "The one stop shop is of whole countries.")
