@@ -22,6 +22,7 @@ INSTALLED_APPS = [
     "apps.outbox",
     "apps.organizations",
     "apps.customers",
+    "apps.taxes",
     "apps.catalog",
     "apps.metering",
     "apps.subscriptions",
@@ -162,6 +163,7 @@ SPECTACULAR_SETTINGS = {
         "ChangeTimingEnum": [("now", "now"), ("period_end", "period_end")],
         "CreditNoteStatusEnum": [("ISSUED", "ISSUED"), ("VOIDED", "VOIDED")],
         "KeyStateEnum": "apps.metering.selectors.verdicts.KeyState",
+        "TaxRateKindEnum": [(kind, kind) for kind in ("standard", "reduced", "zero", "exempt")],
     },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",

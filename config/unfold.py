@@ -130,6 +130,16 @@ UNFOLD: dict[str, Any] = {
                 ],
             },
             {
+                "title": "Taxes",
+                "items": [
+                    _entry("Registrations", "assured_workload", "taxes_taxregistration"),
+                    _entry("Rates", "percent", "taxes_taxrate"),
+                    _entry("Product categories", "category", "taxes_taxcategory"),
+                    _entry("Exempt customers", "verified", "taxes_taxexemption"),
+                    _entry("Decisions", "gavel", "taxes_taxtreatment"),
+                ],
+            },
+            {
                 "title": "Developers",
                 "items": [
                     _entry("API keys", "key", "organizations_apikey", "develop"),

@@ -28,6 +28,7 @@ urlpatterns = [
     path("docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
     path("", include("apps.organizations.api.urls")),
     path("", include("apps.customers.api.urls")),
+    path("", include("apps.taxes.api.urls")),
     path("", include("apps.catalog.api.urls")),
     path("", include("apps.metering.api.urls")),
     path("", include("apps.subscriptions.api.urls")),

@@ -138,8 +138,8 @@ def _truth(value: bool) -> str:
     return "t" if value else "f"
 
 
-def _array(value: Sequence[int]) -> str:
-    return "{" + ",".join([str(int(item)) for item in value]) + "}"
+def _array(value: Sequence[int | Decimal]) -> str:
+    return "{" + ",".join([str(item if isinstance(item, Decimal) else int(item)) for item in value]) + "}"
 
 
 def _json(value: Any) -> str:
@@ -171,7 +171,7 @@ def _cell(field: Any) -> Callable[[Any], str]:
     """
     if isinstance(field, models.JSONField):
         return lambda value: NULL if value is None else _json(value)
-    if isinstance(field, ArrayField) and isinstance(field.base_field, models.IntegerField):
+    if isinstance(field, ArrayField) and isinstance(field.base_field, models.IntegerField | models.DecimalField):
         return lambda value: NULL if value is None else _array(value)
     known = _KINDS.get(field.get_internal_type())
     if known is None:
@@ -209,7 +209,7 @@ def _text(value: Any) -> str | None:
         case datetime():
             return value.isoformat()
         case list() | tuple():
-            return "{" + ",".join(str(int(item)) for item in value) + "}"
+            return _array(value)
         case dict():
             return msgspec.json.encode(value).decode()
         case _:

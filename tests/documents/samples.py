@@ -11,6 +11,7 @@ from apps.documents.domain.paper import Paper, PaperLine
 from apps.documents.domain.parties import Party
 from apps.kernel.money import minor_digits
 from apps.rating.tax import tax_lines
+from apps.taxes.domain.treatment import Component, Treatment
 
 JANUARY, FEBRUARY, MARCH = (datetime(2026, month, 1, tzinfo=UTC) for month in (1, 2, 3))
 SELLER = Party(
@@ -31,6 +32,21 @@ def line(gross: str, rate: str = "19", **more: Any) -> PaperLine:
         "is_late": False, "is_inclusive": False, "is_out_of_scope": False, "steps": [], **more,
     }  # fmt: skip
     return PaperLine(**facts)
+
+
+def untaxed(category: str, reason: str, code: str = "", **more: Any) -> PaperLine:
+    """Give a line of which a registration decided that nothing is owed."""
+    told = {"buyer_tax_id": BUYER.tax_id} if category in ("AE", "K") else {}
+    seller = "" if category == "O" else SELLER.tax_id
+    treatment = Treatment(category, "test", "FR", (), reason, code, seller_tax_id=seller, **told)
+    return line("49.00", "0", treatment=treatment, is_out_of_scope=category == "O", **more)
+
+
+def two_taxes() -> PaperLine:
+    """Give a line with two taxes, each rounded for itself."""
+    taxes = (Component("GST", "CA", Decimal(5)), Component("QST", "CA-QC", Decimal("9.975")))
+    treatment = Treatment("S", "registration", "CA-QC", taxes, "Taxed in CA-QC", seller_tax_id=SELLER.tax_id)
+    return line("100.00", "14.975", treatment=treatment, taxes=(Decimal("5.00"), Decimal("9.98")))
 
 
 def paper(*lines: PaperLine, currency: str = "EUR", is_inclusive: bool = False, seller: Party = SELLER,

@@ -16,6 +16,7 @@ from apps.customers.models import Customer
 from apps.documents.domain import cii, ubl
 from apps.documents.domain.cii import write_cii
 from apps.documents.domain.einvoice import EInvoice, Gap, einvoice_of
+from apps.documents.domain.layout import layout_of
 from apps.documents.domain.paper import Paper
 from apps.documents.domain.ubl import write_ubl
 from apps.documents.services.einvoices import get_cii, get_facturx, get_ubl, make_facturx
@@ -23,7 +24,7 @@ from apps.kernel.money import round_money
 from apps.organizations.models import Organization
 from tests.documents.papers import bill, equip, rename
 from tests.documents.rules import problems
-from tests.documents.samples import BUYER, SELLER, line, paper, papers
+from tests.documents.samples import BUYER, SELLER, line, paper, papers, two_taxes, untaxed
 from tests.world import World, make_world
 
 WRITERS: dict[str, Callable[[EInvoice], bytes]] = {"cii": write_cii, "ubl": write_ubl}
@@ -46,6 +47,16 @@ SAMPLES = {
     "reverse charge": paper(line("49.00", "0"), buyer=replace(BUYER, zero_tax_reason="AE")),
     "out of scope": paper(line("49.00", "0"), buyer=replace(BUYER, zero_tax_reason="O")),
     "only cashback": paper(line("-5.00", "0", is_out_of_scope=True)),
+    "decided: zero rated": paper(untaxed("Z", "Zero rated in DE"), line("1.00")),
+    "decided: two taxes": paper(two_taxes()),
+    "decided: exempt": paper(untaxed("E", "Education", "VATEX-EU-132-1I"), line("1.00")),
+    "decided: two exemptions": paper(untaxed("E", "Education", "VATEX-EU-132-1I"), untaxed("E", "Embassy")),
+    "decided: reverse charge": paper(
+        untaxed("AE", "Reverse charge", "VATEX-EU-AE"), seller=replace(SELLER, tax_id="")
+    ),
+    "decided: within the Union": paper(untaxed("K", "Intra-community supply", "VATEX-EU-IC")),
+    "decided: export": paper(untaxed("G", "Export outside the EU", "VATEX-EU-G")),
+    "decided: not registered": paper(untaxed("O", "Not subject to VAT: supplied in US", "VATEX-EU-O")),
     "bare parties": paper(
         line("49.00"),
         seller=replace(SELLER, iban="", bic="", email="", phone="", registration_number="", line1="", city=""),
@@ -71,6 +82,17 @@ def test_they_obey_the_official_rules(name: str, syntax: str) -> None:
 @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 def test_any_document_obeys_the_official_rules(syntax: str, sample: Paper) -> None:
     assert problems(WRITERS[syntax](made(sample)), syntax) == []
+
+
+def test_the_pdf_tells_each_tax_and_why_there_is_none() -> None:
+    told = layout_of(paper(two_taxes(), untaxed("AE", "Reverse charge", "VATEX-EU-AE")), logo_path="")
+    assert told["taxes"] == [
+        ["CA-QC QST 9.975 %", "€100.00", "€9.98", "€109.98"],
+        ["CA GST 5 %", "€100.00", "€5.00", "€105.00"],
+        ["0 %", "€49.00", "€0.00", "€49.00"],
+    ]
+    assert [line["tax"] for line in told["lines"]] == ["5 % + 9.975 %", "0 %"]
+    assert told["notes"] == ["Reverse charge: the recipient owes the tax."]
 
 
 BREAKS = {

@@ -19,16 +19,26 @@ from apps.invoicing.domain.crediting import (
     use_oldest_first,
 )
 from apps.kernel.money import minor_digits
-from apps.rating.tax import tax_lines
+from apps.rating.tax import tax_stacked
 
-RATES = [Decimal(0), Decimal("5.5"), Decimal(20), Decimal(33)]
+# By percent, the taxes that it is the sum of.
+STACKS = {
+    Decimal(0): (Decimal(0),),
+    Decimal("5.5"): (Decimal("5.5"),),
+    Decimal(20): (Decimal(20),),
+    Decimal(33): (Decimal(33),),
+    Decimal("14.975"): (Decimal(5), Decimal("9.975")),
+    Decimal("8.875"): (Decimal(4), Decimal("4.5"), Decimal("0.375")),
+}
+RATES = list(STACKS)
 ZERO = Decimal(0)
 D = Decimal
 
 
 def billed(grosses: Sequence[Decimal], rates: Sequence[Decimal], own: Sequence[int | None], *, currency: str,
            is_inclusive: bool) -> list[BilledLine]:  # fmt: skip
-    taxed = tax_lines(grosses, rates, currency=currency, is_inclusive=is_inclusive)
+    stacks = [[(tax, tax) for tax in STACKS[rate]] for rate in rates]
+    taxed = tax_stacked(grosses, stacks, currency=currency, is_inclusive=is_inclusive)
     return [
         BilledLine(
             line_id=number,
@@ -37,6 +47,7 @@ def billed(grosses: Sequence[Decimal], rates: Sequence[Decimal], own: Sequence[i
             net=tax.net,
             tax_rate=rate,
             tax=tax.tax,
+            taxes=tax.parts if len(tax.parts) > 1 else (),
         )
         for number, (gross, rate, of, tax) in enumerate(zip(grosses, rates, own, taxed, strict=True))
     ]
@@ -72,11 +83,17 @@ def after(lines: Sequence[Creditable], credits: Sequence[Credit]) -> list[Credit
             line,
             credited_net=line.credited_net + by_line[line.line_id].net,
             credited_tax=line.credited_tax + by_line[line.line_id].tax,
+            credited_taxes=added(line, by_line[line.line_id]),
         )
         if line.line_id in by_line
         else line
         for line in lines
     ]
+
+
+def added(line: Creditable, credit: Credit) -> tuple[Decimal, ...]:
+    before = line.credited_taxes or (ZERO,) * len(line.taxes)
+    return tuple(one + more for one, more in zip(before, credit.taxes, strict=True))
 
 
 NO_CHARGE_OF_ITS_RATE = billed(
@@ -93,6 +110,8 @@ def test_charges_are_worth_the_invoice(invoice: tuple[str, bool, list[BilledLine
     assert sum((c.tax for c in charges), ZERO) == sum((line.tax for line in lines), ZERO)
     for charge in charges:
         line = lines[charge.line_id]
+        assert len(charge.taxes) == len(line.taxes)
+        assert not charge.taxes or sum(charge.taxes, ZERO) == charge.tax
         # With its tax or without, as the database holds it.
         assert min(charge.net, charge.net + charge.tax) <= max(line.gross, line.net)
 
@@ -125,17 +144,37 @@ def test_any_partition_gives_the_invoice_back_to_the_minor_unit(
         for credit in credits:
             assert credit.net % unit == 0
             assert credit.tax % unit == 0
+            assert not credit.taxes or sum(credit.taxes, ZERO) == credit.tax
+            assert all(part % unit == 0 for part in credit.taxes)
         charges = after(charges, credits)
         given_net += sum((credit.net for credit in credits), ZERO)
         given_tax += sum((credit.tax for credit in credits), ZERO)
         for charge in charges:
             assert 0 <= charge.credited_net <= charge.net or charge.net < 0
             assert min(ZERO, charge.tax) <= charge.credited_tax <= max(ZERO, charge.tax)
+            # Each tax grows with what is given back, and never beyond what it is.
+            for part, whole in zip(charge.credited_taxes, charge.taxes, strict=False):
+                assert 0 <= part <= whole or min(charge.taxes) < 0
         assert given_net + given_tax <= net + tax
     rest = credit_whole(charges)
     assert given_net + sum((credit.net for credit in rest), ZERO) == net
     assert given_tax + sum((credit.tax for credit in rest), ZERO) == tax
-    assert all(charge.left == 0 for charge in after(charges, rest))
+    done = after(charges, rest)
+    assert all(charge.left == 0 for charge in done)
+    assert all(charge.credited_taxes == charge.taxes or not charge.tax for charge in done)
+
+
+def test_each_tax_is_given_back_as_it_was_billed() -> None:
+    lines = billed([D("0.10"), D("0.30")], [D("14.975")] * 2, [None, None], currency="USD", is_inclusive=False)
+    # 5 % of 0.40 is 0.02, 9.975 % of it 0.04.
+    assert [sum(column) for column in zip(*(line.taxes for line in lines), strict=True)] == [D("0.02"), D("0.04")]
+    charges = creditable_lines(lines, currency="USD", is_inclusive=False)
+    back = credit_whole(charges)
+    assert [sum(column) for column in zip(*(one.taxes for one in back), strict=True)] == [D("0.02"), D("0.04")]
+    [half] = credit_net(charges, {1: D("0.15")}, currency="USD")
+    assert sum(half.taxes) == half.tax
+    [rest] = [one for one in credit_whole(after(charges, [half])) if one.line_id == 1]
+    assert tuple(a + b for a, b in zip(half.taxes, rest.taxes, strict=True)) == charges[1].taxes
 
 
 def test_cents_of_tax_add_up_over_three_parts() -> None:

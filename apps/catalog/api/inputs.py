@@ -47,6 +47,7 @@ class CreateMetricSerializer(serializers.Serializer[Any]):
     groupBy = StringMapField(required=False, allow_null=True)
     eventFrom = InstantField(required=False, allow_null=True)
     rounding = RoundingSerializer(required=False, allow_null=True)
+    taxCode = StrictCharField(max_length=30, allow_blank=True, required=False)
 
 
 class UpdateMetricSerializer(serializers.Serializer[Any]):
@@ -57,6 +58,7 @@ class UpdateMetricSerializer(serializers.Serializer[Any]):
     valueProperty = StrictCharField(max_length=255, required=False, allow_null=True)
     groupBy = StringMapField(required=False, allow_null=True)
     eventFrom = InstantField(required=False, allow_null=True)
+    taxCode = StrictCharField(max_length=30, allow_blank=True, required=False)
 
 
 class CreateFeeSerializer(serializers.Serializer[Any]):
@@ -64,11 +66,13 @@ class CreateFeeSerializer(serializers.Serializer[Any]):
     description = StrictCharField(allow_blank=True, max_length=10_000)
     merchantId = StrictCharField()
     productId = StrictCharField()
+    taxCode = StrictCharField(max_length=30, allow_blank=True, required=False)
 
 
 class UpdateFeeSerializer(serializers.Serializer[Any]):
     name = StrictCharField(max_length=255, required=False)
     description = StrictCharField(allow_blank=True, max_length=10_000, required=False)
+    taxCode = StrictCharField(max_length=30, allow_blank=True, required=False)
 
 
 class CreateFeatureSerializer(serializers.Serializer[Any]):

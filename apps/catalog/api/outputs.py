@@ -62,6 +62,7 @@ class MetricSerializer(EntitySerializer):
     groupBy = serializers.SerializerMethodField()
     eventFrom = InstantField(source="event_from", allow_null=True)
     rounding = serializers.SerializerMethodField()
+    taxCode = serializers.CharField(source="tax_code")
 
     def get_rounding(self, metric: Any) -> dict[str, Any] | None:
         if not metric.rounding_function:
@@ -81,6 +82,7 @@ class FeeSerializer(EntitySerializer):
     description = serializers.CharField()
     productId = serializers.CharField(source="product.public_id")
     itemId = ConstantField(None)
+    taxCode = serializers.CharField(source="tax_code")
 
 
 class FeatureSerializer(EntitySerializer):

@@ -109,6 +109,7 @@ class MetricList(CatalogView):
             event_from=data.get("eventFrom"),
             rounding_function=rounding.get("function", ""),
             rounding_precision=rounding.get("precision", 0),
+            tax_code=data.get("taxCode", ""),
         )
         return Response(MetricSerializer(metric).data, status=201)
 
@@ -119,6 +120,7 @@ class MetricDetail(CatalogView):
         "valueProperty": "value_property",
         "groupBy": "group_by",
         "eventFrom": "event_from",
+        "taxCode": "tax_code",
     }
     CLEARED: dict[str, Any] = {"value_property": "", "group_by": {}}
 
@@ -158,7 +160,10 @@ class FeeList(CatalogView):
         data = self.read(inputs.CreateFeeSerializer)
         self.require_merchant(data["merchantId"])
         fee = services.create_fee(
-            product=self.product(data["productId"]), name=data["name"], description=data["description"]
+            product=self.product(data["productId"]),
+            name=data["name"],
+            description=data["description"],
+            tax_code=data.get("taxCode", ""),
         )
         return Response(FeeSerializer(fee).data, status=201)
 
@@ -173,7 +178,7 @@ class FeeDetail(CatalogView):
     def patch(self, request: Request, public_id: str) -> Response:
         fee = self.get_own(fees_of(organization_id=self.organization_id), public_id, "fee")
         for name, value in self.read(inputs.UpdateFeeSerializer).items():
-            setattr(fee, name, value)
+            setattr(fee, {"taxCode": "tax_code"}.get(name, name), value)
         fee.save()
         return Response(FeeSerializer(fee).data)
 

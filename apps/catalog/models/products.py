@@ -73,6 +73,9 @@ class BillableMetric(CatalogEntity):
     )
     group_by = models.JSONField(default=dict, blank=True, help_text="Dimension name → path in the event's data.")
     event_from = models.DateTimeField(null=True, blank=True, help_text="Events before this do not count.")
+    tax_code = models.CharField(
+        max_length=30, blank=True, help_text="Product tax category; empty: the plan's default tax code."
+    )
     # Neither is ever changed: what is billed would be worth something else.
     rounding_function = models.CharField(
         max_length=5, choices=RoundingFunction, blank=True, help_text="Empty: quantities are priced as they are."
@@ -121,6 +124,9 @@ class Fee(CatalogEntity):
     product = models.ForeignKey(Product, on_delete=models.PROTECT, related_name="fees")
     name = models.CharField(max_length=255)
     description = models.TextField(blank=True)
+    tax_code = models.CharField(
+        max_length=30, blank=True, help_text="Product tax category; empty: the plan's default tax code."
+    )
 
     class Meta:
         indexes = [models.Index(fields=["organization", "-id"], name="fee_list")]

@@ -77,10 +77,14 @@ def require_dimensions(*, metric: BillableMetric) -> None:
         )
 
 
-def create_fee(*, product: Product, name: str, description: str) -> Fee:
+def create_fee(*, product: Product, name: str, description: str, tax_code: str = "") -> Fee:
     """Make a fee; its amount and cadence stand on its prices."""
     return Fee.objects.create(
-        organization_id=product.organization_id, product=product, name=name, description=description
+        organization_id=product.organization_id,
+        product=product,
+        name=name,
+        description=description,
+        tax_code=tax_code,
     )
 
 

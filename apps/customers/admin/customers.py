@@ -16,6 +16,7 @@ from apps.kernel.adminsite.base import BillingModelAdmin
 from apps.kernel.adminsite.display import link, moment, related_lists
 from apps.kernel.clock import wall_now
 from apps.kernel.http.fields import time_zones
+from apps.organizations.domain.identifiers import tax_id_country
 
 
 class CustomerResource(resources.ModelResource):
@@ -97,11 +98,11 @@ class CustomerAdmin(BillingModelAdmin):
     list_select_related = ["consumer", "organization"]
     date_hierarchy = "created_at"
     fields = [
-        "public_id", "organization", "consumer_page", "related", "external_id", "tax_id", "tax_rates",
-        "zero_tax_reason", "zero_tax_note", "billing_reference", "timezone", "consolidate_invoices",
+        "public_id", "organization", "consumer_page", "related", "external_id", "tax_id", "tax_id_checked",
+        "tax_rates", "zero_tax_reason", "zero_tax_note", "billing_reference", "timezone", "consolidate_invoices",
         "notify_invoice_issued", "notify_invoice_paid", "notify_renewal", "created_at",
     ]  # fmt: skip
-    readonly_fields = ["public_id", "organization", "consumer_page", "related", "created_at"]
+    readonly_fields = ["public_id", "organization", "consumer_page", "related", "tax_id_checked", "created_at"]
     form = CustomerForm
     inlines = [ExternalIdLinkInline]
 
@@ -144,7 +145,18 @@ class CustomerAdmin(BillingModelAdmin):
             ("Subscriptions", "subscriptions_subscription", "customer__id__exact", customer.pk),
             ("Invoices", "invoicing_invoice", "customer__id__exact", customer.pk),
             ("Credit notes", "invoicing_creditnote", "customer__id__exact", customer.pk),
+            ("Tax exemptions", "taxes_taxexemption", "customer__id__exact", customer.pk),
             ("Coupons", "invoicing_appliedcoupon", "customer__id__exact", customer.pk),
+        )
+
+    @display(description="Tax id, checked")
+    def tax_id_checked(self, customer: Customer) -> str:
+        if not customer.tax_id:
+            return "none: taxed as a consumer"
+        country = tax_id_country(customer.tax_id, customer.consumer.country)
+        # Whether it is registered, no rule can tell.
+        return (
+            f"of a business in {country}, by its form" if country else "no tax id of its country: taxed as a consumer"
         )
 
     @display(description="Consumer")

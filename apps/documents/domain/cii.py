@@ -46,10 +46,11 @@ def write_cii(invoice: EInvoice) -> bytes:
                     Node(
                         "ram:ApplicableHeaderTradeDelivery",
                         [
+                            _ship_to(invoice.deliver_to),
                             Node(
                                 "ram:ActualDeliverySupplyChainEvent",
                                 [Node("ram:OccurrenceDateTime", [_day(invoice.end)])],
-                            )
+                            ),
                         ],
                     ),
                     _settlement(invoice),
@@ -58,6 +59,12 @@ def write_cii(invoice: EInvoice) -> bytes:
         ],
     )
     return write(root, NAMES)
+
+
+def _ship_to(country: str) -> Node | None:
+    if not country:
+        return None
+    return Node("ram:ShipToTradeParty", [Node("ram:PostalTradeAddress", [Node("ram:CountryID", country)])])
 
 
 def _day(day: date) -> Node:

@@ -13,16 +13,15 @@ from apps.documents.domain.paper import Paper, PaperLine, first_day, last_day
 from apps.documents.domain.parties import Party
 from apps.kernel.money import EXACT, minor_digits, round_money
 from apps.organizations.domain.countries import COUNTRIES
-from apps.organizations.domain.identifiers import compact, vat_id_problem
+from apps.organizations.domain.identifiers import full_vat_id, vat_id_problem
+from apps.taxes.domain.rules import COMMUNITY, EXEMPT, OUTSIDE, REVERSE, STANDARD
+from apps.taxes.domain.treatment import REASON_CODES, REASONS
 
 SPECIFICATION = "urn:cen.eu:en16931:2017"
 COMMERCIAL_INVOICE, CREDIT_NOTE = "380", "381"
 SEPA_TRANSFER, TRANSFER = "58", "30"
 # A unit of the standard's list for what has no other: one.
 ONE = "C62"
-STANDARD, ZERO, EXEMPT, REVERSE, OUTSIDE = "S", "Z", "E", "AE", "O"
-REASONS = {EXEMPT: "Exempt from VAT", REVERSE: "Reverse charge", OUTSIDE: "Not subject to VAT"}
-REASON_CODES = {REVERSE: "VATEX-EU-AE", OUTSIDE: "VATEX-EU-O"}
 # The standard writes no more digits of an amount.
 MOST_DIGITS = 2
 
@@ -78,6 +77,7 @@ class EInvoice:
     Attributes:
         corrects, corrects_on: the invoice that a credit note gives back of; its amounts are above zero then.
         note: why it does.
+        deliver_to: country that goods are shipped to, where the tax depends on it.
     """
 
     number: str
@@ -98,6 +98,7 @@ class EInvoice:
     corrects: str = ""
     corrects_on: date | None = None
     note: str = ""
+    deliver_to: str = ""
 
     @property
     def type_code(self) -> str:
@@ -133,7 +134,7 @@ def einvoice_of(paper: Paper) -> EInvoice | list[Gap]:
     assert paper.issued_on is not None
     lines = [_line(number, line, paper) for number, line in enumerate(paper.lines, 1)]
     is_outside = any(line.category == OUTSIDE for line in lines)
-    buyer_vat_id = compact(paper.buyer.tax_id)
+    buyer_vat_id = _buyer_vat_id(paper)
     return EInvoice(
         number=paper.number,
         issued_on=paper.issued_on,
@@ -144,13 +145,14 @@ def einvoice_of(paper: Paper) -> EInvoice | list[Gap]:
         seller=paper.seller,
         buyer=paper.buyer,
         # What is not subject to tax must name nobody's tax id.
-        seller_vat_id="" if is_outside else paper.seller.tax_id,
+        seller_vat_id="" if is_outside else paper.seller_tax_id,
         buyer_vat_id="" if is_outside or vat_id_problem(buyer_vat_id) else buyer_vat_id,
         lines=lines,
         taxes=_taxes(paper, lines),
         net=paper.subtotal,
         tax=paper.total_tax,
         prepaid=paper.prepaid,
+        deliver_to=paper.buyer.country if any(line.category == COMMUNITY for line in lines) else "",
     )
 
 
@@ -177,20 +179,30 @@ def gaps_of(paper: Paper) -> list[Gap]:
     if OUTSIDE in categories and not seller.registration_number:
         message = "Give the merchant's number in its register; without tax it is what identifies it."
         gaps.append(Gap("merchant", "registrationNumber", message))
-    if categories & {STANDARD, ZERO, EXEMPT, REVERSE} and (problem := _vat_id_gap(seller.tax_id)):
+    if categories - {OUTSIDE, None} and (problem := _vat_id_gap(paper.seller_tax_id)):
         gaps.append(Gap("merchant", "vatId", problem))
-    if REVERSE in categories and not buyer.registration_number and (problem := _vat_id_gap(buyer.tax_id)):
+    # Goods within the Union need the customer's id, whatever else it has.
+    needs_id = COMMUNITY in categories or (REVERSE in categories and not buyer.registration_number)
+    if needs_id and (problem := _vat_id_gap(_buyer_vat_id(paper))):
         gaps.append(Gap("customer", "taxId", f"{problem} It is who owes the tax."))
     return gaps
 
 
 def category_of(line: PaperLine, paper: Paper) -> str | None:
     """Give the standard's code of a line's tax; None where it is not said why there is none."""
+    if line.treatment is not None and line.treatment.category:
+        return line.treatment.category
     if line.tax_rate > 0:
         return STANDARD
     if line.is_out_of_scope:
         return OUTSIDE
     return paper.buyer.zero_tax_reason or (EXEMPT if paper.is_tax_exempt else None)
+
+
+def _buyer_vat_id(paper: Paper) -> str:
+    """Give the customer's id that decided the taxes, if one did, else its own, with its country's letters."""
+    ids = {line.treatment.buyer_tax_id for line in paper.lines if line.treatment is not None} - {""}
+    return ids.pop() if len(ids) == 1 else full_vat_id(paper.buyer.tax_id, paper.buyer.country)
 
 
 def _vat_id_gap(text: str) -> str | None:
@@ -231,18 +243,21 @@ def _priced(line: PaperLine, currency: str) -> tuple[Decimal, Decimal, Decimal |
 
 
 def _taxes(paper: Paper, lines: Sequence[ELine]) -> list[ETax]:
-    sums: dict[tuple[str, Decimal | None], tuple[Decimal, Decimal]] = {}
+    sums: dict[tuple[str, Decimal | None], ETax] = {}
     for line, source in zip(lines, paper.lines, strict=True):
-        net, tax = sums.get((line.category, line.rate), (Decimal(0), Decimal(0)))
-        sums[line.category, line.rate] = (EXACT.add(net, source.net), EXACT.add(tax, source.tax))
-    return [
-        ETax(
-            category=category,
-            rate=rate,
-            net=net,
-            tax=tax,
-            reason=(paper.buyer.zero_tax_note or REASONS[category]) if category in REASONS else "",
-            reason_code=REASON_CODES.get(category, ""),
-        )
-        for (category, rate), (net, tax) in sorted(sums.items(), key=lambda item: (item[0][0], item[0][1] or 0))
-    ]
+        key = (line.category, line.rate)
+        reason, code = _reason(source, line.category, paper)
+        known = sums.get(key) or ETax(line.category, line.rate, Decimal(0), Decimal(0), reason, code)
+        reason = f"{known.reason}; {reason}" if reason not in known.reason else known.reason
+        net, tax = EXACT.add(known.net, source.net), EXACT.add(known.tax, source.tax)
+        sums[key] = ETax(line.category, line.rate, net, tax, reason, known.reason_code if code else "")
+    return sorted(sums.values(), key=lambda one: (one.category, one.rate or 0))
+
+
+def _reason(line: PaperLine, category: str, paper: Paper) -> tuple[str, str]:
+    """Say why nothing is owed, in words and by the standard's code; nothing where something may be."""
+    if category not in REASONS:
+        return "", ""
+    if line.treatment is not None and line.treatment.category:
+        return line.treatment.reason or REASONS[category], line.treatment.reason_code
+    return paper.buyer.zero_tax_note or REASONS[category], REASON_CODES.get(category, "")

@@ -1,12 +1,15 @@
 """What the typesetter is given: every figure and date as the text that stands on the page."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from apps.documents.domain.paper import Paper, PaperLine, period_in_words, tax_sums
+from apps.documents.domain.paper import Paper, PaperLine, TaxSum, period_in_words, tax_sums
 from apps.documents.domain.parties import Party
 from apps.kernel.money import format_decimal, format_money, format_unit_price
+from apps.taxes.domain.rules import REVERSE
+from apps.taxes.domain.treatment import REASONS
 
 INCLUSIVE = "Unit prices contain tax; amounts are without it."
 REVERSE_CHARGE = "Reverse charge: the recipient owes the tax."
@@ -22,6 +25,7 @@ def layout_of(paper: Paper, *, logo_path: str) -> dict[str, Any]:
         logo_path: where the typesetter finds the merchant's picture; empty for none.
     """
     currency = paper.currency
+    seller = replace(paper.seller, tax_id=paper.seller_tax_id)
     heading = "Invoice" if paper.number else f"{paper.status} invoice"
     is_credit = paper.grand_total < 0
     return {
@@ -29,7 +33,7 @@ def layout_of(paper: Paper, *, logo_path: str) -> dict[str, Any]:
         "heading": heading,
         "watermark": _watermark(paper),
         "logo": logo_path,
-        "seller": {"name": paper.seller.name, "lines": _address(paper.seller, "VAT id")},
+        "seller": {"name": seller.name, "lines": _address(seller, "VAT id")},
         "buyer": {"name": paper.buyer.name, "lines": _address(paper.buyer, "Tax id")},
         "facts": _facts(paper),
         "notes": _notes(paper),
@@ -41,7 +45,7 @@ def layout_of(paper: Paper, *, logo_path: str) -> dict[str, Any]:
         "total": ["Total in your favour" if is_credit else "Total", format_money(paper.grand_total, currency)],
         "taxes": [
             [
-                "not subject to tax" if row.is_out_of_scope else percent(row.rate),
+                _tax_name(row),
                 format_money(row.net, currency),
                 format_money(row.tax, currency),
                 format_money(row.total, currency),
@@ -54,7 +58,7 @@ def layout_of(paper: Paper, *, logo_path: str) -> dict[str, Any]:
             for line in paper.lines
             if line.steps
         ],
-        "footer": _footer(paper.seller),
+        "footer": _footer(seller),
     }
 
 
@@ -66,6 +70,13 @@ def _watermark(paper: Paper) -> str:
 
 def percent(rate: Decimal) -> str:
     return f"{format_decimal(rate)} %"
+
+
+def _tax_name(row: TaxSum) -> str:
+    """Name a tax by its jurisdiction and percent, or say that none is owed."""
+    if row.is_out_of_scope:
+        return "not subject to tax"
+    return f"{row.name} {percent(row.rate)}".strip()
 
 
 def grouped(iban: str) -> str:
@@ -104,7 +115,9 @@ def _notes(paper: Paper) -> list[str]:
         notes.append("This is a preview: it has no number, nothing is owed by it, and its figures may change.")
     if any(line.is_inclusive for line in paper.lines):
         notes.append(INCLUSIVE)
-    if any(not line.tax_rate and not line.is_out_of_scope for line in paper.lines):
+    reasons = [row.reason for row in tax_sums(paper.lines) if row.reason]
+    notes += dict.fromkeys(REVERSE_CHARGE if reason == REASONS[REVERSE] else reason for reason in reasons)
+    if any(line.treatment is None and not line.tax_rate and not line.is_out_of_scope for line in paper.lines):
         reason = REVERSE_CHARGE if paper.buyer.zero_tax_reason == "AE" else ""
         note = " ".join(part for part in (reason, paper.buyer.zero_tax_note) if part)
         if note:
@@ -120,9 +133,14 @@ def _line(line: PaperLine, currency: str, timezone: str) -> dict[str, Any]:
         "more": [text for text in more if text],
         "quantity": f"{Decimal(format_decimal(line.quantity)):,f}".replace("-", "\N{MINUS SIGN}"),
         "unit_price": format_unit_price(line.unit_price, currency),
-        "tax": "—" if line.is_out_of_scope else percent(line.tax_rate),
+        "tax": "—" if line.is_out_of_scope else " + ".join(percent(rate) for rate in _rates(line)),
         "amount": format_money(line.net, currency),
     }
+
+
+def _rates(line: PaperLine) -> Sequence[Decimal]:
+    """Give the percents of a line's taxes."""
+    return (line.treatment.percents if line.treatment is not None else ()) or (line.tax_rate,)
 
 
 def _paragraphs(line: PaperLine) -> Sequence[str]:

@@ -1,13 +1,15 @@
 """An invoice as a document says it: plain figures and dates, whatever the format."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from apps.documents.domain.parties import Party
 from apps.kernel.money import EXACT
+from apps.taxes.domain.rules import OUTSIDE
+from apps.taxes.domain.treatment import Treatment
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +21,8 @@ class PaperLine:
         is_inclusive: the unit price contains the tax, the net amount does not.
         is_out_of_scope: what it bills is no supply, so no tax is due whoever buys.
         steps: the calculation in words.
+        treatment: what a registration of the merchant decided about its tax; None where plan and customer did.
+        taxes: the tax by the treatment's components.
     """
 
     name: str
@@ -35,6 +39,8 @@ class PaperLine:
     is_inclusive: bool
     is_out_of_scope: bool
     steps: Sequence[str]
+    treatment: Treatment | None = None
+    taxes: Sequence[Decimal] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +73,12 @@ class Paper:
     prepaid: Decimal = Decimal(0)
 
     @property
+    def seller_tax_id(self) -> str:
+        """The id of the registration that decided the taxes, if it is one alone, else the merchant's own."""
+        ids = {line.treatment.seller_tax_id for line in self.lines if line.treatment is not None} - {""}
+        return ids.pop() if len(ids) == 1 else self.seller.tax_id
+
+    @property
     def due_amount(self) -> Decimal:
         return EXACT.subtract(self.grand_total, self.prepaid)
 
@@ -87,12 +99,19 @@ class Paper:
 
 @dataclass(frozen=True, slots=True)
 class TaxSum:
-    """What the lines of one rate come to."""
+    """What the lines of one tax come to; a line with several counts in the net amount of each.
+
+    Attributes:
+        name: of the tax and its jurisdiction; empty where it was not decided by a registration.
+        reason: why nothing is owed.
+    """
 
     rate: Decimal
     is_out_of_scope: bool
     net: Decimal
     tax: Decimal
+    name: str = ""
+    reason: str = ""
 
     @property
     def total(self) -> Decimal:
@@ -101,14 +120,28 @@ class TaxSum:
 
 def tax_sums(lines: Sequence[PaperLine]) -> list[TaxSum]:
     """Give the taxes of a document by rate, the highest first; what is outside the scope of tax comes last."""
-    found: dict[tuple[bool, Decimal], TaxSum] = {}
+    found: dict[Hashable, TaxSum] = {}
     for line in lines:
-        key = (line.is_out_of_scope, line.tax_rate)
-        before = found.get(key) or TaxSum(line.tax_rate, line.is_out_of_scope, Decimal(0), Decimal(0))
-        found[key] = TaxSum(
-            line.tax_rate, line.is_out_of_scope, EXACT.add(before.net, line.net), EXACT.add(before.tax, line.tax)
-        )
+        for row in _taxes_of(line):
+            key = (row.is_out_of_scope, row.rate, row.name, row.reason)
+            before = found.get(key)
+            if before is not None:
+                row = replace(row, net=EXACT.add(before.net, row.net), tax=EXACT.add(before.tax, row.tax))
+            found[key] = row
     return sorted(found.values(), key=lambda row: (row.is_out_of_scope, -row.rate))
+
+
+def _taxes_of(line: PaperLine) -> Sequence[TaxSum]:
+    decision = line.treatment
+    if decision is None:
+        return [TaxSum(line.tax_rate, line.is_out_of_scope, line.net, line.tax)]
+    if not decision.components:
+        is_outside = decision.category == OUTSIDE
+        return [TaxSum(Decimal(0), is_outside, line.net, Decimal(0), reason=decision.reason)]
+    return [
+        TaxSum(component.percent, False, line.net, tax, name=f"{component.jurisdiction} {component.name}".strip())
+        for component, tax in zip(decision.components, line.taxes, strict=True)
+    ]
 
 
 def first_day(start: datetime, timezone: str) -> date:

@@ -34,7 +34,7 @@ def write_ubl(invoice: EInvoice) -> bytes:
             _corrected(invoice),
             Node("cac:AccountingSupplierParty", [_party(invoice.seller, invoice.seller_vat_id, is_seller=True)]),
             Node("cac:AccountingCustomerParty", [_party(invoice.buyer, invoice.buyer_vat_id, is_seller=False)]),
-            Node("cac:Delivery", [Node("cbc:ActualDeliveryDate", invoice.end)]),
+            Node("cac:Delivery", [Node("cbc:ActualDeliveryDate", invoice.end), _delivery_place(invoice.deliver_to)]),
             _payment_means(invoice),
             Node("cac:PaymentTerms", [Node("cbc:Note", invoice.terms)]),
             Node(
@@ -70,6 +70,13 @@ def _money(tag: str, value: Decimal, currency: str) -> Node:
 
 def _period(start: date, end: date) -> Node:
     return Node("cac:InvoicePeriod", [Node("cbc:StartDate", start), Node("cbc:EndDate", end)])
+
+
+def _delivery_place(country: str) -> Node | None:
+    if not country:
+        return None
+    place = Node("cac:Address", [Node("cac:Country", [Node("cbc:IdentificationCode", country)])])
+    return Node("cac:DeliveryLocation", [place])
 
 
 def _scheme() -> Node:

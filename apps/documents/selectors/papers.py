@@ -10,6 +10,8 @@ from apps.documents.selectors.parties import Sides
 from apps.invoicing.domain.words import steps_in_words
 from apps.invoicing.models import Invoice
 from apps.invoicing.selectors.invoices import live_lines, stored_lines, totals
+from apps.taxes.domain.rules import OUTSIDE
+from apps.taxes.domain.treatment import Treatment
 
 
 def paper_of(invoice: Invoice, sides: Sides) -> Paper:
@@ -61,6 +63,13 @@ def _line(line: Any, revision: PriceRevision | None, heading: str) -> PaperLine:
         tax=line.tax_amount,
         is_late=line.is_late,
         is_inclusive=line.gross != line.subtotal,
-        is_out_of_scope=revision is not None and revision.supply_scope != "IN_SCOPE",
+        is_out_of_scope=(revision is not None and revision.supply_scope != "IN_SCOPE") or is_outside(line.decision),
         steps=steps_in_words(line.provenance),
+        treatment=line.decision,
+        taxes=line.taxes,
     )
+
+
+def is_outside(decision: Treatment | None) -> bool:
+    """Whether a line is not subject to tax."""
+    return decision is not None and decision.category == OUTSIDE

@@ -7,6 +7,7 @@ from apps.documents.domain.credit import CreditPaper, credit_einvoice_of, credit
 from apps.documents.domain.paper import PaperLine
 from apps.documents.domain.ubl import write_ubl
 from apps.documents.models import DocumentFormat
+from apps.documents.selectors.papers import is_outside
 from apps.documents.services.einvoices import embed, require_complete
 from apps.documents.services.parties import get_sides
 from apps.documents.services.rendering import render_pdf
@@ -90,6 +91,8 @@ def _line(line: CreditNoteLine) -> PaperLine:
         tax=line.tax_amount,
         is_late=False,
         is_inclusive=False,
-        is_out_of_scope=revision is not None and revision.supply_scope != "IN_SCOPE",
+        is_out_of_scope=(revision is not None and revision.supply_scope != "IN_SCOPE") or is_outside(billed.decision),
         steps=(),
+        treatment=billed.decision,
+        taxes=line.tax_parts or ([line.tax_amount] if line.tax_rate else []),
     )

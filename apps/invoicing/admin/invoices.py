@@ -14,6 +14,7 @@ from apps.invoicing.admin.crediting import credit_action
 from apps.invoicing.admin.dialogs import ReasonForm
 from apps.invoicing.admin.giving_up import reinstate_action, void_action, write_off_action
 from apps.invoicing.admin.shown import paper_context
+from apps.invoicing.domain.taxes import tax_in_words
 from apps.invoicing.domain.words import steps_in_words
 from apps.invoicing.models import Invoice, InvoiceLine, InvoiceStatus, NumberSeries, PaymentSession
 from apps.invoicing.selectors.invoices import live_lines, totals
@@ -259,12 +260,12 @@ class InvoiceLineAdmin(ReadOnlyModelAdmin):
     ordering = ["-id"]
     readonly_fields = [
         "invoice_page", "quantity_exact", "unit_price_exact", "subtotal_exact", "tax_exact", "total_exact",
-        "gross_exact", "calculation",
+        "gross_exact", "calculation", "taxation",
     ]  # fmt: skip
     fieldsets = [
         (None, {"fields": ["display_name", "description", "invoice_page", "kind", "price_revision", "public_id"]}),
         ("Amount", {"fields": ["quantity_exact", "unit_price_exact", "gross_exact", "subtotal_exact", "tax_exact",
-                               "total_exact", "calculation"]}),
+                               "taxation", "total_exact", "calculation"]}),
         ("Service period", {"fields": ["period_start", "period_end", "is_late"]}),
         ("Record", {"fields": ["reference", "idempotency_key", "provenance", "created_at"]}),
     ]  # fmt: skip
@@ -297,6 +298,10 @@ class InvoiceLineAdmin(ReadOnlyModelAdmin):
     def calculation(self, line: InvoiceLine) -> str:
         steps = ((number, step) for number, step in enumerate(steps_in_words(line.provenance), 1))
         return format_html_join(mark_safe("<br>"), "{}. {}", steps) or "—"
+
+    @display(description="How it was taxed")
+    def taxation(self, line: InvoiceLine) -> str:
+        return format_html_join(mark_safe("<br>"), "{}", ((text,) for text in tax_in_words(line, line.currency)))
 
     @display(description="Invoice")
     def invoice_page(self, line: InvoiceLine) -> str:

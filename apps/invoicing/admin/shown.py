@@ -4,10 +4,11 @@ from typing import Any
 
 from django.urls import reverse
 
+from apps.invoicing.domain.taxes import TaxShare, tax_in_words, tax_shares
 from apps.invoicing.domain.words import steps_in_words
 from apps.invoicing.models import Invoice, InvoiceStatus
 from apps.invoicing.selectors.invoices import live_lines, members_of, stored_lines, totals, with_neighbours
-from apps.kernel.money import format_money, format_unit_price
+from apps.kernel.money import format_decimal, format_money, format_unit_price
 
 DOCUMENTS = {"pdf": "Download PDF", "facturx": "Factur-X", "ubl": "UBL", "cii": "CII"}
 PREVIEWED = (InvoiceStatus.ACTIVE, InvoiceStatus.CLOSING, InvoiceStatus.DRAFT)
@@ -34,11 +35,21 @@ def paper_context(row: Invoice) -> dict[str, Any]:
                 "unit_price": format_unit_price(line.unit_price, currency),
                 "amount": format_money(line.subtotal, currency),
                 "steps": steps_in_words(line.provenance),
+                "taxation": tax_in_words(line, currency),
             }
             for line in lines
         ],
         "subtotal": format_money(sums.subtotal, currency),
         "tax": format_money(sums.total_tax, currency),
+        "taxes": [
+            (
+                _tax_name(share),
+                format_money(share.net, currency),
+                format_money(share.tax, currency),
+                share.reason,
+            )
+            for share in tax_shares(lines)
+        ],
         "total": format_money(sums.grand_total, currency),
         "paid": format_money(invoice.paid_amount, currency),
         "settled": [
@@ -64,6 +75,15 @@ def paper_context(row: Invoice) -> dict[str, Any]:
         "merchant": invoice.organization,
         "documents": _documents(invoice),
     }
+
+
+def _tax_name(share: TaxShare) -> str:
+    """Name a tax by its jurisdiction, its own name and its percent."""
+    component = share.component
+    if component is None:
+        return f"No tax ({share.category})" if share.category else "No tax"
+    place = " ".join(part for part in (component.jurisdiction, component.name) if part)
+    return f"{place} {format_decimal(component.percent)} %"
 
 
 def _documents(invoice: Invoice) -> list[tuple[str, str]]:

@@ -1,11 +1,13 @@
 """Credit notes, refunds and balances as the wire has them, and what is asked for them."""
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
 from rest_framework import serializers
 
+from apps.invoicing.api.tax_shapes import render_tax
 from apps.invoicing.models import BalanceEntry, CreditNote, CreditNoteStatus, InvoiceLine
 from apps.invoicing.services.crediting import PlannedCredit
 from apps.kernel.http.fields import DecimalStringField, InstantField, StrictCharField
@@ -51,12 +53,22 @@ class PaidOutSerializer(serializers.Serializer[Any]):
     reference = StrictCharField(max_length=255)
 
 
+class CreditedTaxSerializer(serializers.Serializer[Any]):
+    """What is given back of one of a line's taxes, where a registration decided them."""
+
+    name = serializers.CharField()
+    jurisdiction = serializers.CharField()
+    percent = serializers.CharField()
+    amount = serializers.CharField()
+
+
 class CreditedLineSerializer(serializers.Serializer[Any]):
     lineId = serializers.CharField()
     displayName = serializers.CharField()
     subtotal = serializers.CharField()
     taxRate = serializers.CharField()
     tax = serializers.CharField()
+    taxes = CreditedTaxSerializer(many=True)
     total = serializers.CharField()
 
 
@@ -179,7 +191,10 @@ def render_credit_note(note: CreditNote) -> dict[str, Any]:
         "issuedAt": format_instant(note.issued_at),
         "refundedAt": None if note.refunded_at is None else format_instant(note.refunded_at),
         "voidedAt": None if note.voided_at is None else format_instant(note.voided_at),
-        "lines": [_line(line.invoice_line, line.subtotal, line.tax_amount, currency) for line in note.lines.all()],
+        "lines": [
+            _line(line.invoice_line, line.subtotal, line.tax_amount, line.tax_parts or (), currency)
+            for line in note.lines.all()
+        ],
         "pdfUrl": _pdf_url(note),
         "createdAt": format_instant(note.created_at),
     }
@@ -197,7 +212,7 @@ def render_plan(plan: PlannedCredit, currency: str) -> dict[str, Any]:
         "refundAmount": format_amount(plan.goes.refund, currency),
         "dueAfter": format_amount(plan.due_after, currency),
         "leftAfter": format_amount(plan.left_after, currency),
-        "lines": [_line(line, credit.net, credit.tax, currency) for line, credit in plan.credits],
+        "lines": [_line(line, credit.net, credit.tax, credit.taxes, currency) for line, credit in plan.credits],
     }
 
 
@@ -237,13 +252,15 @@ def render_entry(entry: BalanceEntry) -> dict[str, Any]:
     }
 
 
-def _line(line: InvoiceLine, net: Decimal, tax: Decimal, currency: str) -> dict[str, Any]:
+def _line(line: InvoiceLine, net: Decimal, tax: Decimal, parts: Sequence[Decimal], currency: str) -> dict[str, Any]:
+    components = line.decision.components if line.decision is not None else ()
     return {
         "lineId": line.public_id,
         "displayName": line.display_name,
         "subtotal": format_amount(net, currency),
         "taxRate": format_decimal(line.tax_rate),
         "tax": format_amount(tax, currency),
+        "taxes": [render_tax(one, part, currency) for one, part in zip(components, parts or (tax,), strict=False)],
         "total": format_amount(net + tax, currency),
     }
 

@@ -8,6 +8,7 @@ from django.conf import settings
 
 from apps.catalog.models import PriceRevision
 from apps.catalog.selectors.terms import revisions_by_id
+from apps.invoicing.api.tax_shapes import render_line_tax
 from apps.invoicing.domain.targets import TargetLine, Totals
 from apps.invoicing.models import Invoice, InvoiceLine, InvoiceStatus, PaymentSession
 from apps.invoicing.selectors.invoices import find_pending_session, live_lines, members_of, stored_lines, totals
@@ -161,6 +162,7 @@ def render_invoice_line(
         "isLate": line.is_late,
         "subscriptionId": _billed_on(invoice, line).subscription.public_id,
     }
+    body["tax"] = render_line_tax(line, invoice.currency)
     if with_provenance:
         body["provenance"] = line.provenance or {"status": "unavailable"}
     return body
@@ -211,6 +213,7 @@ def render_line_item(
         body["subtotal"] = format_amount(line.subtotal, currency)
         body["taxesTotal"] = format_amount(line.tax_amount, currency)
         body["total"] = format_amount(line.total, currency)
+    body["tax"] = render_line_tax(line, invoice.currency)
     if with_provenance:
         body["provenance"] = line.provenance or {"status": "unavailable"}
     return body

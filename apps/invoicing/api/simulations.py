@@ -219,6 +219,7 @@ def _drafted(draft: dict[str, Any], base: Plan | None, organization_id: int) -> 
             proration=base.proration,
             tax_behavior=base.tax_behavior,
             default_tax_rate=base.default_tax_rate,
+            default_tax_code=base.default_tax_code,
         )
     names = {
         "currency": "currency", "billingCadence": "billing_cadence", "proration": "proration",

@@ -17,6 +17,7 @@ from apps.invoicing.api import (
     simulations,
     spend,
     subscriptions,
+    taxes,
     thresholds,
 )
 from apps.invoicing.api.checkout import checkout
@@ -65,6 +66,7 @@ urlpatterns = [
     path("v2/invoices/projected", invoices.ProjectedInvoiceList.as_view()),
     path("v2/invoices/<str:public_id>", invoices.InvoiceDetail.as_view()),
     path("v2/invoices/<str:public_id>/lineItems", lines.InvoiceLineList.as_view()),
+    path("v2/invoices/<str:public_id>/taxes", taxes.InvoiceTaxes.as_view()),
     path("v2/invoices/<str:public_id>/payment", invoices.InvoicePayment.as_view()),
     path("v2/invoices/<str:public_id>/void", giving_up.InvoiceVoiding.as_view()),
     path("v2/invoices/<str:public_id>/writeOff", giving_up.InvoiceWriteOff.as_view()),

@@ -16,6 +16,8 @@ class BilledLine:
 
     Attributes:
         gross: the rounded amount before tax is added, or with it contained.
+        taxes: the tax by rate, where it has several; else empty.
+        treatment: key of what was decided about its tax; lines of one share its taxes.
     """
 
     line_id: int
@@ -24,6 +26,17 @@ class BilledLine:
     net: Decimal
     tax_rate: Decimal
     tax: Decimal
+    taxes: tuple[Decimal, ...] = ()
+    treatment: int | None = None
+
+    @property
+    def group(self) -> tuple[Decimal, int | None]:
+        """Tells which lines are taxed alike."""
+        return self.tax_rate, self.treatment
+
+    @property
+    def parts(self) -> tuple[Decimal, ...]:
+        return self.taxes or (self.tax,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +44,10 @@ class Creditable:
     """A charge of an issued invoice: what it is worth once discounts are off, and what was given back of it.
 
     The tax is that of the worth, so what is given back has the tax of its rate, whatever the discounts were on.
+
+    Attributes:
+        taxes: the tax by rate, where it has several; else empty.
+        credited_taxes: what was given back of each.
     """
 
     line_id: int
@@ -38,6 +55,8 @@ class Creditable:
     tax: Decimal
     credited_net: Decimal = ZERO
     credited_tax: Decimal = ZERO
+    taxes: tuple[Decimal, ...] = ()
+    credited_taxes: tuple[Decimal, ...] = ()
 
     @property
     def left_net(self) -> Decimal:
@@ -55,11 +74,16 @@ class Creditable:
 
 @dataclass(frozen=True, slots=True)
 class Credit:
-    """What is given back of one line."""
+    """What is given back of one line.
+
+    Attributes:
+        taxes: the tax by rate, where it has several; else empty.
+    """
 
     line_id: int
     net: Decimal
     tax: Decimal
+    taxes: tuple[Decimal, ...] = ()
 
     @property
     def total(self) -> Decimal:
@@ -89,7 +113,7 @@ def creditable_lines(lines: Sequence[BilledLine], *, currency: str, is_inclusive
             continue
         named = charge_of(line.reference) if line.reference.startswith(PREFIX) else None
         own = [one.line_id for one in charges if one.reference == named]
-        same_rate = [one.line_id for one in charges if one.tax_rate == line.tax_rate]
+        same_rate = [one.line_id for one in charges if one.group == line.group]
         rest = -line.gross
         for group in (own, same_rate, list(worth)):
             rest = _take(worth, group, rest, digits)
@@ -98,14 +122,18 @@ def creditable_lines(lines: Sequence[BilledLine], *, currency: str, is_inclusive
     taxes = _taxes(lines, charges, worth, digits)
     found = []
     for line in charges:
-        gross, tax = worth[line.line_id], taxes[line.line_id]
-        found.append(Creditable(line.line_id, EXACT.subtract(gross, tax) if is_inclusive else gross, tax))
+        gross, parts = worth[line.line_id], taxes[line.line_id]
+        tax = sum(parts, ZERO)
+        net = EXACT.subtract(gross, tax) if is_inclusive else gross
+        found.append(Creditable(line.line_id, net, tax, taxes=tuple(parts) if line.taxes else ()))
     return found
 
 
 def credit_whole(lines: Sequence[Creditable]) -> list[Credit]:
     """Give back everything that is left."""
-    return _filled([Credit(line.line_id, line.left_net, line.left_tax) for line in lines])
+    return _filled(
+        [Credit(line.line_id, line.left_net, line.left_tax, _difference(line.taxes, line)) for line in lines]
+    )
 
 
 def credit_net(lines: Sequence[Creditable], amounts: Mapping[int, Decimal], *, currency: str) -> list[Credit]:
@@ -123,7 +151,7 @@ def credit_net(lines: Sequence[Creditable], amounts: Mapping[int, Decimal], *, c
         tax = line.tax if net == line.net else _part(line, net, line.net, currency)
         low, high = sorted((line.credited_tax, line.tax))
         found.append(
-            Credit(line.line_id, amount, EXACT.subtract(min(max(tax, low), high), line.credited_tax)),
+            _credit(line, amount, EXACT.subtract(min(max(tax, low), high), line.credited_tax), currency=currency)
         )
     return _filled(found)
 
@@ -142,7 +170,7 @@ def credit_amount(lines: Sequence[Creditable], amount: Decimal, *, currency: str
         low = max(low, EXACT.subtract(gross, line.net))
         high = min(high, EXACT.subtract(gross, line.credited_net))
         given = EXACT.subtract(min(max(tax, low), high), line.credited_tax)
-        found.append(Credit(line.line_id, EXACT.subtract(share, given), given))
+        found.append(_credit(line, EXACT.subtract(share, given), given, currency=currency))
     return _filled(found)
 
 
@@ -191,17 +219,58 @@ def _take(worth: dict[int, Decimal], keys: Sequence[int], amount: Decimal, digit
 
 def _taxes(
     lines: Sequence[BilledLine], charges: Sequence[BilledLine], worth: Mapping[int, Decimal], digits: int
-) -> dict[int, Decimal]:
-    """Share each rate's tax out over its charges, and that of a rate without charges over all."""
-    found = dict.fromkeys(worth, ZERO)
-    for rate in dict.fromkeys(line.tax_rate for line in lines):
-        tax = sum((line.tax for line in lines if line.tax_rate == rate), ZERO)
-        keys = [line.line_id for line in charges if line.tax_rate == rate] or list(worth)
-        if not tax or not keys:
-            continue
-        for key, share in zip(keys, allocate(tax, [worth[key] for key in keys], digits=digits), strict=True):
-            found[key] = EXACT.add(found[key], share)
+) -> dict[int, list[Decimal]]:
+    """Share each tax of each group out over its charges, and that of a group without charges over all."""
+    found = {line.line_id: [ZERO] * len(line.parts) for line in charges}
+    for group in dict.fromkeys(line.group for line in lines):
+        own = [line for line in lines if line.group == group]
+        keys = [line.line_id for line in charges if line.group == group]
+        for place, tax in enumerate(_sums(own)):
+            if not tax or not worth:
+                continue
+            takers = keys or list(worth)
+            shares = allocate(tax, [worth[key] for key in takers], digits=digits)
+            for key, share in zip(takers, shares, strict=True):
+                # A tax of a group without charges has no place of its own in those of another.
+                at = place if keys else len(found[key]) - 1
+                found[key][at] = EXACT.add(found[key][at], share)
     return found
+
+
+def _sums(lines: Sequence[BilledLine]) -> list[Decimal]:
+    """Give each tax of lines that are taxed alike."""
+    return [sum(column, ZERO) for column in zip(*(line.parts for line in lines), strict=True)]
+
+
+def _credit(line: Creditable, net: Decimal, tax: Decimal, *, currency: str) -> Credit:
+    """Give what is given back of a line, with each of its taxes.
+
+    What is given back by now of each tax follows from the tax given back by now, so that the last part of a line
+    takes what is left of every one, however it was parted.
+    """
+    if not line.taxes:
+        return Credit(line.line_id, net, tax)
+    by_now = _split(EXACT.add(line.credited_tax, tax), line.taxes, currency)
+    return Credit(line.line_id, net, tax, _difference(by_now, line))
+
+
+def _difference(by_now: Sequence[Decimal], line: Creditable) -> tuple[Decimal, ...]:
+    before = line.credited_taxes or (ZERO,) * len(by_now)
+    return tuple(EXACT.subtract(one, known) for one, known in zip(by_now, before, strict=True))
+
+
+def _split(amount: Decimal, taxes: Sequence[Decimal], currency: str) -> list[Decimal]:
+    """Split what is given back of a tax into its parts, each growing with it and never beyond what it is.
+
+    One part after the other takes its share of what is left, rounded; as the share is at most one, it grows by one
+    unit at most when the amount does.
+    """
+    left, rest, found = amount, sum(taxes, ZERO), []
+    for tax in taxes[:-1]:
+        part = round_money(EXACT.divide(EXACT.multiply(left, tax), rest), currency) if rest else ZERO
+        found.append(part)
+        left, rest = EXACT.subtract(left, part), EXACT.subtract(rest, tax)
+    return [*found, left]
 
 
 def _part(line: Creditable, amount: Decimal, whole: Decimal, currency: str) -> Decimal:

@@ -1,6 +1,6 @@
 """What an invoice's lines should be: plain data, the same whether it is shown live or stored."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
@@ -8,7 +8,8 @@ from typing import Any
 
 from apps.kernel.money import EXACT
 from apps.rating.lines import bound_to_zero
-from apps.rating.tax import tax_lines
+from apps.rating.tax import tax_stacked
+from apps.taxes.domain.treatment import Treatment
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,8 @@ class TargetLine:
         gross: the rounded amount before tax is added, or with it contained, as the plan says.
         subtotal: without tax. `total` = subtotal + tax_amount.
         whole: of usage, what its whole period comes to by now, of which `gross` is what no early bill billed.
+        treatment: what a registration of the merchant decided about its tax; None where the plan and customer did.
+        tax_parts: its tax by the treatment's components.
     """
 
     kind: str
@@ -42,6 +45,17 @@ class TargetLine:
     whole: Decimal | None = None
     subtotal: Decimal = Decimal(0)
     tax_amount: Decimal = Decimal(0)
+    treatment: Treatment | None = None
+    tax_parts: tuple[Decimal, ...] = ()
+
+    @property
+    def decision(self) -> Treatment | None:
+        return self.treatment
+
+    @property
+    def taxes(self) -> tuple[Decimal, ...]:
+        """Its tax by each rate that it has."""
+        return self.tax_parts if self.treatment is not None else (self.tax_amount,) if self.tax_rate else ()
 
     @property
     def is_prepaid(self) -> bool:
@@ -79,17 +93,45 @@ def limit_rebates(lines: Sequence[TargetLine]) -> list[TargetLine]:
     return kept
 
 
-def with_tax(lines: Sequence[TargetLine], *, currency: str, is_inclusive: bool) -> list[TargetLine]:
-    """Give the lines with their taxes: per rate on the sum of its lines, shared out so that they add up."""
-    taxed = tax_lines(
+def with_tax(
+    lines: Sequence[TargetLine],
+    *,
+    currency: str,
+    is_inclusive: bool,
+    treatments: Sequence[Treatment | None] | None = None,
+) -> list[TargetLine]:
+    """Give the lines with their taxes: per tax on the sum of its lines, shared out so that they add up.
+
+    Args:
+        treatments: what was decided of each line, same order; None where its percent stands. By default the lines'.
+    """
+    decided = [line.treatment for line in lines] if treatments is None else treatments
+    taxed = tax_stacked(
         [line.gross for line in lines],
-        [line.tax_rate for line in lines],
+        [_taxes(line, treatment) for line, treatment in zip(lines, decided, strict=True)],
         currency=currency,
         is_inclusive=is_inclusive,
     )
     return [
-        replace(line, subtotal=amount.net, tax_amount=amount.tax) for line, amount in zip(lines, taxed, strict=True)
+        replace(line, subtotal=amount.net, tax_amount=amount.tax)
+        if treatment is None
+        else replace(
+            line,
+            subtotal=amount.net,
+            tax_amount=amount.tax,
+            treatment=treatment,
+            tax_rate=treatment.rate,
+            tax_parts=amount.parts,
+        )
+        for line, treatment, amount in zip(lines, decided, taxed, strict=True)
     ]
+
+
+def _taxes(line: TargetLine, treatment: Treatment | None) -> list[tuple[Hashable, Decimal]]:
+    """Give the taxes of a line, each with what tells it from others, and its percent."""
+    if treatment is None:
+        return [(line.tax_rate, line.tax_rate)]
+    return [(component, component.percent) for component in treatment.components]
 
 
 def totals_of(lines: Sequence[TargetLine]) -> Totals:

@@ -12,6 +12,7 @@ from apps.customers.models import Customer
 from apps.customers.services.customers import create_customer
 from apps.invoicing.domain.adjustments import MINIMUM, PERCENTAGE
 from apps.invoicing.management.example_plans import SHELVES, Counted, Sold, Term
+from apps.invoicing.management.seed_taxes import FRENCH_VAT_ID
 from apps.invoicing.models import Invoice
 from apps.invoicing.services.adjustments import Agreement, create_adjustment
 from apps.invoicing.services.settlement import settle_out_of_band
@@ -147,5 +148,6 @@ def _customer(merchant: Organization, name: str, as_of: datetime) -> Customer:
         email=f"billing@{''.join(c for c in name.lower() if c.isalnum())}.test",
         address={"line1": "2 Main Street", "city": "Lyon", "country": "FR", "zipCode": "69001"},
     )
-    customer, _ = create_customer(merchant=merchant, consumer=consumer, as_of=as_of)
+    # A business of another member state: it owes the tax itself.
+    customer, _ = create_customer(merchant=merchant, consumer=consumer, tax_id=FRENCH_VAT_ID, as_of=as_of)
     return customer

@@ -2,10 +2,12 @@ from typing import ClassVar
 
 import pghistory
 import pgtrigger
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import F, Q
 
 from apps.invoicing.models.charge_sql import DECLARED, OF_CREDIT
+from apps.invoicing.models.line import sum_of
 from apps.kernel.models import AmountField, CurrencyCodeField, Entity
 
 
@@ -162,10 +164,15 @@ class CreditNoteLine(Entity):
     subtotal = AmountField(help_text="Without tax.")
     tax_rate = models.DecimalField(max_digits=7, decimal_places=4, default=0, help_text="Percent.")
     tax_amount = AmountField()
+    tax_parts = ArrayField(AmountField(), null=True, blank=True, help_text="The tax by rate, where it has several.")
     total = AmountField()
 
     class Meta:
         constraints = [
+            models.CheckConstraint(
+                name="creditnoteline_taxes_add_up",
+                condition=Q(tax_parts__isnull=True) | Q(tax_amount=sum_of("tax_parts")),
+            ),
             models.UniqueConstraint(fields=["credit_note", "invoice_line"], name="creditnoteline_once"),
             models.CheckConstraint(
                 name="creditnoteline_total_adds_up", condition=Q(total=F("subtotal") + F("tax_amount"))

@@ -1,11 +1,20 @@
+from collections.abc import Sequence
+from decimal import Decimal
 from typing import ClassVar
 
 import pgtrigger
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import F, Func, Q
 
 from apps.invoicing.models.charge_sql import DECLARED, OF_CORRECTION
 from apps.kernel.models import AmountField, CurrencyCodeField, Entity, QuantityField, UnitPriceField
+from apps.taxes.domain.treatment import Treatment
+
+
+def sum_of(name: str) -> Func:
+    """Give the sum of a column of amounts, for constraints."""
+    return Func(F(name), function="invoicing_sum", output_field=AmountField())
 
 
 class LineKind(models.TextChoices):
@@ -46,6 +55,11 @@ class InvoiceLine(Entity):
     subtotal = AmountField(help_text="Without tax.")
     tax_rate = models.DecimalField(max_digits=7, decimal_places=4, default=0, help_text="Percent.")
     tax_amount = AmountField(default=0)
+    tax_treatment = models.ForeignKey(
+        "taxes.TaxTreatment", null=True, blank=True, on_delete=models.PROTECT, related_name="+", db_index=False,
+        help_text="What a registration decided; empty where the plan and the customer did.",
+    )  # fmt: skip
+    tax_parts = ArrayField(AmountField(), null=True, blank=True, help_text="The tax by rate, where it has several.")
     total = AmountField()
     is_late = models.BooleanField(default=False, help_text="Usage of an earlier period that arrived too late.")
     provenance = models.JSONField(default=dict)
@@ -60,6 +74,10 @@ class InvoiceLine(Entity):
                 condition=Q(idempotency_key__isnull=False),
             ),
             models.CheckConstraint(name="line_total_adds_up", condition=Q(total=F("subtotal") + F("tax_amount"))),
+            models.CheckConstraint(
+                name="line_taxes_add_up",
+                condition=Q(tax_parts__isnull=True) | Q(tax_amount=sum_of("tax_parts"), tax_treatment__isnull=False),
+            ),
             models.CheckConstraint(name="line_period_is_an_interval", condition=Q(period_start__lte=F("period_end"))),
         ]
         triggers = [
@@ -115,3 +133,15 @@ class InvoiceLine(Entity):
     def is_prepaid(self) -> bool:
         """Whether it was due at the start of its service; usage never is."""
         return self.payment_term == "in_advance" and self.kind != LineKind.METERED
+
+    @property
+    def decision(self) -> Treatment | None:
+        return self.tax_treatment.decision if self.tax_treatment is not None else None
+
+    @property
+    def taxes(self) -> Sequence[Decimal]:
+        """Its tax by each rate that it has."""
+        if self.tax_parts is None and self.tax_treatment is not None and len(self.tax_treatment.percents) > 1:
+            # A credit that waits on an open invoice; its tax is worked out with the others'.
+            return [Decimal(0)] * len(self.tax_treatment.percents)
+        return self.tax_parts or ([self.tax_amount] if self.tax_rate else [])

@@ -13,12 +13,13 @@ from apps.catalog.selectors.terms import revisions_by_id
 from apps.invoicing.domain.adjustments import AdjustmentTerms, discounts_of, with_discounts
 from apps.invoicing.domain.coupons import with_coupons
 from apps.invoicing.domain.early import BilledEarly, less_billed_early, withdrawn_lines
-from apps.invoicing.domain.targets import TargetLine, limit_rebates, with_tax
+from apps.invoicing.domain.targets import TargetLine, limit_rebates
 from apps.invoicing.models import Invoice
 from apps.invoicing.selectors.coupons import CouponBook
 from apps.invoicing.selectors.early import is_settled_on
 from apps.invoicing.selectors.given_back import within_credits
 from apps.invoicing.selectors.spend import spend_book
+from apps.invoicing.selectors.taxing import taxed_lines
 from apps.kernel.time import Period
 from apps.subscriptions.selectors.clocks import current_time
 
@@ -67,8 +68,8 @@ def settled_lines(
         if reached:
             kept = with_coupons(kept, reached, currency=invoice.currency, plan_id=plan.pk, prices=prices)
             coupons.note(invoice, kept)
-        found[invoice.pk] = with_tax(kept, currency=invoice.currency, is_inclusive=plan.tax_behavior == "inclusive")
-    return found
+        found[invoice.pk] = kept
+    return taxed_lines(invoices, found, revisions)
 
 
 def _discounted(

@@ -5,7 +5,7 @@ from collections.abc import Hashable, Sequence
 from datetime import datetime
 from itertools import groupby
 
-from django.db.models import F, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Coalesce
 
 from apps.invoicing.models import Invoice, InvoiceLine
@@ -105,5 +105,7 @@ def _terms(invoice: Invoice, is_outside_scope: bool) -> Hashable:
 
 
 def _outside_scope(invoices: Sequence[Invoice]) -> set[int]:
-    rows = InvoiceLine.objects.filter(invoice__in=invoices, price_revision__supply_scope="OUTSIDE_SCOPE")
+    rows = InvoiceLine.objects.filter(
+        Q(price_revision__supply_scope="OUTSIDE_SCOPE") | Q(tax_treatment__category="O"), invoice__in=invoices
+    )
     return set(rows.values_list("invoice_id", flat=True))

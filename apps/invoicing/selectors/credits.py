@@ -30,7 +30,7 @@ def credit_notes_of(*, organization_id: int) -> QuerySet[CreditNote]:
     return (
         CreditNote.objects.filter(organization_id=organization_id)
         .select_related("organization", "invoice__subscription__test_clock", "customer__consumer")
-        .prefetch_related("lines__invoice_line__price_revision")
+        .prefetch_related("lines__invoice_line__price_revision", "lines__invoice_line__tax_treatment")
         .order_by("-id")
     )
 
@@ -48,24 +48,40 @@ def creditable_of(invoice: Invoice) -> tuple[list[Creditable], dict[int, Invoice
     for row in rows.values():
         by_member[row.invoice_id].append(row)
     charges = [charge for lines in by_member.values() for charge in _charges(lines, invoice.currency)]
-    credited = {
-        found["invoice_line_id"]: (found["net"], found["tax"])
-        for found in CreditNoteLine.objects.filter(
-            credit_note__invoice=invoice, credit_note__status=CreditNoteStatus.ISSUED
-        )
-        .values("invoice_line_id")
-        .annotate(net=Sum("subtotal"), tax=Sum("tax_amount"))
-    }
-    found = []
-    for charge in charges:
-        net, tax = credited.get(charge.line_id, (ZERO, ZERO))
-        found.append(replace(charge, credited_net=net, credited_tax=tax))
+    given: dict[int, list[CreditNoteLine]] = defaultdict(list)
+    for line in CreditNoteLine.objects.filter(
+        credit_note__invoice=invoice, credit_note__status=CreditNoteStatus.ISSUED
+    ):
+        given[line.invoice_line_id].append(line)
+    found = [_less_given(charge, given[charge.line_id]) for charge in charges]
     return within_later_bills(found, rows, currency=invoice.currency), rows
+
+
+def _less_given(charge: Creditable, given: Sequence[CreditNoteLine]) -> Creditable:
+    parts = [line.tax_parts for line in given if line.tax_parts]
+    return replace(
+        charge,
+        credited_net=sum((line.subtotal for line in given), ZERO),
+        credited_tax=sum((line.tax_amount for line in given), ZERO),
+        credited_taxes=tuple(sum(column, ZERO) for column in zip(*parts, strict=True)),
+    )
 
 
 def _charges(rows: Sequence[InvoiceLine], currency: str) -> list[Creditable]:
     return creditable_lines(
-        [BilledLine(row.pk, row.reference, row.gross, row.subtotal, row.tax_rate, row.tax_amount) for row in rows],
+        [
+            BilledLine(
+                row.pk,
+                row.reference,
+                row.gross,
+                row.subtotal,
+                row.tax_rate,
+                row.tax_amount,
+                tuple(row.tax_parts or ()),
+                row.tax_treatment_id,
+            )
+            for row in rows
+        ],
         currency=currency,
         # Told by the frozen lines: what the plan says may have changed since.
         is_inclusive=any(row.gross != row.subtotal for row in rows),

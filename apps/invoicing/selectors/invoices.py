@@ -68,7 +68,11 @@ def stored_lines(invoice: Invoice) -> QuerySet[InvoiceLine]:
     rows = InvoiceLine.objects.all()
     rows = rows.filter(invoice__consolidated_into=invoice) if invoice.has_members else rows.filter(invoice=invoice)
     return rows.select_related(
-        "invoice__subscription", "price_revision__price", "price_revision__metric", "price_revision__fee"
+        "tax_treatment",
+        "invoice__subscription",
+        "price_revision__price",
+        "price_revision__metric",
+        "price_revision__fee",
     ).order_by("invoice_id", "pk")
 
 

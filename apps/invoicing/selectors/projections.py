@@ -9,12 +9,13 @@ from apps.catalog.models import PriceRevision
 from apps.catalog.selectors.terms import current_revision_ids, revisions_by_id
 from apps.invoicing.domain.adjustments import AdjustmentTerms, discounts_of, quantity_terms, with_discounts
 from apps.invoicing.domain.charges import Charge, charges_due
-from apps.invoicing.domain.targets import TargetLine, Totals, totals_of, with_tax
+from apps.invoicing.domain.targets import TargetLine, Totals, totals_of
 from apps.invoicing.domain.taxes import tax_rate_for
 from apps.invoicing.selectors.adjustments import adjustment_terms
 from apps.invoicing.selectors.due import charge_terms, owned_terms
 from apps.invoicing.selectors.parts import fee_parts, parts_of
 from apps.invoicing.selectors.shares import is_asleep
+from apps.invoicing.selectors.taxing import book_of, taxed
 from apps.kernel.time import Cadence, Period, add, format_instant
 from apps.rating.splits import rate_fee_parts
 from apps.subscriptions.domain.timeline import Timeline
@@ -61,6 +62,7 @@ def projected_invoices(
     known += owned_terms(timeline, revisions, plan_cadence=cadences, trial_usage=trial_usage)
     terms = [one for one in known if not revisions[one.revision_id].bills_usage]
     agreed = adjustment_terms([subscription.pk]).get(subscription.pk, [])
+    book = book_of([subscription.customer])
     found: list[ProjectedInvoice] = []
     number, at = subscription.period_number, subscription.period_start
     while (slot := grid.slot_at(cadence, at)) is not None and slot.service.end <= last:
@@ -81,10 +83,9 @@ def projected_invoices(
                 )
                 for line in plain
             }
-            lines = with_tax(
-                with_discounts(plain, off, currency=subscription.currency),
-                currency=subscription.currency,
-                is_inclusive=subscription.plan.tax_behavior == "inclusive",
+            discounted = with_discounts(plain, off, currency=subscription.currency)
+            lines = taxed(
+                subscription.customer, subscription, discounted, revisions, book, currency=subscription.currency
             )
             found.append(
                 ProjectedInvoice(
@@ -134,6 +135,7 @@ def _lines(
             quantity=line.quantity,
             unit_price=line.unit_price,
             gross=line.subtotal,
+            price_revision_id=revision.pk,
             tax_rate=tax_rate_for(
                 is_exempt=subscription.tax_exempt,
                 is_in_scope=revision.supply_scope == "IN_SCOPE",

@@ -20,6 +20,7 @@ def target_of(line: InvoiceLine) -> TargetLine:
         unit_price=line.unit_price,
         gross=line.gross,
         tax_rate=line.tax_rate,
+        treatment=line.decision,
         price_revision_id=line.price_revision_id,
         provenance=line.provenance,
     )

@@ -346,10 +346,14 @@ def _rounding(metric: BillableMetric) -> dict[str, object]:
 
 def _stored_lines(invoices: Sequence[Invoice]) -> Iterable[InvoiceLine]:
     """Give the lines that are facts of their own: manual ones and adjustments."""
-    return InvoiceLine.objects.filter(
-        invoice_id__in=[invoice.pk for invoice in invoices],
-        kind__in=[LineKind.MANUAL, LineKind.ADJUSTMENT],
-    ).order_by("pk")
+    return (
+        InvoiceLine.objects.filter(
+            invoice_id__in=[invoice.pk for invoice in invoices],
+            kind__in=[LineKind.MANUAL, LineKind.ADJUSTMENT],
+        )
+        .select_related("tax_treatment")
+        .order_by("pk")
+    )
 
 
 def just_before(instant: datetime) -> datetime:

@@ -152,6 +152,7 @@ def issue_credit_note(*, invoice_id: int, asked: CreditRequest, as_of: datetime)
             subtotal=credit.net,
             tax_rate=line.tax_rate,
             tax_amount=credit.tax,
+            tax_parts=list(credit.taxes) or None,
             total=credit.total,
         )
     _announce(

@@ -22,6 +22,7 @@ from apps.invoicing.services.holding import hold_rates
 from apps.invoicing.services.numbers import next_number
 from apps.invoicing.services.settlement import lock_for_settlement, mark_paid
 from apps.invoicing.services.spend import take_turns
+from apps.invoicing.services.taxing import TAX_COLUMNS, TaxColumns, tax_columns
 from apps.kernel.clock import wall_now
 from apps.kernel.ids import derived_id
 from apps.kernel.rows import insert_values, many, update_rows
@@ -173,19 +174,20 @@ def store_calculations(
     again = [invoice.pk for invoice in invoices if invoice.calculated_at is not None]
     if again:
         InvoiceLine.objects.filter(invoice_id__in=again).exclude(kind__in=STORED_KINDS).delete()
+    taxes = tax_columns(invoices, lines)
     insert_values(
         InvoiceLine,
         LINE_COLUMNS,
-        [_row(invoice, line) for invoice in invoices for line in lines[invoice.pk] if line.stored_id is None],
+        [_row(invoice, line, taxes) for invoice in invoices for line in lines[invoice.pk] if line.stored_id is None],
     )
     update_rows(
         [
-            InvoiceLine(pk=line.stored_id, subtotal=line.subtotal, tax_amount=line.tax_amount, total=line.total)
+            InvoiceLine(pk=line.stored_id, subtotal=line.subtotal, total=line.total, **taxes(invoice, line))
             for invoice in invoices
             for line in lines[invoice.pk]
             if line.stored_id is not None
         ],
-        ["subtotal", "tax_amount", "total"],
+        ["subtotal", "total", *TAX_COLUMNS],
     )
     for invoice in invoices:
         totals = totals_of(lines[invoice.pk])
@@ -306,15 +308,17 @@ LINE_COLUMNS = (
     "unit_price",
     "gross",
     "subtotal",
-    "tax_rate",
-    "tax_amount",
     "total",
     "is_late",
     "provenance",
+    "tax_rate",
+    "tax_amount",
+    "tax_treatment_id",
+    "tax_parts",
 )
 
 
-def _row(invoice: Invoice, line: TargetLine) -> tuple[Any, ...]:
+def _row(invoice: Invoice, line: TargetLine, taxes: TaxColumns) -> tuple[Any, ...]:
     return (
         line_public_id(invoice.public_id, line.reference),
         invoice.organization_id,
@@ -332,9 +336,8 @@ def _row(invoice: Invoice, line: TargetLine) -> tuple[Any, ...]:
         line.unit_price,
         line.gross,
         line.subtotal,
-        line.tax_rate,
-        line.tax_amount,
         line.total,
         line.is_late,
         line.provenance,
+        *taxes(invoice, line).values(),
     )

@@ -49,6 +49,7 @@ class _Prepaid:
     Attributes:
         until: the end of what they bill.
         line_ids: public ids of the lines, for provenance.
+        last: the newest charge among them, in whose tax it is given back.
     """
 
     revision: PriceRevision
@@ -56,6 +57,7 @@ class _Prepaid:
     until: datetime
     billed: BilledSoFar = field(default_factory=BilledSoFar)
     line_ids: list[str] = field(default_factory=list)
+    last: InvoiceLine | None = None
 
 
 def reconcile_prepaid(*, subscription: Subscription, ends_at: datetime | None, as_of: datetime) -> None:
@@ -111,6 +113,7 @@ def _prepaid_periods(invoice: Invoice) -> Iterable[_Prepaid]:
         )
         entry.line_ids.append(line.public_id)
         if line.gross >= 0:
+            entry.last = line
             entry.billed.charged = EXACT.add(entry.billed.charged, line.gross)
             entry.billed.off = EXACT.add(entry.billed.off, off[line.invoice_id, line.reference])
             entry.billed.noted = EXACT.subtract(entry.billed.noted, noted.get(line.pk, Decimal(0)))
@@ -202,6 +205,7 @@ def _settle(
         return
     name, start = revision.invoice_display_name, format_instant(slot.whole.start)
     is_credit = amount < 0
+    given_back = prepaid.last if is_credit else None
     reason = "longer term" if prepaid.line_ids and until > prepaid.until else "resumed"
     if is_changed:
         reason = "changed quantity"
@@ -222,7 +226,8 @@ def _settle(
         gross=amount,
         subtotal=amount,
         total=amount,
-        tax_rate=rate_of(invoice, revision),
+        tax_rate=given_back.tax_rate if given_back is not None else rate_of(invoice, revision),
+        tax_treatment_id=given_back.tax_treatment_id if given_back is not None else None,
         provenance=provenance,
     )
 

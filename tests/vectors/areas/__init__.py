@@ -10,6 +10,7 @@ from tests.vectors.areas import (
     charges,
     credits,
     dates,
+    documents,
     early,
     metering,
     pricing,
@@ -53,4 +54,7 @@ AREAS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "credit_note": credits.credit_note,
     "invoice_balance": credits.invoice_balance,
     "invoice_repair": credits.invoice_repair,
+    "tax": documents.tax,
+    "issuing_date": documents.issuing_date,
+    "invoice_state": documents.invoice_state,
 }

@@ -10,6 +10,7 @@ from django.db import transaction
 
 from apps.invoicing.management.examples import seed_examples
 from apps.invoicing.management.seed import seed_catalogue, seed_history, seed_present
+from apps.invoicing.management.seed_taxes import GERMAN_VAT_ID, seed_taxes
 from apps.kernel.clock import wall_now
 from apps.organizations.domain.keys import hash_secret, new_secret
 from apps.organizations.models import ApiKey, Membership, Organization, User
@@ -65,12 +66,17 @@ class Command(BaseCommand):
             name=NAME,
             email="billing@northlight.test",
             owner=owner,
-            line1="5 Harbour Road",
-            city="Portland",
-            state="OR",
-            country="US",
-            zip_code="97201",
+            legal_name="Northlight AI GmbH",
+            line1="Hafenstraße 5",
+            city="Hamburg",
+            country="DE",
+            zip_code="20457",
+            vat_id=GERMAN_VAT_ID,
+            registration_number="HRB 123456",
+            iban="DE89370400440532013000",
+            bic="COBADEFFXXX",
         )
+        seed_taxes(merchant)
         for email, role in TEAM:
             user = User.objects.create_user(email, secrets["password"], is_staff=True, first_name=role.title())
             Membership.objects.create(organization=merchant, user=user, role=role)
