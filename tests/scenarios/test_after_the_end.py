@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from apps.catalog.models import Plan
 from apps.invoicing.models import BalanceEntry, Invoice
 from apps.invoicing.services.afterwards import open_due_corrections
 from apps.rating.lines import recompute
@@ -105,7 +104,7 @@ def test_what_the_last_invoice_could_not_give_back_follows_it(world: World) -> N
 def test_unused_prepaid_time_above_the_last_bill_goes_to_the_balance_and_pays(world: World) -> None:
     product = world.product()
     plans = [world.plan(product, [world.fee_price(product, amount)]) for amount in ("31.00", "310.00")]
-    Plan.objects.filter(public_id=plans[1]).update(credit_unused_at_end=True)
+    assert world.api.patch(f"/v0/plans/{plans[1]}", {"creditUnusedAtEnd": True})["creditUnusedAtEnd"] is True
     customer = world.customer()
     clock = world.clock("2026-01-01T00:00:00Z")
     subscription = world.subscribe(customer, plans[1], at="2026-01-01T00:00:00Z", clock=clock)
