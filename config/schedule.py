@@ -7,6 +7,8 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     "lifecycle": {"task": "config.tasks.run_lifecycle", "schedule": 10.0},
     # Within so many seconds after usage is merged, it is billed at thresholds and alerts fire.
     "invoicing.look_at_usage": {"task": "invoicing.look_at_usage", "schedule": 10.0},
+    # What is found after the last invoice of subscriptions that ended; each has one bill a day of it at most.
+    "invoicing.bill_corrections": {"task": "invoicing.bill_corrections", "schedule": 600.0},
     "metering.make_partitions": {"task": "metering.make_partitions", "schedule": 600.0},
     "metering.retain": {"task": "metering.retain", "schedule": 21600.0},
     "metering.release_due": {"task": "metering.release_due", "schedule": 30.0},

@@ -82,13 +82,16 @@ class CreditNoteRefunded:
 @outbox_event("customer_balance.changed.v0")
 @dataclass(frozen=True, slots=True)
 class CustomerBalanceChanged:
-    """A credit came, paid an invoice (`invoice_id`), came back from one, or was voided; `amount` is what it adds."""
+    """A credit came, paid an invoice (`invoice_id`), came back from one, or was voided; `amount` is what it adds.
+
+    A credit is of a credit note, or of an invoice that came to less than zero.
+    """
 
     customer_id: str
     kind: str
     amount: Decimal
     currency: str
-    credit_note_id: str
+    credit_note_id: str | None
     invoice_id: str | None
 
 

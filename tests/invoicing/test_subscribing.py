@@ -6,6 +6,7 @@ import pytest
 from django.test import Client
 
 from apps.invoicing.models import Invoice, PaymentSession
+from apps.invoicing.services.issuing import approve_invoice
 from apps.invoicing.services.periods import cross_boundaries
 from apps.kernel.time import parse_instant
 from apps.organizations.models import Organization
@@ -314,3 +315,31 @@ def test_a_worker_that_comes_late_to_a_boundary_does_nothing(world: World, clock
     assert [len(cross_boundaries(subscription_ids=[row.pk], as_of=first)) for _ in range(2)] == [1, 0]
     row.refresh_from_db()
     assert row.period_number == 2
+
+
+def test_a_subscription_may_let_its_invoices_wait_for_approval(world: World, clock: str, pro: str) -> None:
+    made = world.subscribe(world.customer(), pro, at=JANUARY, clock=clock, autoApprove=False)
+    assert (made["status"], made["autoApprove"]) == ("pending_payment", False)
+    assert made["payment"]["status"] == "awaiting_approval"
+    zero = made["payment"]["invoiceId"]
+    assert world.api.get(f"/v2/invoices/{zero}")["status"] == "DRAFT"
+    approve_invoice(invoice_id=Invoice.objects.get(public_id=zero).pk, as_of=parse_instant(JANUARY))
+    world.pay(zero)
+    world.advance(clock, "2026-02-02T00:00:00Z")
+    assert [i["status"] for i in world.invoices(made["id"])] == ["PAID", "DRAFT", "ACTIVE"]
+
+
+def test_approval_can_be_given_up_and_asked_for_again_for_the_open_invoice(
+    world: World, clock: str, pro: str
+) -> None:
+    made = world.subscribe(world.customer(), pro, at=JANUARY, clock=clock)
+    world.pay(made["payment"]["invoiceId"])
+    path = f"/v0/subscriptions/{made['id']}"
+    assert world.api.patch(path, {"autoApprove": False})["autoApprove"] is False
+    world.advance(clock, "2026-02-02T00:00:00Z")
+    # None: as the merchant does, which is to issue; what waits already goes on waiting.
+    assert world.api.patch(path, {"autoApprove": None})["autoApprove"] is None
+    world.advance(clock, "2026-03-02T00:00:00Z")
+    assert [i["status"] for i in world.invoices(made["id"])] == ["PAID", "DRAFT", "ISSUED", "ACTIVE"]
+    world.api.post(f"{path}/termination", {"reason": "over"}, expect=200)
+    assert world.api.call("patch", path, {"autoApprove": True}, expect=409)

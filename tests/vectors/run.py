@@ -8,7 +8,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
-from tests.vectors.areas import AREAS
+from tests.vectors.areas import AREAS, OTHERWISE
 from tests.vectors.areas.common import Skip
 
 
@@ -23,7 +23,8 @@ def run_case(case: dict[str, Any]) -> tuple[str, str]:
     """Give `passed`, `failed` or `skipped`, and why."""
     adapter = AREAS.get(case.get("area", ""))
     if adapter is None:
-        return "skipped", f"area {case.get('area')} is not built yet"
+        area = case.get("area", "")
+        return "skipped", f"{area}: {OTHERWISE[area]}" if area in OTHERWISE else f"area {area} is not built yet"
     try:
         answer = adapter(case)
     except Skip as reason:

@@ -228,6 +228,7 @@ class PlanFieldsSerializer(SpendFields):
     stablePriceIds = serializers.BooleanField(required=False)
     versionTransition = VersionTransitionSerializer(required=False)
     proration = serializers.ChoiceField(choices=["second", "day", "none"], required=False)
+    creditUnusedAtEnd = serializers.BooleanField(required=False)
     termPeriods = serializers.IntegerField(min_value=1, max_value=1200, required=False, allow_null=True)
     autoRenew = serializers.BooleanField(required=False)
     trialPeriod = TrialField(required=False, allow_null=True, max_length=20)

@@ -194,6 +194,7 @@ def render_plan(plan: Plan, slots: list[PlanVersionPrice]) -> dict[str, Any]:
         "defaultTaxRate": plan.default_tax_rate.normalize() + 0,
         "taxBehavior": plan.tax_behavior,
         "proration": plan.proration,
+        "creditUnusedAtEnd": plan.credit_unused_at_end,
         "paymentTerm": {"in_advance": "in_advance" in terms, "in_arrears": "in_arrears" in terms},
         "termPeriods": plan.term_periods,
         "autoRenew": plan.auto_renew,

@@ -54,6 +54,7 @@ PLAN_NAMES = {
     "billingMonth": "billing_month",
     "stablePriceIds": "stable_price_ids",
     "proration": "proration",
+    "creditUnusedAtEnd": "credit_unused_at_end",
     "termPeriods": "term_periods",
     "autoRenew": "auto_renew",
     "trialUsage": "trial_usage",

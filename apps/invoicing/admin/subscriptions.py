@@ -10,20 +10,19 @@ from unfold.decorators import display
 
 from apps.invoicing.admin import dialogs, quantities, watching
 from apps.invoicing.admin.adjustments import AdjustmentForm, agree
+from apps.invoicing.admin.billing_now import corrections_action, usage_action
 from apps.invoicing.admin.coupons import apply_action
 from apps.invoicing.admin.spend import agree_action, spend_in_words
 from apps.invoicing.admin.subscribing import NEW_SUBSCRIPTION_FIELDS, NewSubscriptionForm
 from apps.invoicing.admin.timeline import IntervalInline, QuantityInline, intervals_table
 from apps.invoicing.models import Invoice
 from apps.invoicing.services.closing import repair_subscription
-from apps.invoicing.services.early import bill_usage_now
 from apps.invoicing.services.settlement import settle_out_of_band
 from apps.invoicing.services.terminating import terminate_subscription
 from apps.kernel.adminsite.actions import Call, service_action
 from apps.kernel.adminsite.base import ReadOnlyModelAdmin
 from apps.kernel.adminsite.display import link, moment
 from apps.kernel.errors import ConflictError
-from apps.kernel.money import format_money
 from apps.subscriptions.models import Subscription, SubscriptionPause, SubscriptionStatus
 from apps.subscriptions.selectors.clocks import current_time
 from apps.subscriptions.selectors.trials import is_tried
@@ -59,12 +58,6 @@ def _terminate(call: Call) -> str:
         reason=call.data["reason"],
     )
     return f"Ended at {moment(ended.terminated_at)}; its last usage is billed after the grace period."
-
-
-def _bill_usage(call: Call) -> str:
-    invoice = bill_usage_now(subscription_id=call.row.pk, as_of=current_time(call.row))
-    amount = format_money(invoice.grand_total, invoice.currency)
-    return f"{invoice.number or invoice.public_id}: {amount} of usage is billed."
 
 
 def _repair(call: Call) -> str:
@@ -108,6 +101,7 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
         "pause",
         "resume",
         "bill_usage",
+        "bill_corrections",
         "resume_work",
         {
             "title": "Change",
@@ -240,14 +234,8 @@ class SubscriptionAdmin(ReadOnlyModelAdmin):
         icon="autorenew",
         fits=lambda row: row.status != SubscriptionStatus.TERMINATED and row.term_ends_at is not None,
     )
-    bill_usage = service_action(
-        title="Bill usage now",
-        permissions=["bill"],
-        description="The usage of the open period so far is billed; the period's own bill has what comes after.",
-        run=_bill_usage,
-        icon="receipt_long",
-        fits=lambda row: row.status == SubscriptionStatus.ACTIVE,
-    )
+    bill_usage = usage_action
+    bill_corrections = corrections_action
     change_plan = service_action(
         title="Change plan",
         permissions=["manage_subscription"],

@@ -155,7 +155,7 @@ class BalanceEntrySerializer(serializers.Serializer[Any]):
     kind = serializers.CharField()
     amount = serializers.CharField()
     currency = serializers.CharField()
-    creditNoteId = serializers.CharField()
+    creditNoteId = serializers.CharField(allow_null=True)
     invoiceId = serializers.CharField(allow_null=True)
     occurredAt = InstantField()
 
@@ -246,7 +246,7 @@ def render_entry(entry: BalanceEntry) -> dict[str, Any]:
         "kind": entry.kind,
         "amount": format_amount(entry.amount, entry.currency),
         "currency": entry.currency,
-        "creditNoteId": entry.credit_note.public_id,
+        "creditNoteId": None if entry.credit_note is None else entry.credit_note.public_id,
         "invoiceId": None if entry.invoice is None else entry.invoice.public_id,
         "occurredAt": format_instant(entry.occurred_at),
     }

@@ -15,7 +15,7 @@ from apps.invoicing.api.outputs import (
 )
 from apps.invoicing.models import DecisionKind, Invoice, InvoiceStatus
 from apps.invoicing.selectors.invoices import billing, invoices_of, live_lines, with_neighbours
-from apps.invoicing.selectors.projections import projected_invoices
+from apps.invoicing.services.projecting import projected_invoices
 from apps.invoicing.services.sessions import HOSTED_LINK_LIFE, open_session
 from apps.invoicing.services.settlement import settle_out_of_band
 from apps.kernel.http.fields import InstantField, StrictCharField

@@ -17,6 +17,7 @@ from apps.invoicing.api.subscription_inputs import (
     UpdateSubscriptionSerializer,
     chosen_items,
 )
+from apps.invoicing.services.approving import set_approval
 from apps.invoicing.services.subscribing import subscribe
 from apps.invoicing.services.terminating import set_end, terminate_subscription
 from apps.invoicing.services.terms import set_auto_renewal
@@ -57,6 +58,7 @@ class SubscriptionSerializer(serializers.Serializer[Any]):
     billingCadence = serializers.CharField()
     versionPolicy = serializers.CharField()
     paymentTermDays = serializers.IntegerField()
+    autoApprove = serializers.BooleanField(allow_null=True)
     pausedAt = InstantField(required=False)
     termPeriods = serializers.IntegerField(required=False)
     termNumber = serializers.IntegerField(required=False)
@@ -105,6 +107,7 @@ class SubscribingView(SubscriptionView):
             test_clock=clock,
             elapsed_period_billing=data["elapsedPeriodBilling"],
             auto_charge=data["autoCharge"],
+            auto_approve=data.get("autoApprove"),
             tax_exempt=data["taxExempt"],
             payment_term_days=data.get("paymentTermDays", 0),
             session_expiry_minutes=data.get("sessionExpiryMinutes", 240),
@@ -239,6 +242,8 @@ class SubscriptionDetail(SubscriptionView):
                 setattr(subscription, name, value)
             subscription.save(update_fields=[*plain, "updated_at"])
             renew_reminder(subscription_id=subscription.pk)
+        if "autoApprove" in data:
+            set_approval(subscription_id=subscription.pk, auto_approve=data["autoApprove"])
         if "autoRenew" in data:
             set_auto_renewal(subscription_id=subscription.pk, renews=data["autoRenew"], as_of=now)
         if "endingAt" in data:

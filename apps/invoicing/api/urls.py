@@ -43,6 +43,7 @@ urlpatterns = [
     path("v0/subscriptions/<str:public_id>/resume/preview", previews.ResumptionPreview.as_view()),
     path("v0/subscriptions/<str:public_id>/cancellation/preview", previews.CancellationPreview.as_view()),
     path("v0/subscriptions/<str:public_id>/billingThresholds", thresholds.Thresholds.as_view()),
+    path("v0/subscriptions/<str:public_id>/corrections", early.Corrections.as_view()),
     path("v0/subscriptions/<str:public_id>/earlyBill", early.EarlyBill.as_view()),
     path("v0/subscriptions/<str:public_id>/quantityChange", quantities.QuantityChange.as_view()),
     path("v0/subscriptions/<str:public_id>/quantityChange/preview", quantities.QuantityChangePreview.as_view()),

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from apps.kernel.money import EXACT
-from apps.rating.lines import bound_to_zero
+from apps.rating.lines import bound_to_zero, evaluated
 from apps.rating.tax import tax_stacked
 from apps.taxes.domain.treatment import Treatment
 
@@ -77,20 +77,29 @@ class Totals:
         return EXACT.add(self.subtotal, self.total_tax)
 
 
-def limit_rebates(lines: Sequence[TargetLine]) -> list[TargetLine]:
-    """Cut usage rebates, and true-ups given back, so that they never push a document below zero; the last first."""
+def limit_rebates(lines: Sequence[TargetLine], *, is_last: bool = False) -> list[TargetLine]:
+    """Cut usage rebates, and true-ups given back, so that they never push a document below zero; the last first.
+
+    Args:
+        lines: of one document.
+        is_last: no later document can take what is cut, so that only rebates are, which give way for good.
+    """
     total = sum((line.gross for line in lines), Decimal(0))
     kept = list(lines)
     for index in reversed(range(len(kept))):
         line = kept[index]
         if total >= 0:
             break
-        if line.kind not in ("metered", "commitment") or line.gross >= 0:
+        if line.kind not in ("metered", "commitment") or line.gross >= 0 or (is_last and not _is_rebate(line)):
             continue
         bounded = min(EXACT.subtract(line.gross, total), Decimal(0))
         total = EXACT.add(total, EXACT.subtract(bounded, line.gross))
         kept[index] = replace(line, gross=bounded, provenance=bound_to_zero(line.provenance, bounded))
     return kept
+
+
+def _is_rebate(line: TargetLine) -> bool:
+    return line.kind == "metered" and evaluated(line.provenance).amount < 0
 
 
 def with_tax(

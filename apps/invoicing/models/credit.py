@@ -266,11 +266,14 @@ class BalanceEntry(Entity):
     currency = CurrencyCodeField()
     kind = models.CharField(max_length=6, choices=BalanceEntryKind)
     amount = AmountField(help_text="What it adds; below zero, what it takes.")
-    credit_note = models.ForeignKey(CreditNote, on_delete=models.PROTECT, related_name="+")
+    credit_note = models.ForeignKey(
+        CreditNote, null=True, blank=True, on_delete=models.PROTECT, related_name="+",
+        help_text="Where the credit is from; empty where an invoice came to less than zero.",
+    )  # fmt: skip
     source = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="movements")
     invoice = models.ForeignKey(
         "invoicing.Invoice", null=True, blank=True, on_delete=models.PROTECT, related_name="+",
-        help_text="Which it pays.",
+        help_text="Which it pays, or, of a credit, the one that came to less than zero.",
     )  # fmt: skip
     occurred_at = models.DateTimeField(help_text="In the subscription's time.")
 
@@ -279,13 +282,20 @@ class BalanceEntry(Entity):
         constraints = [
             models.CheckConstraint(
                 name="balanceentry_is_of_its_kind",
-                condition=Q(kind="credit", amount__gt=0, source__isnull=True, invoice__isnull=True)
+                condition=Q(
+                    kind="credit", amount__gt=0, source__isnull=True, invoice__isnull=True, credit_note__isnull=False
+                )
+                | Q(kind="credit", amount__gt=0, source__isnull=True, invoice__isnull=False, credit_note__isnull=True)
                 | Q(kind="use", amount__lt=0, source__isnull=False, invoice__isnull=False)
                 | Q(kind="return", amount__gt=0, source__isnull=False, invoice__isnull=False)
-                | Q(kind="void", amount__lt=0, source__isnull=False, invoice__isnull=True),
+                | Q(kind="void", amount__lt=0, source__isnull=False, invoice__isnull=True, credit_note__isnull=False),
             ),
             models.UniqueConstraint(
                 fields=["credit_note"], name="balanceentry_one_credit", condition=Q(kind="credit")
+            ),
+            # Issued twice, an invoice below zero gives its credit once.
+            models.UniqueConstraint(
+                fields=["invoice"], name="balanceentry_one_credit_of_invoice", condition=Q(kind="credit")
             ),
             models.UniqueConstraint(fields=["credit_note"], name="balanceentry_one_void", condition=Q(kind="void")),
         ]
@@ -307,6 +317,15 @@ class BalanceEntry(Entity):
                     ON CONFLICT (customer_id, currency) DO NOTHING;
                     UPDATE invoicing_customerbalance SET amount = amount + NEW.amount
                     WHERE customer_id = NEW.customer_id AND currency = NEW.currency;
+                    IF NEW.kind = 'credit' AND NEW.credit_note_id IS NULL THEN
+                        SELECT -grand_total INTO given FROM invoicing_invoice
+                        WHERE id = NEW.invoice_id AND number IS NOT NULL
+                            AND customer_id = NEW.customer_id AND currency = NEW.currency;
+                        IF given IS DISTINCT FROM NEW.amount THEN
+                            RAISE EXCEPTION 'a credit is what an invoice is below zero'
+                                USING ERRCODE = 'check_violation';
+                        END IF;
+                    END IF;
                     IF NEW.source_id IS NOT NULL THEN
                         SELECT amount INTO given FROM invoicing_balanceentry
                         WHERE id = NEW.source_id AND kind = 'credit'

@@ -349,12 +349,20 @@ class Invoice(Entity):
         return self.part > 0
 
     @property
+    def is_of_corrections(self) -> bool:
+        """Whether it bills nothing but what was found after the last period of its subscription."""
+        has_terms = bool(self.price_revision_ids) or self.has_members
+        return self.period_start == self.period_end and self.sequence_number > 0 and not has_terms
+
+    @property
     def label(self) -> str:
         """What it bills, for people."""
         if self.has_members:
             return "Several subscriptions"
         if self.sequence_number == 0:
             return "Invoice 0"
+        if self.is_of_corrections:
+            return "Corrections"
         period = f"Period {self.sequence_number}"
         return f"{period}, early bill {self.part}" if self.part else period
 

@@ -61,7 +61,7 @@ def settled_lines(
         kept = _not_billed_early(invoice, kept, early.get(invoice.pk, {}), sold, moment)
         if spend is not None:
             kept = spend.settle(invoice, kept)
-        kept = limit_rebates(within_credits(invoice, kept))
+        kept = limit_rebates(within_credits(invoice, kept), is_last=invoice.is_of_corrections)
         if spend is not None:
             spend.note(invoice, kept)
         reached = coupons.of(invoice)

@@ -20,6 +20,26 @@ def credit_balance(*, note: CreditNote, as_of: datetime) -> None:
     _write([_entry(note, BalanceEntryKind.CREDIT, note.balance_amount, as_of)], as_of)
 
 
+def credit_below_zero(*, invoices: Sequence[Invoice], as_of: datetime) -> None:
+    """Put what issued invoices come to below zero on their customers' balances (caller's transaction)."""
+    _write(
+        [
+            BalanceEntry(
+                organization_id=invoice.organization_id,
+                customer_id=invoice.customer_id,
+                currency=invoice.currency,
+                kind=BalanceEntryKind.CREDIT,
+                amount=-invoice.grand_total,
+                invoice=invoice,
+                occurred_at=as_of,
+            )
+            for invoice in sorted(invoices, key=lambda row: (row.customer_id, row.pk))
+            if invoice.grand_total < 0
+        ],
+        as_of,
+    )
+
+
 def void_credit(*, note: CreditNote, as_of: datetime) -> None:
     """Take an unused credit from the balance again (caller's transaction).
 
@@ -130,6 +150,8 @@ def _entry(
 
 
 def _write(entries: Sequence[BalanceEntry], as_of: datetime) -> None:
+    if not entries:
+        return
     insert_rows(entries)
     publish_all(
         [
@@ -139,7 +161,7 @@ def _write(entries: Sequence[BalanceEntry], as_of: datetime) -> None:
                     kind=entry.kind,
                     amount=entry.amount,
                     currency=entry.currency,
-                    credit_note_id=entry.credit_note.public_id,
+                    credit_note_id=None if entry.credit_note is None else entry.credit_note.public_id,
                     invoice_id=None if entry.invoice is None else entry.invoice.public_id,
                 ),
                 entry.organization_id,

@@ -15,7 +15,7 @@ from apps.invoicing.selectors.consolidation import units_of
 from apps.invoicing.selectors.invoices import join_neighbours, with_neighbours
 from apps.invoicing.selectors.targets import target_lines
 from apps.invoicing.services.activation import activate_paid_subscription
-from apps.invoicing.services.balances import use_balances
+from apps.invoicing.services.balances import credit_below_zero, use_balances
 from apps.invoicing.services.consolidating import consolidate, take_document_turns
 from apps.invoicing.services.coupons import hold_coupons
 from apps.invoicing.services.holding import hold_rates
@@ -229,10 +229,13 @@ def issue_group(*, invoices: Sequence[Invoice], as_of: datetime) -> None:
             for invoice, number in zip(invoices, numbers, strict=True)
         ]
     )
+    # First, so that what one gives back pays for another that is issued with it.
+    credit_below_zero(invoices=invoices, as_of=as_of)
     use_balances(invoices=invoices, as_of=as_of)
     for invoice in invoices:
         if invoice.unpaid_amount <= 0:
             note = "Paid from the customer's balance" if invoice.balance_applied else "Nothing to pay"
+            note = "To the customer's balance" if invoice.grand_total < 0 else note
             mark_paid(invoice=invoice, as_of=as_of, note=note)
     for keep in _keepers:
         keep(invoices)

@@ -58,3 +58,9 @@ AREAS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "issuing_date": documents.issuing_date,
     "invoice_state": documents.invoice_state,
 }
+
+# Areas with no adapter whose rule is another one here, and why.
+OTHERWISE = {
+    "charge_prorated_graduated": "levels are averaged over their period and then priced by tiers, not event by event",
+    "agg_unique_count_prorated": "a unique count is not prorated; what is held for a time is a time-weighted sum",
+}

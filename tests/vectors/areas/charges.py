@@ -65,7 +65,9 @@ def _second_tier(model: type[GraduatedPrice], below: Decimal, tier: Tier, quanti
 def volume(case: dict[str, Any]) -> dict[str, Any]:
     inputs = case["inputs"]
     if "units" not in inputs:
-        raise Skip("prorated quantities are not built yet")
+        raise Skip(
+            "levels are averaged and the tier is that of the average; no price takes a full and a prorated quantity"
+        )
     tiers = inclusive_tiers(inputs["tiers"])
     if number(inputs["units"]) == 0 and tiers[0].flat:
         raise Skip("flat fee at zero units")
