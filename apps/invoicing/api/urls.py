@@ -3,6 +3,7 @@ from django.urls import path
 from apps.invoicing.api import (
     adjustments,
     alerts,
+    approval,
     billing_runs,
     changes,
     coupons,
@@ -69,6 +70,7 @@ urlpatterns = [
     path("v2/invoices/<str:public_id>/lineItems", lines.InvoiceLineList.as_view()),
     path("v2/invoices/<str:public_id>/taxes", taxes.InvoiceTaxes.as_view()),
     path("v2/invoices/<str:public_id>/payment", invoices.InvoicePayment.as_view()),
+    path("v2/invoices/<str:public_id>/approve", approval.InvoiceApproval.as_view()),
     path("v2/invoices/<str:public_id>/void", giving_up.InvoiceVoiding.as_view()),
     path("v2/invoices/<str:public_id>/writeOff", giving_up.InvoiceWriteOff.as_view()),
     path("v2/invoices/<str:public_id>/reinstatement", giving_up.InvoiceReinstatement.as_view()),
