@@ -25,6 +25,7 @@ INSTALLED_APPS = [
     "apps.catalog",
     "apps.metering",
     "apps.subscriptions",
+    "apps.entitlements",
     "apps.invoicing",
     "apps.documents",
     "unfold",

@@ -13,6 +13,7 @@ from tests.vectors.areas import (
     early,
     metering,
     pricing,
+    rights,
     schedules,
 )
 
@@ -53,4 +54,8 @@ AREAS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "credit_note": credits.credit_note,
     "invoice_balance": credits.invoice_balance,
     "invoice_repair": credits.invoice_repair,
+    "grants": rights.grants,
+    "entitlement_access": rights.entitlement_access,
+    "credit_order": rights.credit_order,
+    "wallet": rights.wallet,
 }
