@@ -19,7 +19,8 @@ from config.schedule import SCHEDULE
 
 # The order of the apps, the top first; the import contracts hold the same.
 ORDER = (
-    "documents", "invoicing", "entitlements", "subscriptions", "metering", "catalog", "customers", "organizations", "outbox",
+    "documents", "invoicing", "entitlements", "subscriptions", "metering", "catalog", "customers", "organizations",
+    "outbox",
 )  # fmt: skip
 OURS = [model for model in apps.get_models() if model.__module__.startswith("apps.")]
 # Tables the database fills itself: history by triggers, hot tables by set-based statements.

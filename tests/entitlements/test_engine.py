@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from apps.entitlements.domain.access import has_balance, has_room
 from apps.entitlements.domain.billable import outcome_of
-from apps.entitlements.domain.engine import Run, State, cut_points, opening, run, run_history, total
+from apps.entitlements.domain.engine import Run, State, cut_points, opening, refreshed, run, run_history, total
 from apps.entitlements.domain.grants import Calendar, Grant
 from apps.kernel.time import Cadence
 from tests.entitlements.oracle import HOUR, walk
@@ -151,6 +151,18 @@ def test_a_run_cut_anywhere_equals_the_uncut_run() -> None:
         assert history.run(cuts=(cut,)).state == whole.state
         kept = history.run(until=cut).state
         assert history.run(begin=kept).state == whole.state
+
+
+def test_a_reset_that_keeps_nothing_forgets_its_past() -> None:
+    known = 0
+    for chance in seeds(1000):
+        history = replace(a_history(chance), is_preserving=False)
+        for at in history.resets:
+            state = refreshed(history.grants, at)
+            if state is not None and at <= history.until:
+                known += 1
+                assert state == history.run(until=at).state
+    assert known > 100
 
 
 def test_the_order_in_which_grants_are_read_does_not_matter() -> None:

@@ -125,6 +125,27 @@ def opening(grants: Iterable[Grant], at: datetime) -> State:
     return State(at, {grant.id: grant.amount for grant in grants if grant.is_active_at(at)})
 
 
+def refreshed(grants: Iterable[Grant], at: datetime) -> State | None:
+    """Give the state right after a reset that keeps nothing; None where it depends on what was before.
+
+    Overage must not be preserved.
+    """
+    balances = {}
+    for grant in grants:
+        if not grant.is_active_at(at):
+            continue
+        if grant.effective_at == at:
+            balances[grant.id] = grant.amount
+        elif grant.rolled_over(ZERO) != grant.rolled_over(grant.amount) or grant.rollover_max is None:
+            return None
+        elif grant.recurrence is not None and at in _instants(grant, at):
+            balances[grant.id] = grant.amount
+        else:
+            kept = grant.rolled_over(ZERO)
+            balances[grant.id] = EXACT.add(kept, grant.amount) if grant.is_allowance else kept
+    return State(at, balances)
+
+
 def cut_points(
     grants: Sequence[Grant],
     resets: Iterable[datetime],
@@ -160,6 +181,7 @@ def run(
     points: Sequence[datetime],
     usages: Sequence[Decimal],
     is_preserving: bool = False,
+    beyond: Decimal = ZERO,
 ) -> Run:
     """Burn the usage of a history.
 
@@ -169,6 +191,7 @@ def run(
         points: edges of its segments as `cut_points` gives them, n + 1 of them.
         usages: of each of the n segments.
         is_preserving: whether a reset carries overage over.
+        beyond: usage at the last edge or dated after it, which counts already.
 
     Returns:
         n segments, and the state at the last edge with everything that happens at that instant.
@@ -209,9 +232,12 @@ def run(
         )
         known = _Opening(now.balances, overage, EXACT.add(now.usage, used), credit)
         now = _open(known, order, end, is_reset=end in at_reset, is_preserving=is_preserving)
-    last, overage = _burn(now.balances, order, now.overage)
-    state = State(points[-1], dict(now.balances), overage, now.usage, now.credit)
-    return Run(tuple(segments), state, (*now.repaid, *last))
+    repaid, overage = _burn(now.balances, order, now.overage)
+    # What is taken back beyond the edge is seen in the segment it will be of.
+    _, more = _burn(now.balances, order, max(EXACT.subtract(beyond, now.credit), ZERO))
+    used = EXACT.add(now.usage, beyond)
+    state = State(points[-1], dict(now.balances), EXACT.add(overage, more), used, now.credit)
+    return Run(tuple(segments), state, (*now.repaid, *repaid))
 
 
 def run_history(
