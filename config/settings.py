@@ -26,6 +26,7 @@ INSTALLED_APPS = [
     "apps.catalog",
     "apps.metering",
     "apps.subscriptions",
+    "apps.entitlements",
     "apps.invoicing",
     "apps.documents",
     "unfold",
@@ -153,6 +154,15 @@ SPECTACULAR_SETTINGS = {
     "ENUM_ADD_EXPLICIT_BLANK_NULL_CHOICE": False,
     "ENUM_NAME_OVERRIDES": {
         "FeatureTypeEnum": [("boolean", "boolean"), ("static", "static"), ("metered", "metered")],
+        "EntitlementStatusEnum": [("active", "active"), ("canceled", "canceled"), ("expired", "expired")],
+        "ReservationStatusEnum": [
+            ("held", "held"),
+            ("settled", "settled"),
+            ("released", "released"),
+            ("expired", "expired"),
+        ],
+        "NotAllowedReasonEnum": [("not_entitled", "not_entitled"), ("limit_reached", "limit_reached")],
+        "ParkReasonEnum": [("too_late", "too_late"), ("too_early", "too_early")],
         "PersonTypeEnum": [("COMPANY", "COMPANY"), ("INDIVIDUAL", "INDIVIDUAL")],
         "ProrationEnum": [("second", "second"), ("day", "day"), ("none", "none")],
         "AlertTypeEnum": [("usage_amount", "usage_amount"), ("usage_quantity", "usage_quantity")],

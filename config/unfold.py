@@ -74,6 +74,9 @@ UNFOLD: dict[str, Any] = {
                 "items": [
                     _entry("Customers", "groups", "customers_customer"),
                     _entry("Subscriptions", "autorenew", "subscriptions_subscription"),
+                    _entry("Entitlements", "verified_user", "entitlements_entitlement"),
+                    _entry("Grants", "card_giftcard", "entitlements_grant"),
+                    _entry("Reservations", "lock_clock", "entitlements_reservation"),
                     _entry("Adjustments", "percent", "invoicing_subscriptionadjustment"),
                     _entry("Agreed spend", "handshake", "invoicing_spendagreement"),
                     _entry("Price changes", "timeline", "subscriptions_subscriptionintervalchange"),

@@ -32,6 +32,7 @@ urlpatterns = [
     path("", include("apps.catalog.api.urls")),
     path("", include("apps.metering.api.urls")),
     path("", include("apps.subscriptions.api.urls")),
+    path("", include("apps.entitlements.api.urls")),
     path("", include("apps.invoicing.api.urls")),
     path("", include("apps.documents.api.urls")),
 ]

@@ -44,7 +44,7 @@ def owned(world: World) -> dict[str, str]:
     metric = world.metric(product)
     fee_price = world.fee_price(product)
     feature = world.api.post(
-        "/v0/features", {"key": "sso", "name": "SSO", "merchantId": world.id, "productId": product}
+        "/v0/features", {"key": "sso", "name": "SSO", "merchantId": world.id, "productId": product, "type": "metered"}
     )["id"]
     plan = world.plan(product, [fee_price, world.usage_price(metric)])
     customer = world.customer()
@@ -59,7 +59,15 @@ def owned(world: World) -> dict[str, str]:
     run = BillingRun.objects.create(
         organization=world.merchant, name="R", closed_until=world.merchant.created_at
     ).public_id
+    right = {"customerId": customer, "featureId": feature, "template": {"issueAfterReset": 9}}
+    entitlement = world.api.post("/v1/entitlements", right)["id"]
+    grant = world.api.post(f"/v1/entitlements/{entitlement}/grants", {"amount": 1, "idempotencyKey": "g"})["id"]
+    question = {"customerId": customer, "featureId": feature, "quantity": 1, "reserveSeconds": 60}
+    held = world.api.post("/v1/entitlements/check", {"questions": [question]}, expect=200)["data"][0]
     return {
+        "v1/entitlements": entitlement,
+        "v1/reservations": held["reservation"]["id"],
+        "grant": grant,
         "v0/products": product,
         "v0/billableMetrics": metric,
         "v0/events": void,
@@ -89,7 +97,7 @@ def owned(world: World) -> dict[str, str]:
 def filled(path: str, owned: dict[str, str]) -> str:
     head = "/".join(path.split("/")[:2])
     named = path.replace("<str:public_id>", owned[head]) if "<" in path else path
-    return "/" + named.replace("<str:number>", "1")
+    return "/" + named.replace("<str:number>", "1").replace("<str:grant_id>", owned["grant"])
 
 
 QUERY = "?from=2026-01-01T00:00:00Z&to=2026-02-01T00:00:00Z"

@@ -24,6 +24,8 @@ SIGNIFICANT_DIGITS = 38
 ROUNDING = "HALF_UP"
 # Marks the step by which a correction takes over what an earlier one could not give back.
 CARRIED = "carried"
+# Marks the step that takes off what an allowance pays for.
+ALLOWANCE = "entitlement"
 # Mark what a part of a period takes over: the amount of another part, or what rounding left of it.
 PART, REST = "part", "rounding"
 # Thirds of a cent's half add up to it again: beyond these places are only errors of the last digits of parts.
@@ -104,7 +106,9 @@ def rate_usage(
         carried: what earlier corrections of the period could not give back, because their invoices would have
             fallen below zero; 0 or less.
     """
-    steps, quantity = quantity_steps(usage.quantity, None if usage.counted else terms)
+    steps, quantity = quantity_steps(usage.uncovered, None if usage.counted else terms)
+    if usage.covered:
+        steps.insert(0, _covered_step(usage))
     parts = priced(price, Usage(quantity, usage.counted))
     amount = amount_of(parts)
     params: dict[str, Any] = {"quantity": format_decimal(quantity)}
@@ -295,8 +299,16 @@ def evaluated(provenance: Mapping[str, Any]) -> Billed:
     """
     step = next(step for step in reversed(provenance["steps"]) if step["op"] == "evaluate")
     params = step["params"]
-    usage = Usage(Decimal(provenance["inputs"]["quantity"]["value"]), params.get("counted", {}))
+    covered = sum(
+        (Decimal(step["params"]["units"]) for step in provenance["steps"] if step["source"] == ALLOWANCE), Decimal(0)
+    )
+    usage = Usage(Decimal(provenance["inputs"]["quantity"]["value"]), params.get("counted", {}), covered)
     return Billed(usage, Decimal(params["quantity"]), Decimal(step["out"]))
+
+
+def _covered_step(usage: Usage) -> dict[str, Any]:
+    given = {"units": format_decimal(usage.covered)}
+    return step_of("subtract", "quantity", format_decimal(usage.quantity), usage.uncovered, given, ALLOWANCE)
 
 
 def left_over(provenance: Mapping[str, Any]) -> Decimal:

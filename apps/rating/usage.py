@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from apps.kernel.money import EXACT
+
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
@@ -29,9 +31,16 @@ class Usage:
 
     Attributes:
         quantity: usage of the period, as the metric aggregates it.
+        covered: units of the quantity that an allowance pays for, or that nobody may be charged.
         counted: what a price that looks deeper than the quantity counted, in JSON's types with decimals as strings:
             enough to price it again. Empty where the quantity says all.
     """
 
     quantity: Decimal
     counted: Mapping[str, Any] = field(default_factory=dict)
+    covered: Decimal = Decimal(0)
+
+    @property
+    def uncovered(self) -> Decimal:
+        """What is left to be priced."""
+        return EXACT.subtract(self.quantity, self.covered) if self.covered else self.quantity

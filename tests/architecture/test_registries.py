@@ -19,7 +19,8 @@ from config.schedule import SCHEDULE
 
 # The order of the apps, the top first; the import contracts hold the same.
 ORDER = (
-    "documents", "invoicing", "subscriptions", "metering", "catalog", "taxes", "customers", "organizations",
+    "documents", "invoicing", "entitlements", "subscriptions", "metering", "catalog", "taxes", "customers",
+    "organizations",
     "outbox",
 )  # fmt: skip
 OURS = [model for model in apps.get_models() if model.__module__.startswith("apps.")]

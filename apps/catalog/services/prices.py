@@ -6,6 +6,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import F
 
+from apps.catalog.domain.templates import TemplateError, read_template
 from apps.catalog.models import (
     GROWING,
     Aggregation,
@@ -176,6 +177,7 @@ def check_price(price: Price, spend: Spend | None = None) -> None:
         errors.extend(_metric_errors(price, model))
         errors.extend(_feed_errors(price, model))
     errors.extend(_cadence_errors(price))
+    errors.extend(_template_errors(price, model))
     if price.supply_scope == "OUTSIDE_SCOPE":
         if not price.outside_scope_label:
             errors.append(FieldError("tax.outsideScopeLabel", "Label what is outside the scope.", "required"))
@@ -192,6 +194,27 @@ def check_price(price: Price, spend: Spend | None = None) -> None:
         errors.extend(FieldError(FIELDS[kind], message, "invalid") for kind in spend)
     if errors:
         raise InvalidError("The price is malformed.", errors=errors)
+
+
+def _template_errors(price: Price, model: AnyPrice | None) -> list[FieldError]:
+    """Say what keeps a price from giving its feature by its template."""
+    feature, template = price.feature, price.entitlement_template
+    if feature is None or template is None:
+        return []
+    path = "feature.entitlementTemplate"
+    try:
+        read_template(template, kind=feature.type)
+    except TemplateError as error:
+        return [FieldError(f"{path}.{key}", problem, "invalid") for key, problem in error.problems.items()]
+    if feature.type != "metered" or price.metric is None:
+        return []
+    if price.metric.aggregation not in GROWING:
+        return [
+            FieldError(path, "Only what grows as events come can be used up: a sum, a count, a maximum.", "invalid")
+        ]
+    if isinstance(model, GroupedPrice | TransactionPriceModel):
+        return [FieldError(path, "A price of groups or of single events has no allowance.", "invalid")]
+    return []
 
 
 def _unit_prices(model: AnyPrice | None) -> list[Decimal]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from apps.kernel.money import EXACT, format_decimal
 from apps.rating.grouped import price_of, priced
-from apps.rating.lines import PART, REST
+from apps.rating.lines import ALLOWANCE, PART, REST
 from apps.rating.usage import Usage
 
 # What a subtracted amount is, where a line is a share of others.
@@ -22,6 +22,7 @@ OF_QUANTITY = {
     "clamp": "hold the quantity to what is agreed",
     "scaleToBound": "scale the part as the whole period is held",
 }
+OF_ALLOWANCE = "take off what the allowance pays for"
 # Amounts that are added, each written as one that is taken off.
 ADDED = {PART: "add the part", REST: "add what rounding left of the part before"}
 WORDS = {
@@ -63,7 +64,8 @@ def _step(step: dict[str, Any]) -> str:
             "to": params.get("quantity"),
         }  # fmt: skip
         said = ", ".join(f"{name} {value}" for name, value in bounds.items() if value is not None)
-        return f"{OF_QUANTITY[step['op']]}: {said} → {step['out']}"
+        words = OF_ALLOWANCE if step["source"] == ALLOWANCE else OF_QUANTITY[step["op"]]
+        return f"{words}: {said} → {step['out']}"
     if step["op"] == "evaluate":
         detail = f"{params['quantity']} at {_price(given)}"
         if "groups" in given:

@@ -14,6 +14,7 @@ from apps.invoicing.domain.adjustments import AdjustmentTerms, discounts_of, qua
 from apps.invoicing.domain.early import WITHDRAWN
 from apps.invoicing.domain.targets import TargetLine
 from apps.invoicing.models import Invoice, InvoiceLine, LineKind
+from apps.invoicing.selectors.allowances import AllowanceRequest
 from apps.invoicing.selectors.metered import MeteredRequest, metered_usage
 from apps.invoicing.selectors.rates import rate_of
 from apps.kernel.rows import many
@@ -97,7 +98,17 @@ def find_late_usage(
         moments=[entry.counted_at - OVERLAP for _, entry, _ in requests],
     )
     touched = [row for row, is_changed in zip(requests, changed, strict=True) if is_changed]
-    answers = metered_usage([MeteredRequest(request, entry.price, entry.metric) for _, entry, request in touched])
+    answers = metered_usage(
+        [
+            MeteredRequest(
+                request,
+                entry.price,
+                entry.metric,
+                AllowanceRequest(invoice.customer_id, invoice.subscription_id, entry.revision.price_id, entry.period),
+            )
+            for invoice, entry, request in touched
+        ]
+    )
     usages = {id(entry): usage for (_, entry, _), usage in zip(touched, answers, strict=True)}
     found: dict[int, list[TargetLine]] = defaultdict(list)
     for parts in _by_whole([*((invoice, entry) for invoice, entry, _ in requests), *unchanged]):
@@ -106,7 +117,7 @@ def find_late_usage(
         invoice, first = parts[0]
         agreed = adjustments.get(invoice.subscription_id, ())
         terms = quantity_terms(agreed, first.whole, is_in_advance=False, price_id=first.revision.price_id)
-        shared = split_terms(terms, [usage.quantity for usage in known])
+        shared = split_terms(terms, [usage.uncovered for usage in known])
         for (_, entry), usage, own in zip(parts, known, shared, strict=True):
             line = _late_line(invoice, entry, usage, agreed, own, as_of or current_time(invoice.subscription))
             if line is not None:

@@ -1,12 +1,13 @@
 """The usage that charges are priced by: quantities, those of groups, or single events, as the price asks."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
 
 from apps.catalog.models import BillableMetric, RateFeed
 from apps.catalog.selectors.feeds import known_feeds
+from apps.invoicing.selectors.allowances import AllowanceRequest, covered_usage
 from apps.kernel.money import EXACT
 from apps.metering.selectors.grouped import grouped_usage
 from apps.metering.selectors.rated import usage_by_rate
@@ -22,11 +23,16 @@ from apps.rating.usage import Transaction, Usage
 
 @dataclass(frozen=True, slots=True)
 class MeteredRequest:
-    """The usage that one charge asks for, the price that will be put on it, and the metric that counts it."""
+    """The usage that one charge asks for, the price that will be put on it, and the metric that counts it.
+
+    Attributes:
+        allowance: whose allowance may pay for it; None where nobody's can.
+    """
 
     usage: UsageRequest
     price: AnyPrice
     metric: BillableMetric
+    allowance: AllowanceRequest | None = None
 
     @property
     def is_plain(self) -> bool:
@@ -67,6 +73,8 @@ def metered_usage(requests: Sequence[MeteredRequest]) -> list[Usage]:
     by_group = grouped_usage(requests=[(usage, price.dimensions) for usage, price in grouped.values()])
     for (n, (_, price)), known in zip(grouped.items(), by_group, strict=True):
         found[n] = price.usage_of(known, partial(_rounded, requests[n].metric))
+    covered = covered_usage({n: requests[n].allowance for n in plain})
+    found |= {n: replace(found[n], covered=min(units, found[n].quantity)) for n, units in covered.items()}
     return [found[n] for n in range(len(requests))]
 
 

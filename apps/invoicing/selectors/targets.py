@@ -13,6 +13,7 @@ from apps.invoicing.domain.early import BilledEarly
 from apps.invoicing.domain.targets import TargetLine
 from apps.invoicing.models import Invoice, InvoiceLine, InvoiceStatus, LineKind
 from apps.invoicing.selectors.adjustments import adjustment_terms
+from apps.invoicing.selectors.allowances import AllowanceRequest
 from apps.invoicing.selectors.amounts import settled_lines
 from apps.invoicing.selectors.coupons import CouponBook, coupon_book
 from apps.invoicing.selectors.due import charges_of, next_terms_of, sameness_of
@@ -169,6 +170,9 @@ def calculated_lines(
                 ),
                 part.price,
                 metric,
+                AllowanceRequest(
+                    item.invoice.customer_id, item.invoice.subscription_id, item.revision.price_id, part.period
+                ),
             )
             for item, part, metric in asked
         ]
@@ -238,7 +242,7 @@ def _lines(
     sources = [{**fixed, "period": _period_source(invoice)} for fixed in item.plan.sources]
     rated: list[tuple[Period, RatedLine]]
     if usages is not None:
-        known = split_terms(terms, [usage.quantity for usage in usages])
+        known = split_terms(terms, [usage.uncovered for usage in usages])
         rated = [
             (
                 part.period,

@@ -16,8 +16,10 @@ from apps.outbox.services import publish
 from apps.subscriptions.domain.timeline import OWNED
 from apps.subscriptions.events import SubscriptionUpdated
 from apps.subscriptions.models import Subscription, SubscriptionStatus
+from apps.subscriptions.selectors.clocks import current_time
 from apps.subscriptions.selectors.subscriptions import known_end
 from apps.subscriptions.selectors.timeline import timeline_of
+from apps.subscriptions.services.following import tell_followers
 
 IMMEDIATE, NEXT_PERIOD = "immediate", "next_period"
 
@@ -89,6 +91,8 @@ def migrate_version(*, subscription_id: int, target_number: int, timing: str | N
     else:
         subscription.next_version = target if target != current else None
     subscription.save()
+    if timing == IMMEDIATE:
+        tell_followers([(subscription, as_of)])
     publish(
         SubscriptionUpdated(subscription_id=subscription.public_id, status=subscription.status),
         organization_id=subscription.organization_id,
@@ -161,6 +165,8 @@ def follow_default(plan_id: int) -> None:
         mixed = _arrears_of_target(terms, incoming)
         group.update(price_revision_ids=mixed, plan_version=version)
         Subscription.objects.filter(pk__in=members).update(price_revision_ids=mixed, plan_version=version)
+    moved = Subscription.objects.filter(pk__in=ids, plan_version=version).select_related("test_clock")
+    tell_followers([(subscription, current_time(subscription)) for subscription in moved])
 
 
 def _bill_open_period_by(subscription: Subscription, version: PlanVersion) -> None:

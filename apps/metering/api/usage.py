@@ -11,7 +11,7 @@ from rest_framework import serializers
 from rest_framework.response import Response
 
 from apps.catalog.models import BillableMetric
-from apps.kernel.errors import FieldError, InvalidError, NotFoundError, UnavailableError
+from apps.kernel.errors import FieldError, InvalidError, NotFoundError
 from apps.kernel.http.fields import InstantField, StrictCharField, TimeZoneField
 from apps.kernel.http.pagination import page_bounds
 from apps.kernel.http.schema import ErrorSerializer
@@ -22,7 +22,6 @@ from apps.metering.domain.grid import SIZES
 from apps.metering.models import EventVoid, MeterEvent, Subject
 from apps.metering.selectors.asked import Asked, find_asked
 from apps.metering.selectors.events import count_listed_events, listed_events
-from apps.metering.selectors.freshness import wait_until_counted
 from apps.metering.selectors.gone import require_raw
 from apps.metering.selectors.links import SubjectSpan, find_customer_subjects, owners_at
 from apps.metering.selectors.meter import (
@@ -34,7 +33,7 @@ from apps.metering.selectors.meter import (
     meter_rows,
     parse_filters,
 )
-from apps.metering.services.consuming import await_log
+from apps.metering.services.catching_up import catch_up
 
 GONE = "The answer needs raw events that are dropped; whole hours of usage are kept."
 
@@ -156,14 +155,8 @@ class MetricUsage(ContractView):
         return Response(body)
 
     def _catch_up(self) -> None:
-        await_log()
         ring()
-        if not wait_until_counted(organization_id=self.organization_id):
-            raise UnavailableError(
-                "Not all that was accepted before this call is counted yet; ask again, or without `consistent`.",
-                code="USAGE_BEHIND",
-                retry_after_seconds=1,
-            )
+        catch_up(organization_id=self.organization_id)
 
     def _find(self, public_id: str, customer: str | None) -> Asked:
         asked = find_asked(

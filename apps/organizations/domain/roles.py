@@ -58,6 +58,8 @@ class Scope(StrEnum):
     USAGE_READ = "usage:read"
     SUBSCRIPTIONS_READ = "subscriptions:read"
     SUBSCRIPTIONS_WRITE = "subscriptions:write"
+    ENTITLEMENTS_READ = "entitlements:read"
+    ENTITLEMENTS_WRITE = "entitlements:write"
     INVOICES_READ = "invoices:read"
     INVOICES_WRITE = "invoices:write"
     TEST_CLOCKS_READ = "testClocks:read"

@@ -25,6 +25,7 @@ from apps.subscriptions.selectors.reminders import find_reminder
 from apps.subscriptions.selectors.subscriptions import cadence_of, grid_of, upcoming_version_id
 from apps.subscriptions.selectors.terms import first_term_end, following_term_end
 from apps.subscriptions.selectors.trials import find_trial_end, is_tried
+from apps.subscriptions.services.following import Moment, tell_followers
 from apps.subscriptions.services.quantities import ChosenItem, choose_quantities
 from apps.subscriptions.services.reminders import plan_reminder
 
@@ -208,6 +209,7 @@ def activate(*, subscription: Subscription, as_of: datetime) -> None:
         object_id=subscription.public_id,
         at=as_of,
     )
+    tell_followers([(subscription, slot.service.start)])
 
 
 def _opening_instant(subscription: Subscription) -> datetime:
@@ -241,6 +243,7 @@ def move_on(*, subscriptions: Sequence[Subscription]) -> None:
     terminated instead.
     """
     announcements = []
+    followed: list[Moment] = []
     for subscription in subscriptions:
         ended_at = subscription.period_end
         assert ended_at is not None
@@ -253,6 +256,7 @@ def move_on(*, subscriptions: Sequence[Subscription]) -> None:
                 subscription.terminated_by = "term"
                 subscription.termination_reason = "The fixed term ended."
             announcements.append(_cancelled(subscription))
+            followed.append((subscription, ended_at))
             continue
         reminder = None if subscription.paused_at else find_reminder(subscription, slot.service)
         if subscription.term_ends_at is not None and subscription.term_ends_at <= ended_at:
@@ -262,7 +266,10 @@ def move_on(*, subscriptions: Sequence[Subscription]) -> None:
         subscription.period_number += 1
         subscription.period_start, subscription.period_end = slot.service.start, slot.service.end
         subscription.next_action_at = slot.service.end
-        subscription.plan_version_id, subscription.next_version_id = upcoming_version_id(subscription), None
+        version_id = upcoming_version_id(subscription)
+        if version_id != subscription.plan_version_id:
+            followed.append((subscription, ended_at))
+        subscription.plan_version_id, subscription.next_version_id = version_id, None
         if ended_at == subscription.trial_ends_at:
             ended = TrialEnded(subscription_id=subscription.public_id, trial_ends_at=ended_at)
             announcements.append(Announcement(ended, subscription.organization_id, subscription.public_id, ended_at))
@@ -279,6 +286,7 @@ def move_on(*, subscriptions: Sequence[Subscription]) -> None:
                 Announcement(renewed, subscription.organization_id, subscription.public_id, ended_at)
             )
     publish_all(announcements)
+    tell_followers(followed)
 
 
 def mark_terminated(*, subscription: Subscription, at: datetime, by: str, reason: str, change_reason: str) -> None:
@@ -291,6 +299,7 @@ def mark_terminated(*, subscription: Subscription, at: datetime, by: str, reason
     subscription.next_action_at = subscription.next_reminder_at = None
     subscription.save()
     announce_cancelled(subscription)
+    tell_followers([(subscription, at)])
 
 
 def announce_cancelled(subscription: Subscription) -> None:

@@ -14,6 +14,7 @@ from tests.vectors.areas import (
     early,
     metering,
     pricing,
+    rights,
     schedules,
 )
 
@@ -57,6 +58,10 @@ AREAS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "tax": documents.tax,
     "issuing_date": documents.issuing_date,
     "invoice_state": documents.invoice_state,
+    "grants": rights.grants,
+    "entitlement_access": rights.entitlement_access,
+    "credit_order": rights.credit_order,
+    "wallet": rights.wallet,
 }
 
 # Areas with no adapter whose rule is another one here, and why.

@@ -1,0 +1,164 @@
+import secrets
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.http import HttpRequest
+from django.utils.html import format_html
+from unfold.admin import TabularInline
+from unfold.decorators import display
+from unfold.forms import BaseDialogForm
+from unfold.widgets import (
+    UnfoldAdminDecimalFieldWidget,
+    UnfoldAdminIntegerFieldWidget,
+    UnfoldAdminSplitDateTimeWidget,
+)
+
+from apps.entitlements.admin.burndown import balance_chart, segment_table
+from apps.entitlements.models import Entitlement, EntitlementMeter
+from apps.entitlements.selectors.entitlements import present_of
+from apps.entitlements.selectors.histories import History, histories
+from apps.entitlements.services.granting import GrantTerms, create_grant
+from apps.entitlements.services.issuing import cancel_entitlement
+from apps.kernel.adminsite.actions import Call, service_action
+from apps.kernel.adminsite.base import ReadOnlyModelAdmin
+from apps.kernel.adminsite.display import link, moment, quantity, related_lists
+
+
+class GrantForm(BaseDialogForm):
+    amount = forms.DecimalField(
+        min_value=0, max_digits=20, decimal_places=9, label="Units", widget=UnfoldAdminDecimalFieldWidget
+    )
+    priority = forms.IntegerField(
+        min_value=-32768, max_value=32767, initial=0, widget=UnfoldAdminIntegerFieldWidget,
+        help_text="Lower numbers are used first.",
+    )  # fmt: skip
+    expires = forms.SplitDateTimeField(
+        label="Until", required=False, widget=UnfoldAdminSplitDateTimeWidget, help_text="Empty: for ever."
+    )
+
+
+def _grant(call: Call) -> str:
+    now = present_of(call.row)
+    terms = GrantTerms(
+        amount=call.data["amount"],
+        idempotency_key=f"admin-{secrets.token_hex(8)}",
+        effective_at=now,
+        expires_at=call.data["expires"],
+        priority=call.data["priority"],
+    )
+    grant, _ = create_grant(entitlement_id=call.row.pk, terms=terms, as_of=now)
+    return f"{grant.amount.normalize():f} units granted as {grant.public_id}."
+
+
+def _end(call: Call) -> str:
+    cancel_entitlement(entitlement_id=call.row.pk, as_of=present_of(call.row))
+    return "The right is over."
+
+
+class MeterInline(TabularInline):
+    """Prices whose usage draws on the right."""
+
+    model = EntitlementMeter
+    fields = readonly_fields = ["price", "metric"]
+    extra = 0
+    can_delete = False
+    verbose_name_plural = "Usage that counts"
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return True
+
+
+def _is_live(row: Entitlement) -> bool:
+    return row.active_to is None or row.active_to > present_of(row)
+
+
+@admin.register(Entitlement)
+class EntitlementAdmin(ReadOnlyModelAdmin):
+    """What customers may use, and what is left of it."""
+
+    empty_text = "Subscribing to a plan whose prices carry features makes them; so does the API, by hand."
+    list_display = ["shown", "customer_page", "subscription_page", "kind", "since", "until"]
+    list_filter = ["organization", "is_metered", "is_of_plan"]
+    search_fields = ["public_id", "feature__key", "customer__public_id", "subscription__public_id"]
+    list_select_related = ["feature", "customer__consumer", "subscription", "organization"]
+    inlines = [MeterInline]
+    readonly_fields = ["left", "chart", "explained", "neighbours"]
+    actions_detail = ["grant_units", "end_entitlement"]
+
+    grant_units = service_action(
+        title="Grant units",
+        permissions=["manage_subscription"],
+        description="The customer can use them from now on, before money is asked for.",
+        run=_grant,
+        form=GrantForm,
+        icon="add_circle",
+        fits=lambda row: row.is_metered and _is_live(row),
+    )
+    end_entitlement = service_action(
+        title="End entitlement",
+        permissions=["manage_subscription"],
+        description="The customer loses the feature now. What was used stays used.",
+        run=_end,
+        icon="block",
+        fits=_is_live,
+    )
+
+    @display(description="Feature", header=True, ordering="feature__key")
+    def shown(self, row: Entitlement) -> list[str]:
+        return [row.feature.key, row.public_id]
+
+    @display(description="Customer")
+    def customer_page(self, row: Entitlement) -> str:
+        return link(row.customer)
+
+    @display(description="Subscription")
+    def subscription_page(self, row: Entitlement) -> str:
+        return link(row.subscription)
+
+    @display(description="Kind", label={"Hard limit": "warning", "Soft limit": "info"})
+    def kind(self, row: Entitlement) -> str:
+        if not row.is_metered:
+            return "Boolean" if row.config is None else "Static"
+        return "Soft limit" if row.is_soft_limit else "Hard limit"
+
+    @display(description="From", ordering="active_from")
+    def since(self, row: Entitlement) -> str:
+        return moment(row.active_from)
+
+    @display(description="Until", ordering="active_to")
+    def until(self, row: Entitlement) -> str:
+        return moment(row.active_to)
+
+    @display(description="Left now")
+    def left(self, row: Entitlement) -> str:
+        if not row.is_metered:
+            return "Not metered"
+        state = _history(row).state
+        return format_html(
+            "{}, used {} since the reset, overage {}",
+            *(quantity(value) for value in (state.balance, state.usage, state.overage)),
+        )
+
+    @display(description="Balance over time")
+    def chart(self, row: Entitlement) -> str:
+        return balance_chart(_history(row)) if row.is_metered else "Not metered"
+
+    @display(description="Burn-down, step by step")
+    def explained(self, row: Entitlement) -> str:
+        return segment_table(_history(row)) if row.is_metered else "Not metered"
+
+    @display(description="See also")
+    def neighbours(self, row: Entitlement) -> str:
+        return related_lists(
+            ("Grants", "entitlements_grant", "entitlement__id__exact", row.pk),
+            ("Reservations", "entitlements_reservation", "entitlement__id__exact", row.pk),
+        )
+
+
+def _history(row: Entitlement) -> History:
+    at = present_of(row)
+    return histories([(row, at)], is_whole=True)[row.pk]

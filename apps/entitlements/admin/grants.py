@@ -1,0 +1,104 @@
+from django.contrib import admin
+from unfold.decorators import display
+
+from apps.entitlements.models import Grant, Reservation, ReservationStatus
+from apps.entitlements.selectors.entitlements import present_of
+from apps.entitlements.services.checking import end_reservation
+from apps.entitlements.services.granting import void_grant
+from apps.kernel.adminsite.actions import Call, service_action
+from apps.kernel.adminsite.base import ReadOnlyModelAdmin
+from apps.kernel.adminsite.display import link, moment, quantity
+
+
+def _void(call: Call) -> str:
+    void_grant(grant_id=call.row.pk, as_of=present_of(call.row.entitlement))
+    return "What was left of it is gone."
+
+
+def _release(call: Call) -> str:
+    end_reservation(
+        reservation_id=call.row.pk, status=ReservationStatus.RELEASED, as_of=present_of(call.row.entitlement)
+    )
+    return "Its units are free again."
+
+
+@admin.register(Grant)
+class GrantAdmin(ReadOnlyModelAdmin):
+    """Units given beside allowances."""
+
+    empty_text = "Units are granted on the page of an entitlement, or over the API."
+    list_display = ["shown", "entitlement_page", "units", "priority", "since", "until", "voided"]
+    list_filter = ["organization", "entitlement"]
+    search_fields = ["public_id", "idempotency_key", "entitlement__public_id"]
+    list_select_related = ["entitlement__feature", "organization"]
+    actions_detail = ["void_grant"]
+
+    void_grant = service_action(
+        title="Void grant",
+        permissions=["manage_subscription"],
+        description="What is left of it cannot be used any more. What was used stays used. This cannot be undone.",
+        run=_void,
+        icon="block",
+        fits=lambda row: row.voided_at is None,
+    )
+
+    @display(description="Grant", header=True, ordering="id")
+    def shown(self, row: Grant) -> list[str]:
+        return [row.entitlement.feature.key, row.public_id]
+
+    @display(description="Entitlement")
+    def entitlement_page(self, row: Grant) -> str:
+        return link(row.entitlement)
+
+    @display(description="Units", ordering="amount")
+    def units(self, row: Grant) -> str:
+        return quantity(row.amount)
+
+    @display(description="From", ordering="effective_at")
+    def since(self, row: Grant) -> str:
+        return moment(row.effective_at)
+
+    @display(description="Until", ordering="expires_at")
+    def until(self, row: Grant) -> str:
+        return moment(row.expires_at)
+
+    @display(description="Voided", ordering="voided_at")
+    def voided(self, row: Grant) -> str:
+        return moment(row.voided_at)
+
+
+@admin.register(Reservation)
+class ReservationAdmin(ReadOnlyModelAdmin):
+    """Units set aside for use that is about to happen."""
+
+    empty_text = "POST /v1/entitlements/check sets units aside; here is who holds them until when."
+    list_display = ["public_id", "entitlement_page", "units", "status", "since", "until"]
+    list_filter = ["organization", "status", "entitlement"]
+    search_fields = ["public_id", "idempotency_key", "entitlement__public_id"]
+    list_select_related = ["entitlement", "organization"]
+    actions_detail = ["release_reservation"]
+
+    release_reservation = service_action(
+        title="Release reservation",
+        permissions=["manage_subscription"],
+        description="Its units are free at once, for whoever asks next.",
+        run=_release,
+        icon="lock_open",
+        fits=lambda row: row.status == ReservationStatus.HELD,
+    )
+
+    @display(description="Entitlement")
+    def entitlement_page(self, row: Reservation) -> str:
+        return link(row.entitlement)
+
+    @display(description="Units", ordering="quantity")
+    def units(self, row: Reservation) -> str:
+        return quantity(row.quantity)
+
+    @display(description="Made", ordering="made_at")
+    def since(self, row: Reservation) -> str:
+        return moment(row.made_at)
+
+    @display(description="Expires", ordering="expires_at")
+    def until(self, row: Reservation) -> str:
+        return moment(row.expires_at)

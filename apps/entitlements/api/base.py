@@ -1,0 +1,37 @@
+"""What all calls about rights share."""
+
+from datetime import datetime, timedelta
+from typing import ClassVar
+
+from apps.entitlements.models import Entitlement
+from apps.entitlements.selectors.entitlements import entitlements_of, present_of
+from apps.entitlements.selectors.histories import History, histories
+from apps.kernel.http.views import ContractView, Request
+from apps.metering.services.catching_up import catch_up
+
+READ, WRITE = "entitlements:read", "entitlements:write"
+TRUE = ("true", "1")
+
+
+class RightsView(ContractView):
+    scopes: ClassVar[dict[str, str]] = {"GET": READ, "POST": WRITE, "DELETE": WRITE}
+
+    def entitlement(self, public_id: str) -> Entitlement:
+        rows = entitlements_of(organization_id=self.organization_id)
+        return self.get_own(rows, public_id, "entitlement")
+
+    def balances(self, rows: list[Entitlement], *, at: datetime | None) -> dict[int, History]:
+        """Give what is left of rights at a moment, or now, by key."""
+        if at is not None:
+            return histories([(row, at) for row in rows])
+        return histories([(row, present_of(row)) for row in rows], ahead=ahead_of(rows))
+
+    def wait_if_asked(self, request: Request) -> None:
+        """Wait until what was accepted before the call is counted, where the caller wants that."""
+        if request.query_params.get("consistent", "").lower() in TRUE:
+            catch_up(organization_id=self.organization_id)
+
+
+def ahead_of(rows: list[Entitlement]) -> timedelta:
+    """Give how far ahead senders' clocks may be: their usage counts at once."""
+    return timedelta(seconds=rows[0].organization.event_seconds_ahead) if rows else timedelta(0)

@@ -1,0 +1,99 @@
+"""What callers send about rights."""
+
+from decimal import Decimal
+from typing import Any
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from apps.catalog.domain.templates import LARGEST, PRIORITIES, read_units
+from apps.kernel.http.fields import InstantField, StrictCharField, StringMapField
+
+QUESTIONS_AT_ONCE = 100
+LONGEST_HOLD_SECONDS = 86_400
+
+
+@extend_schema_field(OpenApiTypes.DOUBLE)
+class UnitsField(serializers.Field[Any, Any, Any, Any]):
+    """A number of units with at most 9 decimal places, exact."""
+
+    default_error_messages = {
+        "invalid": "Give a number of units from {low} to {high} with at most 9 decimal places.",
+        "not_positive": "Give a number above zero.",
+    }
+
+    def __init__(self, *, is_positive: bool = False, places: int = 9, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.is_positive, self.places = is_positive, places
+
+    def to_internal_value(self, data: Any) -> Decimal:
+        value = None if isinstance(data, str) else read_units(data)
+        if value is None or value != round(value, self.places):
+            self.fail("invalid", low=0, high=LARGEST)
+        if self.is_positive and not value:
+            self.fail("not_positive")
+        return value
+
+    def to_representation(self, value: Decimal) -> Decimal:
+        return value
+
+
+class IssueSerializer(serializers.Serializer[Any]):
+    customerId = StrictCharField()
+    featureId = StrictCharField()
+    template = serializers.DictField()
+    activeFrom = InstantField(required=False)
+    activeTo = InstantField(required=False, allow_null=True)
+    subscriptionId = StrictCharField(required=False, allow_null=True)
+    metadata = StringMapField(required=False)
+
+
+class GrantFields(serializers.Serializer[Any]):
+    idempotencyKey = StrictCharField(max_length=255)
+    effectiveAt = InstantField(required=False)
+    expiresAt = InstantField(required=False, allow_null=True)
+    resetMaxRollover = UnitsField(required=False)
+    resetMinRollover = UnitsField(required=False)
+    priority = serializers.IntegerField(required=False, min_value=PRIORITIES[0], max_value=PRIORITIES[1])
+
+
+class CreateGrantSerializer(GrantFields):
+    amount = UnitsField(is_positive=True)
+    recurrencePeriod = StrictCharField(max_length=20, required=False, allow_null=True)
+
+
+class QuestionSerializer(serializers.Serializer[Any]):
+    """One customer, one feature, and how much of it; a feature by its id, or by its key and its product."""
+
+    customerId = StrictCharField(required=False)
+    externalCustomerId = StrictCharField(required=False, max_length=255)
+    featureId = StrictCharField(required=False)
+    featureKey = StrictCharField(required=False, max_length=255)
+    productId = StrictCharField(required=False)
+    quantity = UnitsField(required=False)
+    reserveSeconds = serializers.IntegerField(
+        required=False, min_value=1, max_value=LONGEST_HOLD_SECONDS, help_text="Sets the quantity aside for so long."
+    )
+    idempotencyKey = StrictCharField(required=False, max_length=255)
+
+    def validate(self, data: dict[str, Any]) -> dict[str, Any]:
+        errors = {}
+        if ("customerId" in data) == ("externalCustomerId" in data):
+            errors["customerId"] = "Give either customerId or externalCustomerId."
+        if ("featureId" in data) == ("featureKey" in data):
+            errors["featureId"] = "Give either featureId, or featureKey with productId."
+        elif "featureKey" in data and "productId" not in data:
+            errors["productId"] = "A key is a product's; name the product."
+        if "reserveSeconds" in data and not data.get("quantity"):
+            errors["quantity"] = "Say how much to set aside."
+        if errors:
+            raise serializers.ValidationError(errors, code="invalid")
+        return data
+
+
+class CheckSerializer(serializers.Serializer[Any]):
+    questions = serializers.ListField(child=QuestionSerializer(), min_length=1, max_length=QUESTIONS_AT_ONCE)
+    consistent = serializers.BooleanField(
+        default=False, help_text="Wait, briefly, until all that was accepted before is counted; else 503."
+    )

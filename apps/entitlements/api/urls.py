@@ -1,0 +1,15 @@
+from django.urls import path
+
+from apps.entitlements.api import checks, entitlements, grants, reconciling
+
+urlpatterns = [
+    path("v0/subscriptions/<str:public_id>/reconciliations", reconciling.Reconciliation.as_view()),
+    path("v1/entitlements", entitlements.EntitlementList.as_view()),
+    path("v1/entitlements/check", checks.Check.as_view()),
+    path("v1/entitlements/<str:public_id>", entitlements.EntitlementDetail.as_view()),
+    path("v1/entitlements/<str:public_id>/grants", grants.GrantList.as_view()),
+    path("v1/entitlements/<str:public_id>/grants/<str:grant_id>", grants.GrantDetail.as_view()),
+    path("v1/reservations/<str:public_id>", checks.ReservationDetail.as_view()),
+    path("v1/reservations/<str:public_id>/settlement", checks.ReservationSettlement.as_view()),
+    path("v1/reservations/<str:public_id>/release", checks.ReservationRelease.as_view()),
+]

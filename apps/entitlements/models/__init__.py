@@ -1,0 +1,5 @@
+from apps.entitlements.models.entitlement import Entitlement, EntitlementMeter
+from apps.entitlements.models.grant import Grant
+from apps.entitlements.models.reservation import Reservation, ReservationStatus
+
+__all__ = ["Entitlement", "EntitlementMeter", "Grant", "Reservation", "ReservationStatus"]

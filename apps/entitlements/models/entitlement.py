@@ -1,0 +1,101 @@
+from typing import ClassVar
+
+import pghistory
+from django.contrib.postgres.constraints import ExclusionConstraint
+from django.contrib.postgres.fields import DateTimeRangeField, RangeBoundary, RangeOperators
+from django.db import models
+from django.db.models import F, Func, Q
+
+from apps.kernel.models import Entity, QuantityField
+
+
+class TsTzRange(Func):
+    function = "TSTZRANGE"
+    output_field = DateTimeRangeField()
+
+
+@pghistory.track(exclude=["updated_at"])
+class Entitlement(Entity):
+    """A customer's right to a feature for some time; what is left of it is derived from grants and usage."""
+
+    PREFIX: ClassVar[str] = "ent"
+
+    organization = models.ForeignKey("organizations.Organization", on_delete=models.PROTECT, related_name="+")
+    customer = models.ForeignKey("customers.Customer", on_delete=models.PROTECT, related_name="+")
+    feature = models.ForeignKey("catalog.Feature", on_delete=models.PROTECT, related_name="+")
+    subscription = models.ForeignKey(
+        "subscriptions.Subscription", null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+    )
+    is_of_plan = models.BooleanField(default=False, help_text="Whether subscribing gave it, not a person.")
+    active_from = models.DateTimeField()
+    active_to = models.DateTimeField(null=True, blank=True, help_text="The first moment it does not hold.")
+    is_canceled = models.BooleanField(default=False, help_text="Whether it was ended, rather than made with an end.")
+    config = models.JSONField(null=True, blank=True, help_text="What a static feature is set to.")
+    template = models.JSONField(null=True, blank=True, help_text="What it was made by.")
+    metadata = models.JSONField(default=dict, blank=True)
+
+    # Of a metered feature.
+    is_metered = models.BooleanField(default=False)
+    is_soft_limit = models.BooleanField(default=False, help_text="Whether use goes on when nothing is left.")
+    allowance = QuantityField(null=True, blank=True, help_text="Units issued at the start and at each reset.")
+    allowance_priority = models.SmallIntegerField(default=1, help_text="Lower numbers are used first.")
+    preserves_overage = models.BooleanField(default=False, help_text="Whether a reset carries overage over.")
+    rollover_min = QuantityField(default=0, help_text="Least rest of the allowance that a reset keeps.")
+    rollover_max = QuantityField(default=0, help_text="Most rest of the allowance that a reset keeps.")
+    reset_cadence = models.CharField(max_length=20, blank=True, help_text="ISO 8601; empty: it never resets.")
+    reset_anchor = models.DateTimeField(null=True, blank=True, help_text="The instant resets count from.")
+    timezone = models.CharField(max_length=64, default="UTC", help_text="Resets are local to it.")
+
+    class Meta:
+        constraints = [
+            # One right to a feature at a time: two would each count the same usage. Its index serves look-ups too.
+            ExclusionConstraint(
+                name="entitlement_one_of_a_feature",
+                expressions=[
+                    ("customer", RangeOperators.EQUAL),
+                    ("feature", RangeOperators.EQUAL),
+                    (TsTzRange("active_from", "active_to", RangeBoundary()), RangeOperators.OVERLAPS),
+                ],
+            ),
+            models.CheckConstraint(
+                name="entitlement_ends_after_its_start",
+                condition=Q(active_to__isnull=True) | Q(active_to__gte=F("active_from")),
+            ),
+            models.CheckConstraint(
+                name="entitlement_canceled_has_an_end", condition=Q(is_canceled=False) | Q(active_to__isnull=False)
+            ),
+            models.CheckConstraint(
+                name="entitlement_resets_from_an_anchor",
+                condition=Q(reset_cadence="", reset_anchor__isnull=True)
+                | (Q(is_metered=True, reset_anchor__isnull=False) & ~Q(reset_cadence="")),
+            ),
+            models.CheckConstraint(
+                name="entitlement_units_not_negative",
+                condition=(Q(allowance__isnull=True) | Q(allowance__gt=0, is_metered=True))
+                & Q(rollover_min__gte=0, rollover_max__gte=0),
+            ),
+            models.CheckConstraint(
+                name="entitlement_of_plan_has_a_subscription",
+                condition=Q(is_of_plan=False) | Q(subscription__isnull=False),
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["organization", "-id"], name="entitlement_list"),
+            # Serves bills: which rights had the subscriber?
+            models.Index(fields=["customer", "active_from"], name="entitlement_of_customer"),
+        ]
+
+
+class EntitlementMeter(models.Model):
+    """A price whose usage draws on an entitlement, and the metric that counts it."""
+
+    organization = models.ForeignKey("organizations.Organization", on_delete=models.PROTECT, related_name="+")
+    entitlement = models.ForeignKey(Entitlement, on_delete=models.PROTECT, related_name="meters")
+    price = models.ForeignKey("catalog.Price", on_delete=models.PROTECT, related_name="+")
+    metric = models.ForeignKey("catalog.BillableMetric", on_delete=models.PROTECT, related_name="+")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["entitlement", "price"], name="entitlementmeter_price_once")]
+
+    def __str__(self) -> str:
+        return str(self.metric)

@@ -1,0 +1,73 @@
+"""Which rights questions of (customer, feature) are about."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db.models import Q
+
+from apps.customers.models import Customer
+from apps.entitlements.domain.access import is_in_force
+from apps.entitlements.models import Entitlement
+from apps.entitlements.selectors.entitlements import entitlements_of, present_of
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Whom and what a question is about: a customer by one of its ids, a feature by its id or its product's key."""
+
+    customer_id: str | None
+    external_customer_id: str | None
+    feature_id: str | None
+    feature_key: str | None = None
+    product_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Right:
+    """An entitlement and the present of who holds it."""
+
+    entitlement: Entitlement
+    at: datetime
+
+
+def find_rights(*, organization_id: int, asked: Sequence[Asked]) -> list[Right | None]:
+    """Give the right in force that each question is about; n questions in, n answers out, same order.
+
+    None where the customer has none now.
+    """
+    rows = entitlements_of(organization_id=organization_id).prefetch_related(None)
+    rows = rows.select_related("customer").filter(
+        Q(customer__public_id__in=[one.customer_id for one in asked if one.customer_id])
+        | Q(customer__external_id__in=[one.external_customer_id for one in asked if one.external_customer_id]),
+        Q(feature__public_id__in=[one.feature_id for one in asked if one.feature_id])
+        | Q(feature__key__in=[one.feature_key for one in asked if one.feature_key]),
+    )
+    presents: dict[tuple[int, int | None], datetime] = {}
+    by_name: dict[tuple[str, str, str | None], Right] = {}
+    for row in rows:
+        holder = (row.customer_id, row.subscription_id)
+        if holder not in presents:
+            presents[holder] = present_of(row)
+        at = presents[holder]
+        if not is_in_force(active_from=row.active_from, active_to=row.active_to, at=at):
+            continue
+        right = Right(row, at)
+        for name in filter(None, (row.customer.public_id, row.customer.external_id)):
+            by_name[name, row.feature.public_id, None] = right
+            by_name[name, row.feature.key, row.feature.product.public_id] = right
+    return [by_name.get(_name(one)) for one in asked]
+
+
+def _name(one: Asked) -> tuple[str, str, str | None]:
+    customer = one.customer_id or one.external_customer_id or ""
+    if one.feature_id is not None:
+        return customer, one.feature_id, None
+    return customer, one.feature_key or "", one.product_id
+
+
+def customers_named(*, organization_id: int, customer_id: str | None, external_id: str | None) -> list[Customer]:
+    """Give the customer of a name, if there is one."""
+    rows = Customer.objects.filter(organization_id=organization_id, deleted_at__isnull=True)
+    rows = rows.filter(public_id=customer_id) if external_id is None else rows.filter(external_id=external_id)
+    return list(rows[:1])

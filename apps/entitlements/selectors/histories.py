@@ -1,0 +1,252 @@
+"""Balances: the grants of rights and the usage of their meters, put through the engine."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from itertools import pairwise
+
+from apps.catalog.models import Aggregation
+from apps.entitlements.domain.access import has_balance, is_in_force
+from apps.entitlements.domain.engine import Run, State, cut_points, opening, refreshed, run
+from apps.entitlements.domain.grants import ZERO, Calendar, Grant
+from apps.entitlements.models import Entitlement, EntitlementMeter
+from apps.entitlements.models import Grant as GrantRow
+from apps.kernel.money import EXACT
+from apps.kernel.time import Cadence
+from apps.metering.selectors.links import SubjectSpan, subjects_of
+from apps.metering.selectors.usage import UsageRequest, period_usage
+
+# Their quantities add up over time; of the others, what a span adds is a difference within its period.
+ADDITIVE = (Aggregation.SUM, Aggregation.COUNT)
+# The id by which the engine knows units that the template issues.
+ALLOWANCE = "allowance"
+NO_TIME = timedelta(0)
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What became of an entitlement's units until a moment.
+
+    Attributes:
+        grants: units by the id under which segments name them.
+        run: segments since `begin`, which is where the past still matters.
+        period: the usage period that holds the moment; its end is None where nothing resets.
+        usage: by segment, what each metric (its key) counted.
+    """
+
+    entitlement: Entitlement
+    at: datetime
+    grants: Sequence[Grant]
+    run: Run
+    period: tuple[datetime, datetime | None]
+    usage: Sequence[Mapping[int, Decimal]] = ()
+
+    @property
+    def state(self) -> State:
+        return self.run.state
+
+    @property
+    def has_access(self) -> bool:
+        """Whether the feature may be used at the moment."""
+        row = self.entitlement
+        if not is_in_force(active_from=row.active_from, active_to=row.active_to, at=self.at):
+            return False
+        return not row.is_metered or has_balance(balance=self.state.balance, is_soft=row.is_soft_limit)
+
+
+@dataclass(slots=True)
+class _Plan:
+    entitlement: Entitlement
+    at: datetime
+    grants: Sequence[Grant]
+    resets: Sequence[datetime]
+    begin: State
+    points: Sequence[datetime]
+    meters: Sequence[EntitlementMeter]
+    asked: list[tuple[int, int, int]] = field(default_factory=list)
+    usages: list[Decimal] = field(default_factory=list)
+
+
+def calendar_of(entitlement: Entitlement) -> Calendar | None:
+    """Give when an entitlement resets; None when it never does."""
+    if not entitlement.reset_cadence:
+        return None
+    assert entitlement.reset_anchor is not None
+    return Calendar(entitlement.reset_anchor, Cadence.parse(entitlement.reset_cadence), entitlement.timezone)
+
+
+def period_of(entitlement: Entitlement, at: datetime) -> tuple[datetime, datetime | None]:
+    """Give the usage period that holds a moment; its end is None where nothing resets.
+
+    Before the right begins it is the time until then.
+    """
+    calendar = calendar_of(entitlement)
+    if at < entitlement.active_from:
+        subscription = entitlement.subscription
+        start = entitlement.active_from if subscription is None else subscription.started_at
+        return min(start, entitlement.active_from), entitlement.active_from
+    if calendar is None:
+        return entitlement.active_from, entitlement.active_to
+    start, end = calendar.around(at)
+    return max(start, entitlement.active_from), end
+
+
+def domain_grants(entitlement: Entitlement, rows: Iterable[GrantRow]) -> list[Grant]:
+    """Give the units of an entitlement as the engine takes them, its allowance among them."""
+    found = [
+        Grant(
+            id=row.public_id,
+            amount=row.amount,
+            priority=row.priority,
+            effective_at=max(row.effective_at, entitlement.active_from),
+            created_at=row.granted_at,
+            expires_at=row.expires_at,
+            voided_at=row.voided_at,
+            recurrence=Calendar(row.effective_at, Cadence.parse(row.recurrence), entitlement.timezone)
+            if row.recurrence
+            else None,
+            rollover_min=row.rollover_min,
+            rollover_max=row.rollover_max,
+            is_paid=row.price is not None,
+        )
+        for row in rows
+    ]
+    if entitlement.allowance is not None:
+        found.append(
+            Grant(
+                id=ALLOWANCE,
+                amount=entitlement.allowance,
+                priority=entitlement.allowance_priority,
+                effective_at=entitlement.active_from,
+                created_at=entitlement.active_from,
+                rollover_min=entitlement.rollover_min,
+                rollover_max=entitlement.rollover_max,
+                is_allowance=True,
+            )
+        )
+    return found
+
+
+def histories(
+    asked: Sequence[tuple[Entitlement, datetime]],
+    *,
+    cuts: Mapping[int, Sequence[datetime]] | None = None,
+    ahead: timedelta = NO_TIME,
+    is_whole: bool = False,
+    subjects: Mapping[int, Sequence[SubjectSpan]] | None = None,
+) -> dict[int, History]:
+    """Give what became of entitlements until moments, with a few queries for all of them.
+
+    Args:
+        asked: entitlements, with their subscription at hand, and a moment for each.
+        cuts: by entitlement key, instants to cut at; the history reaches back to the first of them at least.
+        ahead: how far behind the moment usage may be dated and still count in the running segment: clocks of
+            senders run ahead.
+        is_whole: whether to begin at the beginning also where the past no longer matters, to show it.
+        subjects: what the customers' events are named by, where it is known already.
+
+    Returns:
+        By entitlement key.
+    """
+    metered = [row for row, _ in asked if row.is_metered]
+    grants: dict[int, list[GrantRow]] = defaultdict(list)
+    meters: dict[int, list[EntitlementMeter]] = defaultdict(list)
+    if metered:
+        for grant in GrantRow.objects.filter(entitlement__in=metered):
+            grants[grant.entitlement_id].append(grant)
+        for meter in EntitlementMeter.objects.filter(entitlement__in=metered).select_related("metric"):
+            meters[meter.entitlement_id].append(meter)
+        if subjects is None:
+            subjects = subjects_of(customer_ids=sorted({row.customer_id for row in metered}))
+    plans = [
+        _plan(row, at, grants[row.pk], meters[row.pk], (cuts or {}).get(row.pk, ()), is_whole=is_whole)
+        for row, at in asked
+    ]
+    requests: list[UsageRequest] = []
+    for plan in plans:
+        _ask(plan, requests, (subjects or {}).get(plan.entitlement.customer_id, ()), ahead)
+    answers = period_usage(requests=requests)
+    return {plan.entitlement.pk: _history(plan, answers) for plan in plans}
+
+
+def _plan(
+    row: Entitlement,
+    at: datetime,
+    grants: Sequence[GrantRow],
+    meters: Sequence[EntitlementMeter],
+    cuts: Sequence[datetime],
+    *,
+    is_whole: bool,
+) -> _Plan:
+    units = domain_grants(row, grants) if row.is_metered else []
+    until = max(at if row.active_to is None else min(at, row.active_to), row.active_from)
+    calendar = calendar_of(row)
+    resets = [] if calendar is None else list(calendar.between(row.active_from, until))
+    begin = opening(units, row.active_from)
+    if not row.preserves_overage and not is_whole:
+        latest = min([until, *cuts])
+        for reset in reversed(resets):
+            if reset <= latest and (state := refreshed(units, reset)) is not None:
+                begin = state
+                break
+    points = cut_points(units, resets, start=begin.at, until=until, cuts=cuts)
+    # One price after the other may count the same metric; it counts once.
+    unique = {meter.metric_id: meter for meter in meters}
+    return _Plan(row, at, units, resets, begin, points, list(unique.values()))
+
+
+def _ask(plan: _Plan, requests: list[UsageRequest], subjects: Sequence[SubjectSpan], ahead: timedelta) -> None:
+    """Add what has to be read for a history; it remembers where the answers will be."""
+    resets = frozenset(plan.resets)
+    period_start = plan.begin.at
+    for n, (start, end) in enumerate(pairwise([*plan.points, *_beyond(plan, ahead)])):
+        if start in resets:
+            period_start = start
+        for meter in plan.meters:
+            since = start if meter.metric.aggregation in ADDITIVE else period_start
+            plan.asked.append((n, meter.metric_id, len(requests)))
+            requests.append(UsageRequest(plan.entitlement.organization_id, meter.metric_id, subjects, since, end))
+
+
+def _beyond(plan: _Plan, ahead: timedelta) -> list[datetime]:
+    """Give until when usage that is dated ahead counts already: never beyond the running period."""
+    row, at = plan.entitlement, plan.at
+    if not ahead or plan.points[-1] != at:
+        return []
+    _, period_end = period_of(row, at)
+    end = at + ahead if period_end is None else min(at + ahead, period_end)
+    return [end] if end > at else []
+
+
+def _history(plan: _Plan, answers: Sequence[Decimal | None]) -> History:
+    resets = frozenset(plan.resets)
+    kinds = {meter.metric_id: meter.metric.aggregation for meter in plan.meters}
+    # One more than segments: what is dated ahead.
+    usage: list[dict[int, Decimal]] = [{} for _ in plan.points]
+    before: dict[int, Decimal] = {}
+    for n, metric_id, number in plan.asked:
+        total = answers[number] or ZERO
+        if kinds[metric_id] in ADDITIVE:
+            usage[n][metric_id] = total
+            continue
+        earlier = ZERO if plan.points[n] in resets else before.get(metric_id, ZERO)
+        usage[n][metric_id] = EXACT.subtract(total, earlier)
+        before[metric_id] = total
+    usages = []
+    for known in usage:
+        summed = ZERO
+        for quantity in known.values():
+            summed = EXACT.add(summed, quantity)
+        usages.append(summed)
+    found = run(
+        plan.grants,
+        plan.resets,
+        begin=plan.begin,
+        points=plan.points,
+        usages=usages[:-1],
+        is_preserving=plan.entitlement.preserves_overage,
+        beyond=usages[-1],
+    )
+    return History(plan.entitlement, plan.at, plan.grants, found, period_of(plan.entitlement, plan.at), usage[:-1])

@@ -1,0 +1,174 @@
+"""Making and ending rights."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from django.db import IntegrityError, transaction
+
+from apps.catalog.domain.templates import OPEN_END, Template, TemplateError, as_json, read_template
+from apps.catalog.models import Feature, Price
+from apps.customers.models import Customer
+from apps.entitlements.events import EntitlementCanceled, EntitlementCreated
+from apps.entitlements.models import Entitlement, EntitlementMeter
+from apps.kernel.errors import ConflictError, FieldError, InvalidError
+from apps.outbox.services import Announcement, publish_all
+from apps.subscriptions.models import Subscription
+
+
+@transaction.atomic
+def issue_entitlement(
+    *,
+    customer: Customer,
+    feature: Feature,
+    template: Mapping[str, Any],
+    active_from: datetime,
+    active_to: datetime | None = None,
+    subscription: Subscription | None = None,
+    metadata: Mapping[str, str] | None = None,
+) -> Entitlement:
+    """Give a customer a feature by hand; a metered one counts what all prices of the feature meter.
+
+    Raises:
+        InvalidError: the template is not one for the feature, or the end does not lie after the start.
+        ConflictError: the customer has a right to the feature in that time already.
+    """
+    try:
+        terms = read_template(template, kind=feature.type)
+    except TemplateError as error:
+        raise template_refused(error, "template") from None
+    if active_to is not None and active_to <= active_from:
+        message = "The end must lie after the start."
+        raise InvalidError(message, errors=[FieldError("activeTo", message, "invalid")])
+    if subscription is not None and subscription.customer_id != customer.pk:
+        message = "The subscription is another customer's."
+        raise InvalidError(message, errors=[FieldError("subscriptionId", message, "invalid")])
+    row = store_entitlement(
+        customer=customer,
+        feature=feature,
+        terms=terms,
+        template=as_json(template),
+        prices=Price.objects.filter(feature=feature, metric__isnull=False, deleted_at__isnull=True).order_by("pk"),
+        active_from=active_from,
+        active_to=active_to,
+        subscription=subscription,
+        metadata=dict(metadata or {}),
+    )
+    if row is None:
+        raise ConflictError(
+            f"The customer has the feature {feature.key} in that time already; end that right first.",
+            code="ENTITLEMENT_EXISTS",
+        )
+    return row
+
+
+def store_entitlement(
+    *,
+    customer: Customer,
+    feature: Feature,
+    terms: Template,
+    template: dict[str, Any] | None,
+    prices: Iterable[Price],
+    active_from: datetime,
+    active_to: datetime | None = None,
+    subscription: Subscription | None = None,
+    is_of_plan: bool = False,
+    metadata: dict[str, str] | None = None,
+) -> Entitlement | None:
+    """Write a right down with its meters and announce it (caller's transaction).
+
+    Returns:
+        None when the customer has the feature in that time already.
+    """
+    is_metered = feature.type == "metered"
+    anchor = active_from if subscription is None else subscription.billing_anchor
+    tz = customer.timezone or customer.organization.timezone if subscription is None else subscription.timezone
+    row = Entitlement(
+        organization_id=customer.organization_id,
+        customer=customer,
+        feature=feature,
+        subscription=subscription,
+        is_of_plan=is_of_plan,
+        active_from=active_from,
+        active_to=active_to,
+        config=as_json(terms.config),
+        template=template,
+        metadata=metadata or {},
+        is_metered=is_metered,
+        is_soft_limit=is_metered and terms.is_soft,
+        allowance=terms.amount,
+        allowance_priority=terms.priority,
+        preserves_overage=terms.is_preserving,
+        rollover_min=terms.rollover_min,
+        rollover_max=terms.rollover_max,
+        reset_cadence=terms.cadence.iso if terms.cadence is not None else "",
+        reset_anchor=(terms.anchor or anchor) if terms.cadence is not None else None,
+        timezone=tz,
+    )
+    try:
+        with transaction.atomic():
+            row.save()
+    except IntegrityError as error:
+        if "entitlement_one_of_a_feature" not in str(error):
+            raise
+        return None
+    if is_metered:
+        add_meters(row, prices)
+    created = EntitlementCreated(row.public_id, customer.public_id, feature.key, active_from)
+    publish_all([Announcement(created, row.organization_id, row.public_id, active_from)])
+    return row
+
+
+def add_meters(row: Entitlement, prices: Iterable[Price]) -> int:
+    """Let the usage of prices draw on an entitlement; those that do already are left (caller's transaction)."""
+    known = set(EntitlementMeter.objects.filter(entitlement=row).values_list("price_id", flat=True))
+    made = [
+        EntitlementMeter(
+            organization_id=row.organization_id, entitlement=row, price_id=price.pk, metric_id=price.metric_id
+        )
+        for price in prices
+        if price.metric_id is not None and price.pk not in known
+    ]
+    EntitlementMeter.objects.bulk_create(made)
+    return len(made)
+
+
+def end_entitlement(row: Entitlement, *, at: datetime) -> None:
+    """End a right before its time; one that has not begun never does (caller's transaction)."""
+    row.active_to = max(at, row.active_from)
+    row.is_canceled = True
+    row.save(update_fields=["active_to", "is_canceled", "updated_at"])
+    ended = EntitlementCanceled(row.public_id, row.customer.public_id, row.feature.key, row.active_to)
+    publish_all([Announcement(ended, row.organization_id, row.public_id, row.active_to)])
+
+
+@transaction.atomic
+def cancel_entitlement(*, entitlement_id: int, as_of: datetime) -> Entitlement:
+    """End a right now; ended already is no error."""
+    row = (
+        Entitlement.objects.select_for_update(of=("self",))
+        .select_related("customer", "feature")
+        .get(pk=entitlement_id)
+    )
+    if row.active_to is None or row.active_to > as_of:
+        end_entitlement(row, at=as_of)
+    return row
+
+
+def terms_of(feature: Feature, template: Mapping[str, Any] | None) -> Template:
+    """Give the terms a price attaches a feature by; without a template nothing is limited.
+
+    Raises:
+        TemplateError: it cannot be read.
+    """
+    if template is None and feature.type == "metered":
+        return OPEN_END
+    if template is None and feature.type == "static":
+        return Template(config={})
+    return read_template(template or {}, kind=feature.type)
+
+
+def template_refused(error: TemplateError, field: str) -> InvalidError:
+    """Give the refusal of a template that names every bad key under a field."""
+    errors = [FieldError(f"{field}.{key}", problem, "invalid") for key, problem in error.problems.items()]
+    return InvalidError("The entitlement template is malformed.", errors=errors)

@@ -1,0 +1,174 @@
+"""Rights that come with a plan: what a subscription has follows what its plan version sells."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Q
+
+from apps.catalog.domain.templates import TemplateError
+from apps.catalog.models import Feature, PlanVersionPrice, Price
+from apps.entitlements.models import Entitlement
+from apps.entitlements.services.granting import carry_grants
+from apps.entitlements.services.issuing import add_meters, end_entitlement, store_entitlement, terms_of
+from apps.subscriptions.models import Subscription, SubscriptionStatus
+
+
+@dataclass(slots=True)
+class Sold:
+    """A feature that a plan version sells: the template it comes with, and the prices that bring it."""
+
+    feature: Feature
+    template: dict[str, Any] | None = None
+    prices: list[Price] = field(default_factory=list)
+
+    @property
+    def is_billed(self) -> bool:
+        return any(price.metric_id is not None for price in self.prices)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What provisioning did for a subscription: features given, already there, taken away, and not possible."""
+
+    added: list[Sold] = field(default_factory=list)
+    skipped: list[Sold] = field(default_factory=list)
+    removed: list[Feature] = field(default_factory=list)
+    failed: list[tuple[Feature, str]] = field(default_factory=list)
+
+
+def follow(moments: Sequence[tuple[Subscription, datetime]]) -> None:
+    """Provision subscriptions that began, ended or moved to another version (caller's transaction)."""
+    provision(moments)
+
+
+@transaction.atomic
+def reconcile(*, subscription_id: int, as_of: datetime, is_dry: bool = False) -> Outcome:
+    """Bring the rights of a subscription in line with its plan version; in line already is no error.
+
+    Args:
+        is_dry: whether only to say what would be done.
+    """
+    rows = Subscription.objects.select_for_update(of=("self",)).select_related("test_clock")
+    subscription = rows.get(pk=subscription_id)
+    if not is_dry:
+        return provision([(subscription, as_of)])[subscription_id]
+    sold = sold_features([subscription])[subscription.plan_version_id]
+    present = _present([(subscription, as_of)])[subscription.pk]
+    is_live = subscription.status == SubscriptionStatus.ACTIVE
+    outcome = Outcome()
+    for feature_id, one in sold.items() if is_live else ():
+        known = present.get(feature_id)
+        is_same = known is not None and known.template == one.template
+        (outcome.skipped if is_same else outcome.added).append(one)
+    outcome.removed = [
+        row.feature for key, row in present.items() if row.is_of_plan and (key not in sold or not is_live)
+    ]
+    return outcome
+
+
+def provision(moments: Sequence[tuple[Subscription, datetime]]) -> dict[int, Outcome]:
+    """Give subscriptions the features their plan versions sell, and take others away (caller's transaction).
+
+    Returns:
+        What was done, by subscription key.
+    """
+    sold = sold_features([one for one, _ in moments if one.status == SubscriptionStatus.ACTIVE])
+    present = _present(moments)
+    found = {}
+    for subscription, at in moments:
+        if subscription.status == SubscriptionStatus.ACTIVE:
+            found[subscription.pk] = _conform(
+                subscription, sold[subscription.plan_version_id], present[subscription.pk], at
+            )
+        else:
+            rows = list(present[subscription.pk].values())
+            for row in rows:
+                end_entitlement(row, at=at)
+            found[subscription.pk] = Outcome(removed=[row.feature for row in rows])
+    return found
+
+
+def sold_features(subscriptions: Sequence[Subscription]) -> dict[int, dict[int, Sold]]:
+    """Give the features that the plan versions of subscriptions sell, by version and feature."""
+    found: dict[int, dict[int, Sold]] = {one.plan_version_id: {} for one in subscriptions}
+    slots = PlanVersionPrice.objects.filter(plan_version_id__in=found, price__feature__isnull=False)
+    for slot in slots.select_related("price__feature").order_by("plan_version_id", "position"):
+        price = slot.price
+        assert price.feature is not None
+        sold = found[slot.plan_version_id].setdefault(price.feature_id or 0, Sold(price.feature))
+        sold.prices.append(price)
+        if sold.template is None:
+            sold.template = price.entitlement_template
+    return found
+
+
+def _present(moments: Sequence[tuple[Subscription, datetime]]) -> dict[int, dict[int, Entitlement]]:
+    """Give the rights of subscriptions that go on beyond their moments, by subscription and feature."""
+    at = {subscription.pk: moment for subscription, moment in moments}
+    found: dict[int, dict[int, Entitlement]] = defaultdict(dict)
+    rows = (
+        Entitlement.objects.select_for_update(of=("self",))
+        .filter(Q(active_to__isnull=True) | Q(active_to__gt=min(at.values())), subscription_id__in=at)
+        .select_related("customer", "feature")
+        .order_by("pk")
+    )
+    for row in rows:
+        if row.subscription_id is not None and (row.active_to is None or row.active_to > at[row.subscription_id]):
+            found[row.subscription_id][row.feature_id] = row
+    return {key: found[key] for key in at}
+
+
+def _conform(
+    subscription: Subscription, sold: Mapping[int, Sold], present: Mapping[int, Entitlement], at: datetime
+) -> Outcome:
+    outcome = Outcome()
+    for feature_id, row in present.items():
+        if row.is_of_plan and feature_id not in sold:
+            end_entitlement(row, at=at)
+            outcome.removed.append(row.feature)
+    for feature_id, one in sold.items():
+        known = present.get(feature_id)
+        if known is not None and (not known.is_of_plan or known.template == one.template):
+            add_meters(known, one.prices)
+            outcome.skipped.append(one)
+            continue
+        if known is not None:
+            end_entitlement(known, at=at)
+        made = _give(subscription, one, at)
+        if made is None:
+            outcome.failed.append((one.feature, "entitlement_failed"))
+            continue
+        if known is not None:
+            carry_grants(known, made, at=at)
+        outcome.added.append(one)
+    return outcome
+
+
+def _give(subscription: Subscription, sold: Sold, at: datetime) -> Entitlement | None:
+    try:
+        terms = terms_of(sold.feature, sold.template)
+    except TemplateError:
+        # Written before the feature became of another type.
+        return None
+    made = store_entitlement(
+        customer=subscription.customer,
+        feature=sold.feature,
+        terms=terms,
+        template=sold.template,
+        prices=sold.prices,
+        active_from=at,
+        subscription=subscription,
+        is_of_plan=True,
+    )
+    if made is None:
+        # The merchant gave it by hand: that right stays, and the plan's prices draw on it.
+        for row in Entitlement.objects.filter(customer_id=subscription.customer_id, feature=sold.feature).filter(
+            Q(active_to__isnull=True) | Q(active_to__gt=at)
+        ):
+            if row.is_metered:
+                add_meters(row, sold.prices)
+    return made

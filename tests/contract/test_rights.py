@@ -1,0 +1,94 @@
+"""Entitlements, grants and reconciliation through the unmodified client, against the application in this process."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import httpx
+import pytest
+from paygentic_sdk import Paygentic, errors
+
+from config.wsgi import application
+from tests.entitlements.kit import MILLION, START, Kit
+from tests.world import make_world
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def kit() -> Kit:
+    return Kit.make(make_world())
+
+
+@pytest.fixture
+def client(kit: Kit) -> Iterator[Paygentic]:
+    transport = httpx.WSGITransport(app=application)
+    with httpx.Client(transport=transport, base_url="http://testserver") as inner:
+        yield Paygentic(bearer_auth=kit.world.secret, server_url="http://testserver", client=inner)
+
+
+def test_the_features_of_a_price_become_rights(kit: Kit, client: Paygentic) -> None:
+    feature = kit.feature()
+    price = client.prices.create(
+        invoice_display_name="Tokens",
+        payment_term="in_arrears",
+        properties={"unit_price": "0.000002"},
+        billable_metric_id=kit.metric,
+        model="standard",
+        feature={"feature_id": feature, "entitlement_template": {**MILLION, "isSoftLimit": True}},
+    )
+    assert price.features is not None
+    assert price.features[0].entitlement_template["issueAfterReset"] == 1_000_000
+    customer, subscription, _ = kit.subscriber([price.id])
+    kit.use(customer, START, 1500)
+    listed = client.entitlements.list(
+        request={
+            "customer_id": customer,
+            "feature_key": "tokens",
+            "product_id": kit.product,
+            "merchant_id": kit.world.id,
+            "subscription_id": subscription,
+            "at": datetime(2026, 1, 2, tzinfo=UTC),
+        }
+    )
+    (item,) = listed.data
+    assert item.feature_type == "metered"
+    assert (item.balance, item.usage_in_period, item.overage) == (998_500, 1500, 0)
+    found = client.entitlements.get(entitlement_id=item.entitlement_id)
+    assert (found.id, found.is_soft_limit, found.has_access) == (item.entitlement_id, True, True)
+    done = client.subscriptions.reconcile_subscription_features(id=subscription)
+    assert [row.feature_key for row in done.features.skipped] == ["tokens"]
+
+
+def test_rights_are_issued_by_hand(kit: Kit, client: Paygentic) -> None:
+    customer = kit.world.customer()
+    for key, template in (
+        ("sso", {"type": "boolean"}),
+        ("tier", {"type": "static", "config": {"seats": 3}}),
+        ("calls", {"type": "metered", "issue_after_reset": 10, "is_soft_limit": False}),
+    ):
+        feature = kit.feature(key, str(template["type"]))
+        made = client.entitlements.issue(
+            customer_id=customer, feature_id=feature, template=template, metadata={"by": "hand"}
+        )
+        assert made.feature_type == template["type"]
+        assert made.has_access is True
+        with pytest.raises(errors.PaygenticError) as refused:
+            client.entitlements.issue(customer_id=customer, feature_id=feature, template=template)
+        assert refused.value.status_code == 409
+    assert client.entitlements.list(request={"customer_id": customer}).pagination.total == 3
+
+
+def test_grants_are_made_listed_read_and_voided(kit: Kit, client: Paygentic) -> None:
+    customer, _, _ = kit.subscriber([kit.price(kit.feature(), MILLION)])
+    right = str(kit.right(customer)["entitlementId"])
+    grants = client.entitlements.grants
+    made = grants.create(entitlement_id=right, amount=100, idempotency_key="k", priority=-2, reset_min_rollover=0)
+    assert grants.create(entitlement_id=right, amount=100, idempotency_key="k", priority=-2).id == made.id
+    with pytest.raises(errors.PaygenticError) as refused:
+        grants.create(entitlement_id=right, amount=101, idempotency_key="k", priority=-2)
+    assert refused.value.status_code == 409
+    assert grants.get(entitlement_id=right, grant_id=made.id).amount == 100
+    assert [row.id for row in grants.list(entitlement_id=right).data] == [made.id]
+    assert grants.void(entitlement_id=right, grant_id=made.id).voided_at is not None
+    assert grants.list(entitlement_id=right).data == []
+    assert len(grants.list(entitlement_id=right, include_voided=True).data) == 1

@@ -1,0 +1,9 @@
+import pytest
+
+from tests.entitlements.kit import Kit
+from tests.world import make_world
+
+
+@pytest.fixture
+def kit(db: None) -> Kit:
+    return Kit.make(make_world())

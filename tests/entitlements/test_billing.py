@@ -1,0 +1,83 @@
+"""What an allowance leaves to be paid."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from apps.entitlements.selectors.coverage import CoverageRequest, coverage
+from apps.kernel.time import parse_instant
+from apps.rating.lines import recompute
+from tests.entitlements.kit import MILLION, Kit
+
+SOFT = {**MILLION, "isSoftLimit": True}
+
+
+@pytest.mark.parametrize(("template", "total"), [(SOFT, "0.60"), (MILLION, "0.00"), (None, "2.60")])
+def test_only_what_is_beyond_the_allowance_is_billed(kit: Kit, template: dict[str, Any] | None, total: str) -> None:
+    price = kit.world.usage_price(kit.metric) if template is None else kit.price(kit.feature(), template)
+    customer, subscription, clock = kit.subscriber([price])
+    kit.use(customer, "2026-01-10T00:00:00Z", 1_300_000)
+    kit.world.advance(clock, "2026-02-02T00:00:00Z")
+    (line,) = kit.world.lines(kit.world.invoices(subscription)[-2]["id"])
+    assert Decimal(line["totalPrice"]) == Decimal(total)
+
+
+def test_late_usage_is_billed_beyond_the_allowance_of_its_own_period(kit: Kit) -> None:
+    customer, subscription, clock = kit.subscriber([kit.price(kit.feature(), SOFT)])
+    kit.use(customer, "2026-01-10T00:00:00Z", 900_000)
+    kit.world.advance(clock, "2026-02-02T00:00:00Z")
+    kit.use(customer, "2026-01-11T00:00:00Z", 300_000)
+    kit.world.advance(clock, "2026-03-02T00:00:00Z")
+    february = kit.world.invoices(subscription)[-2]["id"]
+    assert sum(kit.world.amounts(february)) == Decimal("0.40")
+
+
+def test_two_prices_share_one_allowance(kit: Kit) -> None:
+    feature = kit.feature()
+    out = kit.world.metric(kit.product, path="$.output")
+    prices = [kit.price(feature, SOFT), kit.price(feature, None, metric=out, unit_price="0.00001")]
+    customer, subscription, clock = kit.subscriber(prices)
+    kit.use(customer, "2026-01-10T00:00:00Z", 900_000, output=300_000)
+    assert kit.right(customer, "&at=2026-01-20T00:00:00Z")["overage"] == 200_000
+    kit.world.advance(clock, "2026-02-02T00:00:00Z")
+    bill = kit.world.invoices(subscription)[-2]["id"]
+    # Three quarters of the overage at one price, a quarter at the other.
+    assert kit.world.amounts(bill) == [Decimal("0.30"), Decimal("0.50")]
+
+
+def test_a_grant_pays_before_money_does(kit: Kit) -> None:
+    customer, subscription, clock = kit.subscriber([kit.price(kit.feature(), SOFT)])
+    path = f"/v1/entitlements/{kit.right(customer)['entitlementId']}/grants"
+    kit.world.api.post(path, {"amount": 200_000, "idempotencyKey": "a"})
+    kit.use(customer, "2026-01-10T00:00:00Z", 1_300_000)
+    kit.world.advance(clock, "2026-02-02T00:00:00Z")
+    assert kit.world.amounts(kit.world.invoices(subscription)[-2]["id"]) == [Decimal("0.20")]
+
+
+def test_carried_overage_is_paid_in_units_and_not_in_money(kit: Kit) -> None:
+    price = kit.price(kit.feature(), {**SOFT, "preserveOverageAtReset": True})
+    customer, subscription, clock = kit.subscriber([price])
+    kit.use(customer, "2026-01-10T00:00:00Z", 1_300_000)
+    kit.world.advance(clock, "2026-02-02T00:00:00Z")
+    assert sum(kit.world.amounts(kit.world.invoices(subscription)[-2]["id"])) == 0
+    assert kit.right(customer)["balance"] == 700_000
+
+
+def test_the_allowance_is_a_step_of_the_calculation(kit: Kit) -> None:
+    customer, subscription, clock = kit.subscriber([kit.price(kit.feature(), SOFT)])
+    kit.use(customer, "2026-01-10T00:00:00Z", 1_300_000)
+    kit.world.advance(clock, "2026-02-02T00:00:00Z")
+    (line,) = kit.world.lines(kit.world.invoices(subscription)[-2]["id"])
+    provenance = line["provenance"]
+    first = provenance["steps"][0]
+    assert (first["source"], first["in"], first["params"], first["out"]) == (
+        "entitlement", "1300000", {"units": "1000000"}, "300000",
+    )  # fmt: skip
+    assert recompute(provenance) == Decimal("0.60")
+
+
+def test_whoever_has_no_allowance_costs_one_query(kit: Kit, django_assert_num_queries: Any) -> None:
+    one = CoverageRequest(1, 2, parse_instant("2026-01-01T00:00:00Z"), parse_instant("2026-02-01T00:00:00Z"))
+    with django_assert_num_queries(1):
+        assert coverage([one] * 50) == [0] * 50
