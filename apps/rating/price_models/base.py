@@ -107,9 +107,16 @@ class TransactionPriceModel(PriceModel, Protocol):
         ...
 
 
+# Prices by dimension have some of them, and look at events only where those that they are made of do.
+MEMBERS = (
+    "CODE", "IS_PROGRESSIVE", "EXAMPLE", "parse", "components", "describe", "from_description",
+    "counter", "components_of", "rate_path",
+)  # fmt: skip
+
+
 @lru_cache(maxsize=256)
 def _looks_at_events(model: type) -> bool:
-    return all(hasattr(model, name) for name in ("counter", "components_of", "rate_path"))
+    return all(hasattr(model, name) for name in MEMBERS)
 
 
 def looks_at_events(price: object) -> TypeGuard[TransactionPriceModel]:
