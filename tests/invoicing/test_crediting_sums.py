@@ -100,8 +100,18 @@ NO_CHARGE_OF_ITS_RATE = billed(
     [D("0.01"), D("0.06"), D("-0.07")], [D(0), D(20), D(33)], [None, None, None], currency="USD", is_inclusive=True
 )
 
+# The discount takes all that is of its rate, and more: its tax is off the charge of another one.
+MORE_OFF_THAN_THERE_IS = billed(
+    [D("0.01"), D("0.01"), D("3.69"), D("-3.70")],
+    [D(0), D("5.5"), D(20), D("5.5")],
+    [None] * 4,
+    currency="USD",
+    is_inclusive=False,
+)  # fmt: skip
+
 
 @example(("USD", True, NO_CHARGE_OF_ITS_RATE))
+@example(("USD", False, MORE_OFF_THAN_THERE_IS))
 @given(invoices())
 def test_charges_are_worth_the_invoice(invoice: tuple[str, bool, list[BilledLine]]) -> None:
     currency, is_inclusive, lines = invoice
@@ -109,6 +119,7 @@ def test_charges_are_worth_the_invoice(invoice: tuple[str, bool, list[BilledLine
     assert sum((c.net for c in charges), ZERO) == sum((line.net for line in lines), ZERO)
     assert sum((c.tax for c in charges), ZERO) == sum((line.tax for line in lines), ZERO)
     for charge in charges:
+        assert charge.left >= 0
         line = lines[charge.line_id]
         assert len(charge.taxes) == len(line.taxes)
         assert not charge.taxes or sum(charge.taxes, ZERO) == charge.tax

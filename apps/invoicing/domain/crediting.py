@@ -119,7 +119,7 @@ def creditable_lines(lines: Sequence[BilledLine], *, currency: str, is_inclusive
             rest = _take(worth, group, rest, digits)
         if rest:
             return []
-    taxes = _taxes(lines, charges, worth, digits)
+    taxes = _taxes(lines, charges, worth, digits, is_inclusive)
     found = []
     for line in charges:
         gross, parts = worth[line.line_id], taxes[line.line_id]
@@ -218,23 +218,44 @@ def _take(worth: dict[int, Decimal], keys: Sequence[int], amount: Decimal, digit
 
 
 def _taxes(
-    lines: Sequence[BilledLine], charges: Sequence[BilledLine], worth: Mapping[int, Decimal], digits: int
+    lines: Sequence[BilledLine],
+    charges: Sequence[BilledLine],
+    worth: Mapping[int, Decimal],
+    digits: int,
+    is_inclusive: bool,
 ) -> dict[int, list[Decimal]]:
-    """Share each tax of each group out over its charges, and that of a group without charges over all."""
+    """Share each tax of each group out over its charges, and that of a group without charges over all.
+
+    A tax below zero is of a group whose discounts are more than its charges, which are worth nothing then. It is
+    taken off all charges, by what they are worth with the taxes above zero, so that none is worth less than nothing.
+    """
     found = {line.line_id: [ZERO] * len(line.parts) for line in charges}
+    below: list[Decimal] = []
     for group in dict.fromkeys(line.group for line in lines):
         own = [line for line in lines if line.group == group]
         keys = [line.line_id for line in charges if line.group == group]
         for place, tax in enumerate(_sums(own)):
-            if not tax or not worth:
-                continue
-            takers = keys or list(worth)
-            shares = allocate(tax, [worth[key] for key in takers], digits=digits)
-            for key, share in zip(takers, shares, strict=True):
-                # A tax of a group without charges has no place of its own in those of another.
-                at = place if keys else len(found[key]) - 1
-                found[key][at] = EXACT.add(found[key][at], share)
+            if tax < 0:
+                below.append(tax)
+            elif tax and worth:
+                takers = keys or list(worth)
+                shares = allocate(tax, [worth[key] for key in takers], digits=digits)
+                for key, share in zip(takers, shares, strict=True):
+                    # A tax of a group without charges has no place of its own in those of another.
+                    at = place if keys else len(found[key]) - 1
+                    found[key][at] = EXACT.add(found[key][at], share)
+    for tax in below if worth else ():
+        values = [worth[key] if is_inclusive else sum(found[key], worth[key]) for key in worth]
+        for key, share in zip(worth, allocate(tax, values, digits=digits), strict=True):
+            found[key] = _less(found[key], -share, digits)
     return found
+
+
+def _less(taxes: Sequence[Decimal], amount: Decimal, digits: int) -> list[Decimal]:
+    """Take an amount off taxes by what they are; what they do not reach for is the last one's, below zero."""
+    reached = min(amount, sum(taxes, ZERO))
+    left = [EXACT.subtract(tax, off) for tax, off in zip(taxes, allocate(reached, taxes, digits=digits), strict=True)]
+    return [*left[:-1], EXACT.subtract(left[-1], amount - reached)]
 
 
 def _sums(lines: Sequence[BilledLine]) -> list[Decimal]:
