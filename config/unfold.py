@@ -63,6 +63,7 @@ UNFOLD: dict[str, Any] = {
                     _entry("Invoice lines", "list_alt", "invoicing_invoiceline"),
                     _entry("Billing runs", "playlist_play", "invoicing_billingrun"),
                     _entry("Invoices of runs", "checklist", "invoicing_billingrunitem"),
+                    _entry("Voids and write-offs", "block", "invoicing_invoicedecision"),
                     _entry("Credit notes", "undo", "invoicing_creditnote"),
                     _entry("Credit note lines", "playlist_remove", "invoicing_creditnoteline"),
                     _entry("Payment sessions", "credit_card", "invoicing_paymentsession"),

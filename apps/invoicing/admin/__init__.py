@@ -7,6 +7,7 @@ from apps.invoicing.admin.credits import (
     CreditNoteLineAdmin,
     CustomerBalanceAdmin,
 )
+from apps.invoicing.admin.decisions import InvoiceDecisionAdmin
 from apps.invoicing.admin.invoices import InvoiceAdmin, InvoiceLineAdmin, NumberSeriesAdmin, PaymentSessionAdmin
 from apps.invoicing.admin.spend import SpendAgreementAdmin
 from apps.invoicing.admin.subscriptions import SubscriptionAdmin
@@ -24,6 +25,7 @@ __all__ = [
     "CreditNoteLineAdmin",
     "CustomerBalanceAdmin",
     "InvoiceAdmin",
+    "InvoiceDecisionAdmin",
     "InvoiceLineAdmin",
     "NumberSeriesAdmin",
     "PassedThresholdAdmin",
