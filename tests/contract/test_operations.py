@@ -184,7 +184,7 @@ def test_every_operation(call: Caller, stack: dict[str, Any]) -> None:
     )  # fmt: skip
     assert line.subtotal == "9.50"
     projected = call("invoices_v2", "list_projected_invoices", subscription_id=subscription.id)
-    assert [invoice.grand_total for invoice in projected.data] == ["31.00"]
+    assert [invoice.grand_total for invoice in projected.data] == ["40.50"]
 
     reached = call("test_clocks", "advance", id=clock.id, request_body={"advance_by": "P1M"}).current_time
     assert reached == datetime(2026, 2, 22, 12, tzinfo=UTC)

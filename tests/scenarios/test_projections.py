@@ -31,7 +31,7 @@ def test_projections_have_true_ups_caps_coupons_and_discounts_and_come_true(worl
     world.pay(made["payment"]["invoiceId"])
     path = f"/v0/subscriptions/{made['id']}"
     coupon = {"name": "Hello", "code": "HELLO", "amountOff": "30.00", "currency": "USD", "duration": "repeating"}
-    world.api.post("/v0/coupons", {**coupon, "durationPeriods": 2})
+    world.api.post("/v0/coupons", {**coupon, "durationPeriods": 2, "merchantId": world.id})
     world.api.post(f"{path}/coupons", {"code": "HELLO"})
     world.api.post(
         f"{path}/adjustments",

@@ -176,8 +176,8 @@ def test_the_open_period_shows_what_will_be_stored(world: World) -> None:
     assert taxes(world, live["id"]) == shown
     issued = invoice_of(world, live["id"])
     assert (issued["totalTax"], issued["grandTotal"]) == (live["totalTax"], live["grandTotal"])
-    # The fee alone: 49.00 at 5 and 9.975 %.
-    assert projected["totalTax"] == "7.34"
+    # The fee and the help, without usage: 59.01 at 5 and 9.975 %.
+    assert projected["totalTax"] == "8.84"
 
 
 def test_previews_and_simulations_are_taxed_in_the_same_way(world: World) -> None:
