@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 
+from apps.entitlements.services.slots import next_lapse_due, run_lapses
 from apps.invoicing.services import billing_runs, watching
 from apps.invoicing.services import lifecycle as invoicing
 from apps.kernel.lifecycle import Step
 from apps.subscriptions.services.reminders import next_reminder_due, run_reminders
 
 STEPS: Sequence[Step] = (
+    # First, so that their use is metered before periods are closed.
+    Step("end forgotten slots", next_lapse_due, run_lapses),
     Step("look at usage of open periods", watching.next_look_due, watching.run_looks),
     Step("start scheduled subscriptions", invoicing.next_start_due, invoicing.run_starts),
     Step("announce what comes", next_reminder_due, run_reminders),

@@ -64,7 +64,15 @@ def owned(world: World) -> dict[str, str]:
     grant = world.api.post(f"/v1/entitlements/{entitlement}/grants", {"amount": 1, "idempotencyKey": "g"})["id"]
     question = {"customerId": customer, "featureId": feature, "quantity": 1, "reserveSeconds": 60}
     held = world.api.post("/v1/entitlements/check", {"questions": [question]}, expect=200)["data"][0]
+    deploys = {"key": "deploys", "name": "D", "merchantId": world.id, "productId": product, "type": "static"}
+    static = world.api.post("/v0/features", deploys)["id"]
+    right = {"customerId": customer, "featureId": static, "template": {"slots": 1}}
+    slotted = world.api.post("/v1/entitlements", right)["id"]
+    burst = {"slots": 1, "endsAt": "2026-02-01T00:00:00Z", "idempotencyKey": "b"}
+    slot = {"customerId": customer, "featureId": static, "idempotencyKey": "s"}
     return {
+        "v1/slots": world.api.post("/v1/slots", slot)["id"],
+        "burst": world.api.post(f"/v1/entitlements/{slotted}/bursts", burst)["id"],
         "v1/entitlements": entitlement,
         "v1/reservations": held["reservation"]["id"],
         "grant": grant,
@@ -97,7 +105,9 @@ def owned(world: World) -> dict[str, str]:
 def filled(path: str, owned: dict[str, str]) -> str:
     head = "/".join(path.split("/")[:2])
     named = path.replace("<str:public_id>", owned[head]) if "<" in path else path
-    return "/" + named.replace("<str:number>", "1").replace("<str:grant_id>", owned["grant"])
+    return "/" + named.replace("<str:number>", "1").replace("<str:grant_id>", owned["grant"]).replace(
+        "<str:burst_id>", owned["burst"]
+    )
 
 
 QUERY = "?from=2026-01-01T00:00:00Z&to=2026-02-01T00:00:00Z"
@@ -108,23 +118,28 @@ def test_every_route_is_covered() -> None:
     assert all(method in {"get", "post", "patch", "delete"} for _, method in CALLS)
 
 
-@pytest.mark.parametrize(("path", "method"), CALLS)
-def test_without_a_key_nothing_answers(owned: dict[str, str], path: str, method: str) -> None:
-    answer = Api("").call(method, filled(path, owned), None if method == "get" else {})
-    assert answer.status_code == 401
-    assert json.loads(answer.content)["message"]
-    wrong = Api("sk_test_" + "x" * 40).call(method, filled(path, owned), None if method == "get" else {})
-    assert wrong.status_code == 401
+def test_without_a_key_nothing_answers(owned: dict[str, str]) -> None:
+    found = []
+    for path, method in CALLS:
+        for secret in ("", "sk_test_" + "x" * 40):
+            answer = Api(secret).call(method, filled(path, owned), None if method == "get" else {})
+            if answer.status_code != 401 or not json.loads(answer.content)["message"]:
+                found.append((path, method, secret, answer.status_code, answer.content))
+    assert found == []
 
 
-@pytest.mark.parametrize(("path", "method"), [call for call in CALLS if "<" in call[0]])
-def test_another_merchants_key_finds_nothing(owned: dict[str, str], path: str, method: str) -> None:
+def test_another_merchants_key_finds_nothing(owned: dict[str, str]) -> None:
     other = make_world().api
     body = {"method": "out_of_band", "reason": "x", "name": "x", "advanceBy": "P1M"}
-    url = filled(path, owned) + (QUERY if method == "get" else "")
-    answer = other.call(method, url, None if method == "get" else body)
-    assert answer.status_code == 404, (path, method, answer.content)
-    assert json.loads(answer.content)["code"] == "NOT_FOUND"
+    found = []
+    for path, method in CALLS:
+        if "<" not in path:
+            continue
+        url = filled(path, owned) + (QUERY if method == "get" else "")
+        answer = other.call(method, url, None if method == "get" else body)
+        if answer.status_code != 404 or json.loads(answer.content)["code"] != "NOT_FOUND":
+            found.append((path, method, answer.status_code, answer.content))
+    assert found == []
 
 
 LISTS = {

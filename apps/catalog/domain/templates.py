@@ -11,6 +11,8 @@ from apps.kernel.time import Cadence, parse_instant
 LARGEST = Decimal("999999999999")
 PLACES = 9
 PRIORITIES = (-32768, 32767)
+MOST_SLOTS = 1_000_000
+STATIC_KEYS = frozenset({"type", "config", "slots"})
 METERED_KEYS = frozenset(
     {
         "type",
@@ -31,6 +33,7 @@ class Template:
 
     Attributes:
         config: of a static feature; None of others.
+        slots: of a static feature, how many may be held at once; None limits none.
         is_soft: whether use goes on when nothing is left.
         amount: units issued at the beginning and at each reset; None issues none.
         priority: of these units.
@@ -42,6 +45,7 @@ class Template:
     """
 
     config: Mapping[str, Any] | None = None
+    slots: int | None = None
     is_soft: bool = False
     amount: Decimal | None = None
     priority: int = 1
@@ -97,6 +101,16 @@ class _Reader:
             return 1
         return int(whole)
 
+    def slots(self) -> int | None:
+        value = self.source.get("slots")
+        if value is None:
+            return None
+        whole = read_units(value)
+        if whole is None or whole != whole.to_integral_value() or whole > MOST_SLOTS:
+            self.problems["slots"] = f"Give a whole number from 0 to {MOST_SLOTS}: how many may be held at once."
+            return None
+        return int(whole)
+
     def usage_period(self) -> tuple[Cadence | None, datetime | None]:
         value = self.source.get("usagePeriod")
         if value is None:
@@ -135,13 +149,10 @@ def read_template(source: Mapping[str, Any], *, kind: str) -> Template:
     if kind == "metered":
         template = _metered(reader)
     elif kind == "static":
-        config = source.get("config")
-        if not isinstance(config, Mapping):
-            reader.problems["config"] = "Give an object: what the feature is set to."
-        template = Template(config=dict(config) if isinstance(config, Mapping) else {})
+        template = _static(reader)
     else:
         template = Template()
-    allowed = {"metered": METERED_KEYS, "static": {"type", "config"}}.get(kind, {"type"})
+    allowed = {"metered": METERED_KEYS, "static": STATIC_KEYS}.get(kind, {"type"})
     for key in sorted(set(source) - allowed):
         reader.problems[key] = f"A {kind} feature has no such key."
     if reader.problems:
@@ -188,6 +199,19 @@ def _metered(reader: _Reader) -> Template:
         cadence=cadence,
         anchor=anchor,
     )
+
+
+def _static(reader: _Reader) -> Template:
+    """Read what a feature is set to; the number of slots is a part of it, for whoever reads the config alone."""
+    slots, config = reader.slots(), reader.source.get("config")
+    if config is None and slots is not None:
+        config = {}
+    if not isinstance(config, Mapping):
+        reader.problems["config"] = "Give an object: what the feature is set to."
+        return Template(config={})
+    if slots is None:
+        return Template(config=dict(config))
+    return Template(config={**config, "slots": slots}, slots=slots)
 
 
 def _is_short(cadence: Cadence) -> bool:

@@ -1,6 +1,7 @@
-"""Screens of rights, units and reservations."""
+"""Screens of rights, units, reservations and slots."""
 
 from apps.entitlements.admin.entitlements import EntitlementAdmin
 from apps.entitlements.admin.grants import GrantAdmin, ReservationAdmin
+from apps.entitlements.admin.slots import SlotAdmin, SlotBurstAdmin, SlotPoolAdmin
 
-__all__ = ["EntitlementAdmin", "GrantAdmin", "ReservationAdmin"]
+__all__ = ["EntitlementAdmin", "GrantAdmin", "ReservationAdmin", "SlotAdmin", "SlotBurstAdmin", "SlotPoolAdmin"]

@@ -12,14 +12,17 @@ from unfold.widgets import (
     UnfoldAdminDecimalFieldWidget,
     UnfoldAdminIntegerFieldWidget,
     UnfoldAdminSplitDateTimeWidget,
+    UnfoldAdminTextInputWidget,
 )
 
 from apps.entitlements.admin.burndown import balance_chart, segment_table
 from apps.entitlements.models import Entitlement, EntitlementMeter
 from apps.entitlements.selectors.entitlements import present_of
 from apps.entitlements.selectors.histories import History, histories
+from apps.entitlements.selectors.slots import find_pool, rooms_of
 from apps.entitlements.services.granting import GrantTerms, create_grant
 from apps.entitlements.services.issuing import cancel_entitlement
+from apps.entitlements.services.slots import grant_burst
 from apps.kernel.adminsite.actions import Call, service_action
 from apps.kernel.adminsite.base import ReadOnlyModelAdmin
 from apps.kernel.adminsite.display import link, moment, quantity, related_lists
@@ -36,6 +39,26 @@ class GrantForm(BaseDialogForm):
     expires = forms.SplitDateTimeField(
         label="Until", required=False, widget=UnfoldAdminSplitDateTimeWidget, help_text="Empty: for ever."
     )
+
+
+class BurstForm(BaseDialogForm):
+    slots = forms.IntegerField(
+        min_value=1, max_value=1_000_000, label="More slots", widget=UnfoldAdminIntegerFieldWidget
+    )
+    until = forms.SplitDateTimeField(widget=UnfoldAdminSplitDateTimeWidget)
+    reason = forms.CharField(max_length=255, required=False, widget=UnfoldAdminTextInputWidget)
+
+
+def _burst(call: Call) -> str:
+    burst, _ = grant_burst(
+        entitlement=call.row,
+        slots=call.data["slots"],
+        starts_at=present_of(call.row),
+        ends_at=call.data["until"],
+        reason=call.data["reason"],
+        key=f"admin-{secrets.token_hex(8)}",
+    )
+    return f"{burst.slots} more slots until {moment(burst.ends_at)}."
 
 
 def _grant(call: Call) -> str:
@@ -87,7 +110,7 @@ class EntitlementAdmin(ReadOnlyModelAdmin):
     list_select_related = ["feature", "customer__consumer", "subscription", "organization"]
     inlines = [MeterInline]
     readonly_fields = ["left", "chart", "explained", "neighbours"]
-    actions_detail = ["grant_units", "end_entitlement"]
+    actions_detail = ["grant_units", "grant_slots", "end_entitlement"]
 
     grant_units = service_action(
         title="Grant units",
@@ -97,6 +120,15 @@ class EntitlementAdmin(ReadOnlyModelAdmin):
         form=GrantForm,
         icon="add_circle",
         fits=lambda row: row.is_metered and _is_live(row),
+    )
+    grant_slots = service_action(
+        title="Grant slots for a time",
+        permissions=["manage_subscription"],
+        description="So many more may be held at once from now on, until the end of the burst.",
+        run=_burst,
+        form=BurstForm,
+        icon="bolt",
+        fits=lambda row: row.slots is not None and _is_live(row),
     )
     end_entitlement = service_action(
         title="End entitlement",
@@ -135,6 +167,9 @@ class EntitlementAdmin(ReadOnlyModelAdmin):
 
     @display(description="Left now")
     def left(self, row: Entitlement) -> str:
+        if row.slots is not None:
+            room = rooms_of([row], at={row.pk: present_of(row)})[row.pk]
+            return f"{room.free} of {room.limit} slots are free"
         if not row.is_metered:
             return "Not metered"
         state = _history(row).state
@@ -153,9 +188,11 @@ class EntitlementAdmin(ReadOnlyModelAdmin):
 
     @display(description="See also")
     def neighbours(self, row: Entitlement) -> str:
+        pool = find_pool(customer_id=row.customer_id, feature_id=row.feature_id)
         return related_lists(
             ("Grants", "entitlements_grant", "entitlement__id__exact", row.pk),
             ("Reservations", "entitlements_reservation", "entitlement__id__exact", row.pk),
+            *([("Slots", "entitlements_slot", "pool__id__exact", pool.pk)] if pool is not None else []),
         )
 
 

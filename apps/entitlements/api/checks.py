@@ -9,7 +9,7 @@ from rest_framework import serializers
 from rest_framework.response import Response
 
 from apps.entitlements.api.base import READ, WRITE, RightsView
-from apps.entitlements.api.inputs import CheckSerializer
+from apps.entitlements.api.inputs import AskedSerializer, CheckSerializer
 from apps.entitlements.api.shapes import ReservationSerializer, plain, render_reservation
 from apps.entitlements.models import Reservation, ReservationStatus
 from apps.entitlements.selectors.asking import Asked
@@ -19,8 +19,6 @@ from apps.kernel.errors import ForbiddenError
 from apps.kernel.http.views import Request
 from apps.metering.services.catching_up import catch_up
 from apps.organizations.models import Organization
-
-ASKED = ("customerId", "externalCustomerId", "featureId", "featureKey", "productId")
 
 
 class AnswerSerializer(serializers.Serializer[Any]):
@@ -105,7 +103,7 @@ def _ended(row: Reservation, status: ReservationStatus) -> Response:
 def _question(row: dict[str, Any]) -> Question:
     hold = row.get("reserveSeconds")
     return Question(
-        asked=Asked(*(row.get(name) for name in ASKED)),
+        asked=Asked(*(row.get(name) for name in AskedSerializer.NAMES)),
         quantity=row.get("quantity", Decimal(0)),
         hold=None if hold is None else timedelta(seconds=hold),
         key=row.get("idempotencyKey", ""),
@@ -138,6 +136,9 @@ def _answer(index: int, verdict: Verdict) -> dict[str, Any]:
             "available": plain(max(balance - verdict.held, Decimal(0))),
             "overage": plain(history.state.overage),
         }
+    if verdict.room is not None:
+        room = verdict.room
+        body |= {"balance": room.limit, "held": room.held, "available": room.free}
     if verdict.reservation is not None:
         body["reservation"] = render_reservation(verdict.reservation, history.at)
     return body

@@ -7,7 +7,7 @@ from rest_framework.response import Response
 from apps.catalog.selectors.catalog import features_of
 from apps.customers.models import Customer
 from apps.entitlements.api.base import RightsView
-from apps.entitlements.api.inputs import IssueSerializer
+from apps.entitlements.api.inputs import IssueSerializer, refuse
 from apps.entitlements.api.shapes import (
     EntitlementItemSerializer,
     EntitlementSerializer,
@@ -18,7 +18,7 @@ from apps.entitlements.selectors.asking import customers_named
 from apps.entitlements.selectors.entitlements import entitlements_of, in_force
 from apps.entitlements.services.issuing import cancel_entitlement, issue_entitlement
 from apps.kernel.clock import wall_now
-from apps.kernel.errors import FieldError, InvalidError, NotFoundError
+from apps.kernel.errors import NotFoundError
 from apps.kernel.http.pagination import page_bounds
 from apps.kernel.http.shapes import page_of
 from apps.kernel.http.views import Request
@@ -50,7 +50,7 @@ class EntitlementList(RightsView):
         at = self.query_instant("at")
         customer = self._customer(query["customerId"], query["externalCustomerId"])
         if query["featureKey"] is not None and query["productId"] is None:
-            raise _bad("productId", "A feature's key is its product's; name the product too.")
+            raise refuse("productId", "A feature's key is its product's; name the product too.")
         self.wait_if_asked(request)
         limit, offset = page_bounds(request)
         rows = entitlements_of(organization_id=self.organization_id).filter(customer=customer)
@@ -101,7 +101,7 @@ class EntitlementList(RightsView):
 
     def _customer(self, public_id: str | None, external_id: str | None) -> Customer:
         if (public_id is None) == (external_id is None):
-            raise _bad("customerId", "Give exactly one of customerId and externalCustomerId.")
+            raise refuse("customerId", "Give exactly one of customerId and externalCustomerId.")
         found = customers_named(organization_id=self.organization_id, customer_id=public_id, external_id=external_id)
         if not found:
             raise NotFoundError(f"There is no customer {public_id or external_id}.")
@@ -127,7 +127,3 @@ class EntitlementDetail(RightsView):
         cancel_entitlement(entitlement_id=row.pk, as_of=now)
         row = self.entitlement(public_id)
         return Response(render_entitlement(self.balances([row], at=None)[row.pk]))
-
-
-def _bad(field: str, message: str) -> InvalidError:
-    return InvalidError(message, errors=[FieldError(field, message, "invalid")])

@@ -8,6 +8,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from apps.catalog.domain.templates import LARGEST, PRIORITIES, read_units
+from apps.kernel.errors import FieldError, InvalidError
 from apps.kernel.http.fields import InstantField, StrictCharField, StringMapField
 
 QUESTIONS_AT_ONCE = 100
@@ -63,19 +64,16 @@ class CreateGrantSerializer(GrantFields):
     recurrencePeriod = StrictCharField(max_length=20, required=False, allow_null=True)
 
 
-class QuestionSerializer(serializers.Serializer[Any]):
-    """One customer, one feature, and how much of it; a feature by its id, or by its key and its product."""
+class AskedSerializer(serializers.Serializer[Any]):
+    """One customer and one feature; a feature by its id, or by its key and its product."""
+
+    NAMES = ("customerId", "externalCustomerId", "featureId", "featureKey", "productId")
 
     customerId = StrictCharField(required=False)
     externalCustomerId = StrictCharField(required=False, max_length=255)
     featureId = StrictCharField(required=False)
     featureKey = StrictCharField(required=False, max_length=255)
     productId = StrictCharField(required=False)
-    quantity = UnitsField(required=False)
-    reserveSeconds = serializers.IntegerField(
-        required=False, min_value=1, max_value=LONGEST_HOLD_SECONDS, help_text="Sets the quantity aside for so long."
-    )
-    idempotencyKey = StrictCharField(required=False, max_length=255)
 
     def validate(self, data: dict[str, Any]) -> dict[str, Any]:
         errors = {}
@@ -85,10 +83,24 @@ class QuestionSerializer(serializers.Serializer[Any]):
             errors["featureId"] = "Give either featureId, or featureKey with productId."
         elif "featureKey" in data and "productId" not in data:
             errors["productId"] = "A key is a product's; name the product."
-        if "reserveSeconds" in data and not data.get("quantity"):
-            errors["quantity"] = "Say how much to set aside."
         if errors:
             raise serializers.ValidationError(errors, code="invalid")
+        return data
+
+
+class QuestionSerializer(AskedSerializer):
+    """What somebody is about to use, and how much of it."""
+
+    quantity = UnitsField(required=False)
+    reserveSeconds = serializers.IntegerField(
+        required=False, min_value=1, max_value=LONGEST_HOLD_SECONDS, help_text="Sets the quantity aside for so long."
+    )
+    idempotencyKey = StrictCharField(required=False, max_length=255)
+
+    def validate(self, data: dict[str, Any]) -> dict[str, Any]:
+        data = super().validate(data)
+        if "reserveSeconds" in data and not data.get("quantity"):
+            raise serializers.ValidationError({"quantity": "Say how much to set aside."}, code="invalid")
         return data
 
 
@@ -97,3 +109,8 @@ class CheckSerializer(serializers.Serializer[Any]):
     consistent = serializers.BooleanField(
         default=False, help_text="Wait, briefly, until all that was accepted before is counted; else 503."
     )
+
+
+def refuse(field: str, message: str) -> InvalidError:
+    """Give the refusal of one field."""
+    return InvalidError(message, errors=[FieldError(field, message, "invalid")])

@@ -31,6 +31,9 @@ class Entitlement(Entity):
     active_to = models.DateTimeField(null=True, blank=True, help_text="The first moment it does not hold.")
     is_canceled = models.BooleanField(default=False, help_text="Whether it was ended, rather than made with an end.")
     config = models.JSONField(null=True, blank=True, help_text="What a static feature is set to.")
+    slots = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Of a static feature: how many may be held at once; empty: no limit."
+    )
     template = models.JSONField(null=True, blank=True, help_text="What it was made by.")
     metadata = models.JSONField(default=dict, blank=True)
 
@@ -73,6 +76,10 @@ class Entitlement(Entity):
                 name="entitlement_units_not_negative",
                 condition=(Q(allowance__isnull=True) | Q(allowance__gt=0, is_metered=True))
                 & Q(rollover_min__gte=0, rollover_max__gte=0),
+            ),
+            models.CheckConstraint(
+                name="entitlement_slots_of_a_static_feature",
+                condition=Q(slots__isnull=True) | Q(config__isnull=False, is_metered=False),
             ),
             models.CheckConstraint(
                 name="entitlement_of_plan_has_a_subscription",

@@ -1,6 +1,6 @@
 """May this customer use so much of that now? Answers for many questions at once, and units held until used."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -13,6 +13,7 @@ from apps.entitlements.models import Entitlement, Reservation, ReservationStatus
 from apps.entitlements.selectors.asking import Asked, Right, find_rights
 from apps.entitlements.selectors.entitlements import held_units
 from apps.entitlements.selectors.histories import History, histories
+from apps.entitlements.selectors.slots import Room, rooms_of
 from apps.kernel.errors import ConflictError
 
 
@@ -40,6 +41,7 @@ class Verdict:
         reason: why not; empty when allowed.
         history: balance, usage and overage; None without a right.
         held: units that reservations hold, this one's among them.
+        room: of a feature with slots, how many may be held and are.
     """
 
     is_allowed: bool
@@ -47,6 +49,7 @@ class Verdict:
     history: History | None = None
     held: Decimal = ZERO
     reservation: Reservation | None = None
+    room: Room | None = None
 
 
 NO_RIGHT, NOTHING_LEFT = "not_entitled", "limit_reached"
@@ -78,17 +81,27 @@ def _check(organization_id: int, questions: Sequence[Question], ahead: timedelta
     list(Entitlement.objects.select_for_update(no_key=True).filter(pk__in=held_for).order_by("pk").values_list("pk"))
     known = {right.entitlement.pk: right for right in rights if right is not None}
     past = histories([(right.entitlement, right.at) for right in known.values()], ahead=ahead)
+    rooms = rooms_of(
+        (right.entitlement for right in known.values()), at={pk: right.at for pk, right in known.items()}
+    )
     held = held_units(past, at={key: right.at for key, right in known.items()})
     return [
-        Verdict(False, NO_RIGHT) if right is None else _verdict(question, right, past[right.entitlement.pk], held)
+        Verdict(False, NO_RIGHT)
+        if right is None
+        else _verdict(question, right, past[right.entitlement.pk], held, rooms)
         for question, right in zip(questions, rights, strict=True)
     ]
 
 
-def _verdict(question: Question, right: Right, history: History, held: dict[int, Decimal]) -> Verdict:
+def _verdict(
+    question: Question, right: Right, history: History, held: dict[int, Decimal], rooms: Mapping[int, Room]
+) -> Verdict:
     row = right.entitlement
     if not row.is_metered:
-        return Verdict(True, "", history)
+        room = rooms.get(row.pk)
+        # What is held now is for who acquires it; asking for none asks for one.
+        is_free = room is None or room.free >= max(question.quantity, Decimal(1))
+        return Verdict(is_free, "" if is_free else NOTHING_LEFT, history, room=room)
     reserved = held.get(row.pk, ZERO)
     known = _find_reservation(question, right)
     if known is not None:

@@ -92,6 +92,7 @@ def store_entitlement(
         active_from=active_from,
         active_to=active_to,
         config=as_json(terms.config),
+        slots=terms.slots,
         template=template,
         metadata=metadata or {},
         is_metered=is_metered,

@@ -19,11 +19,18 @@ def current_time(subscription: Subscription) -> datetime:
     return wall_now() if clock is None else clock.current_time
 
 
+def find_clock(customer_id: int) -> TestClock | None:
+    """Give the test clock a customer lives on; None for one of the wall clock."""
+    live = Subscription.objects.filter(customer_id=customer_id, test_clock__isnull=False)
+    live = live.exclude(status=SubscriptionStatus.TERMINATED).select_related("test_clock").order_by("-pk")
+    found = live.first()
+    return None if found is None else found.test_clock
+
+
 def find_simulated_present(customer_id: int) -> datetime | None:
     """Give the time of the test clock a customer lives on; None for one of the wall clock."""
-    live = Subscription.objects.filter(customer_id=customer_id, test_clock__isnull=False)
-    live = live.exclude(status=SubscriptionStatus.TERMINATED)
-    return live.order_by("-pk").values_list("test_clock__current_time", flat=True).first()
+    clock = find_clock(customer_id)
+    return None if clock is None else clock.current_time
 
 
 def simulated_names(organization_id: int, names: Collection[tuple[bool, str]]) -> set[tuple[bool, str]]:

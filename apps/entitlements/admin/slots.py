@@ -1,0 +1,234 @@
+"""What runs at once: pools with their use, slots that are held, bursts that were granted."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from unfold.decorators import display
+
+from apps.entitlements.admin.burndown import HEIGHT, PAD, WIDTH
+from apps.entitlements.models import Slot, SlotBurst, SlotEnd, SlotPool
+from apps.entitlements.selectors.slots import (
+    SlotUse,
+    bursts_in_effect,
+    held_by_pool,
+    held_slots,
+    limit_of,
+    present_of_pool,
+    slot_use,
+)
+from apps.entitlements.services.slots import release_slot, void_burst
+from apps.kernel.adminsite.actions import Call, service_action
+from apps.kernel.adminsite.base import ReadOnlyModelAdmin
+from apps.kernel.adminsite.display import link, moment, quantity, related_lists
+from apps.kernel.clock import wall_now
+
+SPAN = timedelta(days=7)
+
+
+def _release(call: Call) -> str:
+    release_slot(slot_id=call.row.pk, end=SlotEnd.FORCED)
+    return "The slot is free. Whatever held it may still be running: its next heartbeat is refused."
+
+
+def _void(call: Call) -> str:
+    void_burst(burst_id=call.row.pk, as_of=present_of_pool(call.row.pool))
+    return "The burst is over."
+
+
+@admin.register(SlotPool)
+class SlotPoolAdmin(ReadOnlyModelAdmin):
+    """How much of a feature each customer runs at once."""
+
+    empty_text = "The first slot that a customer acquires makes one; entitlement templates say `slots`."
+    list_display = ["shown", "customer_page", "held"]
+    list_filter = ["organization", "feature"]
+    search_fields = ["public_id", "feature__key", "customer__public_id", "customer__consumer__name"]
+    list_select_related = ["feature", "customer__consumer", "organization", "test_clock"]
+    ordering = ["-id"]
+    readonly_fields = ["now", "last_week", "chart", "bursts", "neighbours"]
+    fieldsets = [
+        (None, {"fields": ["customer", "feature", "now", "last_week", "chart", "bursts", "neighbours"]}),
+        ("Record", {"fields": ["public_id", "created_at"]}),
+    ]
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        changelist = super().get_changelist_instance(request)
+        rows = list(changelist.result_list)
+        # Of the wall clock: customers of test clocks show theirs on their page.
+        counts: Mapping[int, int] = held_by_pool(rows, at=wall_now())
+        for row in rows:
+            row.held_now = counts.get(row.pk, 0)
+        changelist.result_list = rows
+        return changelist
+
+    @display(description="Feature", header=True, ordering="feature__key")
+    def shown(self, row: SlotPool) -> list[str]:
+        return [row.feature.key, row.public_id]
+
+    @display(description="Customer")
+    def customer_page(self, row: SlotPool) -> str:
+        return link(row.customer)
+
+    @display(description="Held now")
+    def held(self, row: Any) -> str:
+        return quantity(Decimal(row.held_now))
+
+    @display(description="Now")
+    def now(self, row: SlotPool) -> str:
+        at = present_of_pool(row)
+        limit = limit_of(customer_id=row.customer_id, feature_id=row.feature_id, at=at)
+        return f"{held_slots(at).filter(pool=row).count()} of {limit} held"
+
+    @display(description="Last seven days")
+    def last_week(self, row: SlotPool) -> str:
+        use = _use(row)
+        return f"{use.peak} at most, {use.average.normalize():f} on average"
+
+    @display(description="Held over time")
+    def chart(self, row: SlotPool) -> str:
+        return slot_chart(_use(row))
+
+    @display(description="Bursts in effect")
+    def bursts(self, row: SlotPool) -> str:
+        found = bursts_in_effect(row, at=present_of_pool(row))
+        texts = ((f"{burst.slots} more until {moment(burst.ends_at)}",) for burst in found)
+        return format_html_join(", ", "{}", texts) or "—"
+
+    @display(description="See also")
+    def neighbours(self, row: SlotPool) -> str:
+        return related_lists(
+            ("Slots", "entitlements_slot", "pool__id__exact", row.pk),
+            ("Bursts", "entitlements_slotburst", "pool__id__exact", row.pk),
+        )
+
+
+@admin.register(Slot)
+class SlotAdmin(ReadOnlyModelAdmin):
+    """Slots, held and ended."""
+
+    empty_text = "POST /v1/slots acquires them."
+    list_display = ["shown", "customer_page", "state", "holder", "acquired", "expires", "ended"]
+    list_filter = ["organization", "end", ("ended_at", admin.EmptyFieldListFilter), "pool"]
+    search_fields = ["public_id", "holder", "idempotency_key", "pool__feature__key", "pool__customer__public_id"]
+    list_select_related = ["pool__feature", "pool__customer__consumer", "pool__test_clock", "organization"]
+    ordering = ["-id"]
+    actions_detail = ["release"]
+
+    release = service_action(
+        title="Release slot",
+        permissions=["manage_subscription"],
+        description="It is free for whoever asks next. What holds it is not stopped; its next heartbeat is refused.",
+        run=_release,
+        icon="lock_open",
+        fits=lambda row: row.ended_at is None,
+    )
+
+    @display(description="Slot", header=True, ordering="id")
+    def shown(self, row: Slot) -> list[str]:
+        return [row.pool.feature.key, row.public_id]
+
+    @display(description="Customer")
+    def customer_page(self, row: Slot) -> str:
+        return link(row.pool.customer)
+
+    @display(description="State", label={"Held": "success", "Expired": "warning", "Forced": "danger"})
+    def state(self, row: Slot) -> str:
+        return row.get_end_display() or "Held"
+
+    @display(description="Acquired", ordering="acquired_at")
+    def acquired(self, row: Slot) -> str:
+        return moment(row.acquired_at)
+
+    @display(description="Lease ends", ordering="expires_at")
+    def expires(self, row: Slot) -> str:
+        return moment(row.expires_at)
+
+    @display(description="Ended", ordering="ended_at")
+    def ended(self, row: Slot) -> str:
+        return moment(row.ended_at)
+
+
+@admin.register(SlotBurst)
+class SlotBurstAdmin(ReadOnlyModelAdmin):
+    """More slots for some time."""
+
+    empty_text = "Bursts are granted on the page of an entitlement with slots, or over the API."
+    list_display = ["shown", "customer_page", "slots", "since", "until", "voided", "reason"]
+    list_filter = ["organization", "pool"]
+    search_fields = ["public_id", "reason", "idempotency_key", "pool__feature__key", "pool__customer__public_id"]
+    list_select_related = ["pool__feature", "pool__customer__consumer", "pool__test_clock", "organization"]
+    ordering = ["-id"]
+    actions_detail = ["void"]
+
+    void = service_action(
+        title="End burst",
+        permissions=["manage_subscription"],
+        description="Slots beyond the plan's end with their leases. This cannot be undone.",
+        run=_void,
+        icon="block",
+        fits=lambda row: row.voided_at is None,
+    )
+
+    @display(description="Burst", header=True, ordering="id")
+    def shown(self, row: SlotBurst) -> list[str]:
+        return [row.pool.feature.key, row.public_id]
+
+    @display(description="Customer")
+    def customer_page(self, row: SlotBurst) -> str:
+        return link(row.pool.customer)
+
+    @display(description="From", ordering="starts_at")
+    def since(self, row: SlotBurst) -> str:
+        return moment(row.starts_at)
+
+    @display(description="Until", ordering="ends_at")
+    def until(self, row: SlotBurst) -> str:
+        return moment(row.ends_at)
+
+    @display(description="Ended early", ordering="voided_at")
+    def voided(self, row: SlotBurst) -> str:
+        return moment(row.voided_at)
+
+
+def slot_chart(use: SlotUse) -> SafeString:
+    """Draw how many slots were held; each number holds until the next."""
+    if not use.steps:
+        return format_html("{}", "None was held.")
+    seconds = (use.end - use.start).total_seconds()
+    high = max(use.peak, 1)
+
+    def x(at: datetime) -> int:
+        return round(PAD + (WIDTH - 2 * PAD) * (at - use.start).total_seconds() / seconds)
+
+    def y(value: int) -> int:
+        return round(PAD + (HEIGHT - 2 * PAD) * (high - value) / high)
+
+    corners, before = [(PAD, y(0))], 0
+    for at, held in use.steps:
+        corners += [(x(at), y(before)), (x(at), y(held))]
+        before = held
+    corners.append((x(use.end), y(before)))
+    labels = (
+        (PAD, y(high) - 6, f"{use.peak:,}"),
+        (PAD, HEIGHT - 4, moment(use.start)),
+        (WIDTH - 130, HEIGHT - 4, moment(use.end)),
+    )
+    return format_html(
+        '<svg viewBox="0 0 {} {}" class="w-full" role="img" aria-label="Slots held over time">'
+        '<polyline points="{}" fill="none" stroke="currentColor" stroke-width="2"/>{}</svg>',
+        WIDTH,
+        HEIGHT,
+        " ".join(f"{a},{b}" for a, b in corners),
+        format_html_join("", '<text x="{}" y="{}" font-size="11" fill="currentColor">{}</text>', labels),
+    )
+
+
+def _use(row: SlotPool) -> SlotUse:
+    at = present_of_pool(row)
+    return slot_use(pool=row, start=at - SPAN, end=at, at=at)

@@ -1,0 +1,186 @@
+"""What runs at once: how much may, how much does, and how much did."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from django.db import connection
+from django.db.models import Count, F, Q, QuerySet, Sum
+
+from apps.entitlements.models import Entitlement, Slot, SlotBurst, SlotPool
+from apps.entitlements.selectors.entitlements import in_force
+from apps.kernel.money import EXACT, round_to
+
+SHOWN_STEPS = 2_000
+AVERAGE_PLACES = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Slots of a customer and a feature at a moment.
+
+    Attributes:
+        limit: what the plan gives, with bursts; 0 without a right.
+        held: of those who hold one.
+    """
+
+    limit: int
+    held: int
+
+    @property
+    def free(self) -> int:
+        return max(self.limit - self.held, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class SlotUse:
+    """How many slots were held over `[start, end)`.
+
+    Attributes:
+        peak: most at one moment.
+        average: weighted by time; of an empty span 0.
+        steps: from when on how many were held; the last ones where there are very many.
+    """
+
+    start: datetime
+    end: datetime
+    peak: int
+    average: Decimal
+    steps: list[tuple[datetime, int]]
+
+
+def slots_of(*, organization_id: int) -> QuerySet[Slot]:
+    """Give a merchant's slots with what shows them at hand, newest first."""
+    rows = Slot.objects.filter(organization_id=organization_id)
+    return rows.select_related("pool__customer", "pool__feature__product", "pool__test_clock").order_by("-pk")
+
+
+def bursts_of(entitlement: Entitlement) -> QuerySet[SlotBurst]:
+    """Give the bursts of who holds an entitlement, newest first."""
+    rows = SlotBurst.objects.select_related("pool__test_clock").filter(
+        pool__customer_id=entitlement.customer_id, pool__feature_id=entitlement.feature_id
+    )
+    return rows.order_by("-pk")
+
+
+def find_pool(*, customer_id: int, feature_id: int) -> SlotPool | None:
+    rows = SlotPool.objects.select_related("test_clock")
+    return rows.filter(customer_id=customer_id, feature_id=feature_id).first()
+
+
+def present_of_pool(pool: SlotPool) -> datetime:
+    """Give the present of who holds slots: a test clock's, or the database's.
+
+    The database's, because servers whose clocks differ must agree on what has expired.
+    """
+    return database_now() if pool.test_clock is None else pool.test_clock.current_time
+
+
+def database_now() -> datetime:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        now: datetime = cursor.fetchone()[0]
+    return now
+
+
+def limit_of(*, customer_id: int, feature_id: int, at: datetime) -> int:
+    """Give how many slots a customer may hold of a feature at a moment: the plan's and those of bursts."""
+    rows = in_force(Entitlement.objects.filter(customer_id=customer_id, feature_id=feature_id), at)
+    slots = rows.values_list("slots", flat=True).first()
+    if slots is None:
+        return 0
+    bursts = SlotBurst.objects.filter(
+        _in_burst(at), pool__customer_id=customer_id, pool__feature_id=feature_id
+    ).aggregate(more=Sum("slots"))
+    return int(slots + (bursts["more"] or 0))
+
+
+def rooms_of(rows: Iterable[Entitlement], *, at: dict[int, datetime]) -> dict[int, Room]:
+    """Give limit and use of entitlements that have slots, by key; the others are left out.
+
+    Args:
+        at: the present, by entitlement.
+    """
+    found = {}
+    for row in rows:
+        if row.slots is None:
+            continue
+        moment = at[row.pk]
+        limit = limit_of(customer_id=row.customer_id, feature_id=row.feature_id, at=moment)
+        held = held_slots(moment).filter(pool__customer_id=row.customer_id, pool__feature_id=row.feature_id)
+        found[row.pk] = Room(limit, held.count())
+    return found
+
+
+def held_slots(at: datetime) -> QuerySet[Slot]:
+    """Give the slots that are held at a moment of the present, whoever swept up those that are not."""
+    return Slot.objects.filter(ended_at__isnull=True, expires_at__gt=at)
+
+
+def held_by_pool(pools: Iterable[SlotPool], *, at: datetime) -> dict[int, int]:
+    """Give how many slots are held by pool; those of none are left out."""
+    rows = held_slots(at).filter(pool__in=[pool.pk for pool in pools]).values_list("pool_id")
+    return dict(rows.annotate(held=Count("pk")).order_by())
+
+
+def bursts_in_effect(pool: SlotPool, *, at: datetime) -> QuerySet[SlotBurst]:
+    return SlotBurst.objects.filter(_in_burst(at), pool=pool).order_by("ends_at", "pk")
+
+
+def _in_burst(at: datetime) -> Q:
+    return Q(starts_at__lte=at, ends_at__gt=at) & (Q(voided_at__isnull=True) | Q(voided_at__gt=at))
+
+
+def rank_of(slot: Slot, *, at: datetime) -> int:
+    """Give how many of the held slots of its pool were acquired before a slot."""
+    earlier = Q(acquired_at__lt=slot.acquired_at) | Q(acquired_at=slot.acquired_at, pk__lt=slot.pk)
+    return held_slots(at).filter(earlier, pool_id=slot.pool_id).count()
+
+
+def next_free_at(pool: SlotPool, *, at: datetime) -> datetime | None:
+    """Give when the first slot that is held now expires, if nobody keeps it."""
+    rows = held_slots(at).filter(pool=pool).order_by(F("expires_at"))
+    return rows.values_list("expires_at", flat=True).first()
+
+
+STEPS = """
+WITH span AS (
+    SELECT greatest(acquired_at, %(start)s) AS a,
+           least(coalesce(ended_at, least(expires_at, %(at)s)), %(end)s) AS z
+    FROM entitlements_slot
+    WHERE pool_id = %(pool)s AND acquired_at < %(end)s
+), change AS (
+    SELECT at, sum(by) AS by
+    FROM (SELECT a AS at, 1 AS by FROM span WHERE a < z UNION ALL SELECT z, -1 FROM span WHERE a < z) AS each
+    GROUP BY at
+)
+SELECT at, sum(by) OVER (ORDER BY at)::int AS held, lead(at) OVER (ORDER BY at) AS until FROM change ORDER BY at
+"""
+
+
+def slot_use(*, pool: SlotPool, start: datetime, end: datetime, at: datetime) -> SlotUse:
+    """Give how many slots of a pool were held over a span, from the slots themselves.
+
+    Args:
+        at: the present; what is held is held up to now.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(STEPS, {"pool": pool.pk, "start": start, "end": end, "at": at})
+        rows = cursor.fetchall()
+    weighted = Decimal(0)
+    for since, held, until in rows:
+        if until is not None:
+            span = until - since
+            micros = (span.days * 86_400 + span.seconds) * 1_000_000 + span.microseconds
+            weighted = EXACT.add(weighted, EXACT.multiply(Decimal(held), Decimal(micros)))
+    whole = end - start
+    length = (whole.days * 86_400 + whole.seconds) * 1_000_000 + whole.microseconds
+    average = round_to(EXACT.divide(weighted, Decimal(length)), AVERAGE_PLACES) if length > 0 else Decimal(0)
+    return SlotUse(
+        start=start,
+        end=end,
+        peak=max((held for _, held, _ in rows), default=0),
+        average=average,
+        steps=[(since, held) for since, held, _ in rows[-SHOWN_STEPS:]],
+    )
