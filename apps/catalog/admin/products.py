@@ -5,9 +5,9 @@ from django.contrib import admin
 from django.http import HttpRequest
 
 from apps.catalog.admin.base import CatalogAdmin
-from apps.catalog.domain.metrics import check_metric
-from apps.catalog.models import BillableMetric, Feature, Fee, Product
-from apps.catalog.services.products import require_dimensions
+from apps.catalog.domain.metrics import check_flat, check_metric
+from apps.catalog.models import Aggregation, BillableMetric, Feature, Fee, MetricMode, Product
+from apps.catalog.services.products import OF_EVENTS, require_dimensions
 from apps.kernel.adminsite.forms import check_by_rules
 
 
@@ -27,9 +27,16 @@ class MetricForm(forms.ModelForm):
 
     def clean(self) -> dict[str, Any]:
         data: dict[str, Any] = super().clean() or {}
+        if data.get("mode", self.instance.mode) == MetricMode.USAGE and not data.get("event_type"):
+            self.add_error("event_type", "Say which events it counts.")
         # On a stored metric the aggregation is shown and not asked for.
         aggregation = data.get("aggregation", self.instance.aggregation)
-        if aggregation and "group_by" in data:
+        if data.get("mode", self.instance.mode) == MetricMode.FLAT:
+            if self.instance.pk is None:
+                data["aggregation"] = Aggregation.SUM
+            given = {wire: data.get(name) for wire, name in OF_EVENTS.items()}
+            check_by_rules(self, lambda: check_flat(given), OF_EVENTS)
+        elif aggregation and "group_by" in data:
 
             def check() -> None:
                 data["value_property"] = check_metric(
@@ -53,15 +60,15 @@ class MetricAdmin(CatalogAdmin):
 
     empty_text = "A metric says what events count: their type, an aggregation, a value in their data."
     form = MetricForm
-    list_display = ["name", "public_id", "product", "aggregation", "event_type", "value_property", "unit"]
-    list_filter = ["organization", "aggregation", "event_type"]
+    list_display = ["name", "public_id", "product", "mode", "aggregation", "event_type", "unit"]
+    list_filter = ["organization", "mode", "aggregation", "event_type"]
     search_fields = ["name", "public_id", "event_type"]
     list_select_related = ["product"]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         # Windows keep what their aggregation needs and nothing else, so another one would find nothing to read.
         # And what is billed would be worth something else with another rounding.
-        fixed = ["aggregation", "rounding_function", "rounding_precision"]
+        fixed = ["mode", "aggregation", "rounding_function", "rounding_precision"]
         return [*self.readonly_fields, *(fixed if obj is not None else [])]
 
 

@@ -7,7 +7,7 @@ from rest_framework import serializers
 from apps.catalog.api.spend import SpendFields
 from apps.catalog.domain.cadences import NAMED, find_cadence_problem, find_interval_problem
 from apps.catalog.domain.trials import find_trial_problem
-from apps.catalog.models import Aggregation, FeatureType, RoundingFunction, TrialUsage
+from apps.catalog.models import Aggregation, FeatureType, MetricMode, RoundingFunction, TrialUsage
 from apps.kernel.http.fields import DecimalStringField, InstantField, StrictCharField, StringMapField, ThresholdsField
 from apps.rating.price_models import REGISTRY
 
@@ -36,18 +36,26 @@ class RoundingSerializer(serializers.Serializer[Any]):
 
 
 class CreateMetricSerializer(serializers.Serializer[Any]):
-    aggregation = serializers.ChoiceField(choices=Aggregation.values)
+    mode = serializers.ChoiceField(choices=MetricMode.values, default=MetricMode.USAGE)
+    aggregation = serializers.ChoiceField(choices=Aggregation.values, required=False)
     description = StrictCharField(allow_blank=True, max_length=10_000)
     merchantId = StrictCharField()
     name = StrictCharField(max_length=255)
     unit = StrictCharField(max_length=50)
-    eventType = StrictCharField(max_length=255)
+    eventType = StrictCharField(max_length=255, required=False)
     productId = StrictCharField()
     valueProperty = StrictCharField(max_length=255, required=False, allow_null=True)
     groupBy = StringMapField(required=False, allow_null=True)
     eventFrom = InstantField(required=False, allow_null=True)
     rounding = RoundingSerializer(required=False, allow_null=True)
     taxCode = StrictCharField(max_length=30, allow_blank=True, required=False)
+
+    def validate(self, data: dict[str, Any]) -> dict[str, Any]:
+        if data["mode"] == MetricMode.USAGE:
+            missing = [name for name in ("aggregation", "eventType") if name not in data]
+            if missing:
+                raise serializers.ValidationError(dict.fromkeys(missing, "This field is required."), code="required")
+        return data
 
 
 class UpdateMetricSerializer(serializers.Serializer[Any]):

@@ -51,6 +51,7 @@ class ProductSerializer(EntitySerializer):
 
 class MetricSerializer(EntitySerializer):
     object = ConstantField("billableMetric")
+    mode = serializers.CharField()
     aggregation = serializers.CharField()
     description = serializers.CharField()
     name = serializers.CharField()

@@ -11,6 +11,21 @@ RESERVED_DIMENSION = "subject"
 MAXIMUM_DIMENSIONS = 20
 
 
+def check_flat(given: Mapping[str, object]) -> None:
+    """Check that a flat metric, whose quantity is chosen, says nothing of events.
+
+    Args:
+        given: by the wire's name, what only a metric of usage has.
+
+    Raises:
+        InvalidError: something is given; all of it is named.
+    """
+    message = "A flat metric counts no events: its quantity is chosen. Leave this out."
+    errors = [FieldError(name, message, "invalid") for name, value in given.items() if value]
+    if errors:
+        raise InvalidError("The metric is malformed.", errors=errors)
+
+
 def check_metric(*, aggregation: str, value_property: str, group_by: Mapping[str, str]) -> str:
     """Check a metric's shape and give the value path to store: COUNT never has one.
 

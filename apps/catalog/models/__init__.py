@@ -9,6 +9,7 @@ from apps.catalog.models.products import (
     Feature,
     FeatureType,
     Fee,
+    MetricMode,
     Product,
     RoundingFunction,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "FeatureType",
     "Fee",
     "FeedRate",
+    "MetricMode",
     "PaymentTerm",
     "Plan",
     "PlanVersion",

@@ -33,6 +33,9 @@ class PriceTermsColumns(models.Model):
     is_obligation = models.BooleanField(
         default=False, help_text="Owed whole: never prorated, first charged at the first full period."
     )
+    is_flat = models.BooleanField(
+        default=False, editable=False, help_text="Of a flat metric: the chosen quantity is charged, no usage."
+    )
     supply_scope = models.CharField(max_length=13, choices=SupplyScope, default=SupplyScope.IN_SCOPE)
 
     class Meta:
@@ -68,7 +71,13 @@ class Price(PriceTermsColumns, CatalogEntity):
             # The price of a first unit must not wait for the last one; the service knows models that are installed.
             models.CheckConstraint(
                 name="price_as_it_comes_is_not_by_volume",
-                condition=Q(metric__isnull=True) | Q(payment_term="in_arrears") | ~Q(model="volume"),
+                condition=Q(metric__isnull=True)
+                | Q(is_flat=True)
+                | Q(payment_term="in_arrears")
+                | ~Q(model="volume"),
+            ),
+            models.CheckConstraint(
+                name="price_flat_is_of_a_metric", condition=Q(is_flat=False) | Q(metric__isnull=False)
             ),
             models.CheckConstraint(name="price_fee_is_standard", condition=Q(fee__isnull=True) | Q(model="standard")),
             models.CheckConstraint(
@@ -98,7 +107,7 @@ class Price(PriceTermsColumns, CatalogEntity):
     @property
     def bills_usage(self) -> bool:
         """Whether events are its quantity; otherwise one is chosen."""
-        return self.metric_id is not None
+        return self.metric_id is not None and not self.is_flat
 
 
 class PriceRevision(PriceTermsColumns):
@@ -123,7 +132,7 @@ class PriceRevision(PriceTermsColumns):
     @property
     def bills_usage(self) -> bool:
         """Whether events are its quantity; otherwise one is chosen."""
-        return self.metric_id is not None
+        return self.metric_id is not None and not self.is_flat
 
     @property
     def is_prepaid(self) -> bool:

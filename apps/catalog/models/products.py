@@ -44,6 +44,13 @@ class Aggregation(models.TextChoices):
     WEIGHTED_SUM = "WEIGHTED_SUM", "Time-weighted sum"
 
 
+class MetricMode(models.TextChoices):
+    """Where the quantity of a metric comes from."""
+
+    USAGE = "usage", "Usage"
+    FLAT = "flat", "Flat"
+
+
 # What these give can only grow as events come. Others, such as an average, are known when their period is over.
 GROWING = (Aggregation.SUM, Aggregation.COUNT, Aggregation.UNIQUE_COUNT, Aggregation.MAX)
 
@@ -66,8 +73,12 @@ class BillableMetric(CatalogEntity):
     name = models.CharField(max_length=255)
     description = models.TextField(blank=True)
     unit = models.CharField(max_length=50)
+    mode = models.CharField(
+        max_length=5, choices=MetricMode, default=MetricMode.USAGE,
+        help_text="Usage counts events. Flat charges the quantity that a subscriber chooses. It never changes.",
+    )  # fmt: skip
     aggregation = models.CharField(max_length=12, choices=Aggregation)
-    event_type = models.CharField(max_length=255)
+    event_type = models.CharField(max_length=255, blank=True, help_text="Of a flat metric empty.")
     value_property = models.CharField(
         max_length=255, blank=True, help_text="Path of the value in the event's data, such as $.tokens."
     )
@@ -89,7 +100,8 @@ class BillableMetric(CatalogEntity):
             models.CheckConstraint(
                 name="metric_value_property_where_needed",
                 condition=(
-                    Q(aggregation="COUNT", value_property="")
+                    Q(mode="flat", value_property="")
+                    | Q(aggregation="COUNT", value_property="")
                     | Q(aggregation="UNIQUE_COUNT")
                     | (
                         Q(aggregation__in=["SUM", "AVG", "MIN", "MAX", "LATEST", "WEIGHTED_SUM"])
@@ -97,7 +109,18 @@ class BillableMetric(CatalogEntity):
                     )
                 ),
             ),
-            models.CheckConstraint(name="metric_event_type_filled", condition=~Q(event_type="")),
+            models.CheckConstraint(
+                name="metric_counts_events_or_is_flat",
+                condition=(Q(mode="usage") & ~Q(event_type=""))
+                | Q(
+                    mode="flat",
+                    event_type="",
+                    group_by={},
+                    event_from__isnull=True,
+                    rounding_function="",
+                    aggregation="SUM",
+                ),
+            ),
             models.CheckConstraint(
                 name="metric_rounding_is_whole",
                 condition=Q(rounding_function="", rounding_precision=0)

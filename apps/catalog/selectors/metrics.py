@@ -1,6 +1,20 @@
 from typing import Any
 
-from apps.catalog.models import BillableMetric
+from apps.catalog.models import BillableMetric, MetricMode
+from apps.kernel.errors import ConflictError
+
+
+def require_counting(metric: BillableMetric) -> None:
+    """Refuse to tell the usage of a metric that counts none.
+
+    Raises:
+        ConflictError: it is flat.
+    """
+    if metric.mode == MetricMode.FLAT:
+        raise ConflictError(
+            "The metric is flat: it charges the quantity that subscribers choose and counts no events.",
+            code="METRIC_IS_FLAT",
+        )
 
 
 def event_types_of(*, metric_id: int) -> list[str]:

@@ -13,6 +13,7 @@ from apps.catalog.models import (
     BillableMetric,
     Feature,
     Fee,
+    MetricMode,
     PaymentTerm,
     PlanVersionPrice,
     Price,
@@ -36,6 +37,7 @@ REVISED = (
     "quantity",
     "invoice_display_name",
     "is_obligation",
+    "is_flat",
     "supply_scope",
 )
 # What a price has beside its terms.
@@ -96,9 +98,11 @@ def update_price(*, price_id: int, changes: dict[str, Any], spend: Mapping[str, 
     swapped = [name for name in ("metric", "fee") if name in changes and changes[name] != getattr(price, name)]
     if swapped:
         subscriptions = sum(count(price.pk) for count in _subscription_counters)
-        if subscriptions and "metric" in swapped and price.metric is None:
+        metric = changes.get("metric", price.metric)
+        counts = metric is not None and metric.mode == MetricMode.USAGE
+        if subscriptions and counts and not price.bills_usage:
             raise ConflictError(
-                "Live subscriptions bill this fee; it cannot become metered.",
+                "Live subscriptions bill a chosen quantity of this price; it cannot become metered.",
                 code="PRICE_IN_USE",
                 details={
                     "priceId": price.public_id,
@@ -161,6 +165,7 @@ def check_price(price: Price, spend: Spend | None = None) -> None:
     Raises:
         InvalidError: naming every bad field.
     """
+    price.is_flat = price.metric is not None and price.metric.mode == MetricMode.FLAT
     errors: list[FieldError] = []
     if (price.metric is None) == (price.fee is None):
         errors.append(FieldError("billableMetricId", "Give either billableMetricId or feeId.", "required"))
@@ -172,6 +177,8 @@ def check_price(price: Price, spend: Spend | None = None) -> None:
     unit_prices = _unit_prices(model)
     if price.fee is not None:
         errors.extend(_fee_errors(price, model, min(unit_prices)))
+    elif price.is_flat:
+        errors.extend(_flat_errors(price, model, min(unit_prices)))
     else:
         errors.extend(_metered_errors(price, min(unit_prices)))
         errors.extend(_metric_errors(price, model))
@@ -208,6 +215,8 @@ def _template_errors(price: Price, model: AnyPrice | None) -> list[FieldError]:
         return [FieldError(f"{path}.{key}", problem, "invalid") for key, problem in error.problems.items()]
     if feature.type != "metered" or price.metric is None:
         return []
+    if price.is_flat:
+        return [FieldError(path, "Only usage can be used up; this metric is flat.", "invalid")]
     if price.metric.aggregation not in GROWING:
         return [
             FieldError(path, "Only what grows as events come can be used up: a sum, a count, a maximum.", "invalid")
@@ -235,6 +244,23 @@ def _fee_errors(price: Price, model: AnyPrice | None, unit_price: Decimal) -> li
         errors.append(FieldError("properties.unitPrice", "Only metered prices can be rebates.", "invalid"))
     if price.grant_discount_enabled:
         errors.append(FieldError("grantDiscountEnabled", "Only metered prices can have it.", "invalid"))
+    return errors
+
+
+def _flat_errors(price: Price, model: AnyPrice | None, unit_price: Decimal) -> list[FieldError]:
+    """Say what keeps the price of a flat metric from being put on the quantity that is chosen."""
+    errors = []
+    if isinstance(model, GroupedPrice):
+        errors.append(FieldError("properties.groups", "A flat metric has no dimensions.", "invalid"))
+    elif isinstance(model, TransactionPriceModel):
+        message = f"A {price.model} price looks at single events; a flat metric has none."
+        errors.append(FieldError("model", message, "invalid"))
+    if price.is_obligation:
+        errors.append(FieldError("isObligation", "Only fees can be obligations.", "invalid"))
+    if unit_price < 0:
+        errors.append(FieldError("properties.unitPrice", "Only usage can be rebated.", "invalid"))
+    if price.grant_discount_enabled:
+        errors.append(FieldError("grantDiscountEnabled", "Grants pay for usage; this metric is flat.", "invalid"))
     return errors
 
 

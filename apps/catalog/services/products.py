@@ -3,10 +3,19 @@ from typing import Any
 
 from django.db import IntegrityError, transaction
 
-from apps.catalog.domain.metrics import check_metric
-from apps.catalog.models import BillableMetric, Feature, Fee, Price, Product
+from apps.catalog.domain.metrics import check_flat, check_metric
+from apps.catalog.models import Aggregation, BillableMetric, Feature, Fee, MetricMode, Price, Product
 from apps.kernel.errors import ConflictError, InvalidError
 from apps.rating.grouped import GroupedPrice, parse_price
+
+# What only metrics of usage have, by the wire's name.
+OF_EVENTS = {
+    "eventType": "event_type",
+    "valueProperty": "value_property",
+    "groupBy": "group_by",
+    "eventFrom": "event_from",
+    "rounding": "rounding_function",
+}
 
 
 def create_product(*, organization_id: int, name: str, description: str, metadata: dict[str, str]) -> Product:
@@ -20,13 +29,17 @@ def create_metric(*, product: Product, **fields: Any) -> BillableMetric:
     """Make a billable metric.
 
     Raises:
-        InvalidError: its value path or a dimension is malformed or missing.
+        InvalidError: its value path or a dimension is malformed or missing, or a flat one names what counts events.
     """
-    fields["value_property"] = check_metric(
-        aggregation=fields["aggregation"],
-        value_property=fields.get("value_property") or "",
-        group_by=fields.get("group_by") or {},
-    )
+    if fields.get("mode") == MetricMode.FLAT:
+        check_flat({wire: fields.get(name) for wire, name in OF_EVENTS.items()})
+        fields["aggregation"] = Aggregation.SUM
+    else:
+        fields["value_property"] = check_metric(
+            aggregation=fields["aggregation"],
+            value_property=fields.get("value_property") or "",
+            group_by=fields.get("group_by") or {},
+        )
     return BillableMetric.objects.create(organization_id=product.organization_id, product=product, **fields)
 
 
@@ -41,10 +54,13 @@ def update_metric(*, metric_id: int, changes: dict[str, Any]) -> BillableMetric:
     metric = BillableMetric.objects.select_for_update().get(pk=metric_id)
     for name, value in changes.items():
         setattr(metric, name, value)
-    metric.value_property = check_metric(
-        aggregation=metric.aggregation, value_property=metric.value_property, group_by=metric.group_by
-    )
-    require_dimensions(metric=metric)
+    if metric.mode == MetricMode.FLAT:
+        check_flat({wire: getattr(metric, name) for wire, name in OF_EVENTS.items()})
+    else:
+        metric.value_property = check_metric(
+            aggregation=metric.aggregation, value_property=metric.value_property, group_by=metric.group_by
+        )
+        require_dimensions(metric=metric)
     metric.save()
     return metric
 

@@ -48,7 +48,9 @@ def issue_entitlement(
         feature=feature,
         terms=terms,
         template=as_json(template),
-        prices=Price.objects.filter(feature=feature, metric__isnull=False, deleted_at__isnull=True).order_by("pk"),
+        prices=Price.objects.filter(
+            feature=feature, metric__isnull=False, is_flat=False, deleted_at__isnull=True
+        ).order_by("pk"),
         active_from=active_from,
         active_to=active_to,
         subscription=subscription,
@@ -128,7 +130,7 @@ def add_meters(row: Entitlement, prices: Iterable[Price]) -> int:
             organization_id=row.organization_id, entitlement=row, price_id=price.pk, metric_id=price.metric_id
         )
         for price in prices
-        if price.metric_id is not None and price.pk not in known
+        if price.metric_id is not None and price.bills_usage and price.pk not in known
     ]
     EntitlementMeter.objects.bulk_create(made)
     return len(made)

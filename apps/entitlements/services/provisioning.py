@@ -27,7 +27,7 @@ class Sold:
 
     @property
     def is_billed(self) -> bool:
-        return any(price.metric_id is not None for price in self.prices)
+        return any(price.bills_usage for price in self.prices)
 
 
 @dataclass(slots=True)

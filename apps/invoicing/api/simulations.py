@@ -175,7 +175,7 @@ class SimulationList(ContractView):
 
     def _given(self, rows: list[dict[str, Any]], offer: Offer) -> list[GivenUsage]:
         """Read made-up usage; each of it must be of a metric that the terms price."""
-        metrics = {row.metric.public_id: row.metric for row in offer.revisions if row.metric is not None}
+        metrics = {row.metric.public_id: row.metric for row in offer.revisions if row.metric and row.bills_usage}
         errors: list[FieldError] = []
         found: list[GivenUsage] = []
         seen: set[tuple[int, tuple[tuple[str, str], ...]]] = set()

@@ -68,24 +68,30 @@ class RedirectUrlsSerializer(serializers.Serializer[Any]):
 
 
 class ItemSerializer(serializers.Serializer[Any]):
-    """How many of one price of the plan, named by its key or its id."""
+    """How many of one price of the plan, named by its key, its id, or its flat metric."""
 
     priceKey = StrictCharField(required=False, max_length=64)
     priceId = StrictCharField(required=False, max_length=64)
+    billableMetricId = StrictCharField(required=False, max_length=64)
     quantity = DecimalStringField(places=9, low=Decimal(0), high=MOST_UNITS, accept_number=True)
 
     def validate(self, data: dict[str, Any]) -> dict[str, Any]:
-        if ("priceKey" in data) == ("priceId" in data):
-            raise serializers.ValidationError(
-                {"priceKey": "Give exactly one of priceKey and priceId."}, code="required"
-            )
+        if sum(name in data for name in ("priceKey", "priceId", "billableMetricId")) != 1:
+            message = "Give exactly one of priceKey, priceId and billableMetricId."
+            raise serializers.ValidationError({"priceKey": message}, code="required")
         return data
 
 
 def chosen_items(data: list[dict[str, Any]]) -> tuple[ChosenItem, ...]:
     """Give checked items as the use-cases take them."""
     return tuple(
-        ChosenItem(item["quantity"], price_key=item.get("priceKey"), price_id=item.get("priceId")) for item in data
+        ChosenItem(
+            item["quantity"],
+            price_key=item.get("priceKey"),
+            price_id=item.get("priceId"),
+            metric_id=item.get("billableMetricId"),
+        )
+        for item in data
     )
 
 

@@ -18,7 +18,7 @@ def early_revisions(opened: Sequence[Invoice]) -> dict[int, list[PriceRevision]]
         invoice.pk: [
             revision
             for revision in (revisions[i] for i in invoice.price_revision_ids if i in revisions)
-            if revision.metric is not None and revision.metric.aggregation in GROWING
+            if revision.bills_usage and revision.metric is not None and revision.metric.aggregation in GROWING
         ]
         for invoice in opened
     }

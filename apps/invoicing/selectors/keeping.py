@@ -74,7 +74,7 @@ def bills_needing(start: datetime, end: datetime, as_of: datetime) -> str | None
 
 def _longest_service(end: datetime) -> datetime:
     cadences = set(
-        PriceRevision.objects.filter(metric__isnull=False)
+        PriceRevision.objects.filter(metric__isnull=False, is_flat=False)
         .exclude(billing_cadence="")
         .values_list("billing_cadence", flat=True)
         .distinct()

@@ -151,7 +151,7 @@ def _worth_a_look(by_subscription: Mapping[int, Invoice], subjects: Mapping[int,
     """
     rows = (
         _billed_lines(by_subscription.keys())
-        .filter(price_revision__metric__isnull=False)
+        .filter(price_revision__metric__isnull=False, price_revision__is_flat=False)
         .values_list("invoice__subscription_id", "price_revision__metric_id", "period_start", "period_end")
         .annotate(
             counted_at=Max("invoice__usage_counted_at"),
@@ -197,7 +197,7 @@ def _billed(by_subscription: Mapping[int, Invoice]) -> dict[int, list[_Entry]]:
     entries: dict[tuple[int, int, datetime, datetime], _Entry] = {}
     for line in lines:
         revision, counted_at = line.price_revision, line.invoice.usage_counted_at
-        if revision is None or revision.metric is None or counted_at is None:
+        if revision is None or revision.metric is None or revision.is_flat or counted_at is None:
             continue
         key = (line.invoice.subscription_id, revision.pk, line.period_start, line.period_end)
         known = entries.get(key)

@@ -323,7 +323,7 @@ def fixed_sources(
         },
         "currency": {"type": "currency", "ref": {"currency": currency}},
     }
-    if revision.metric is not None:
+    if revision.metric is not None and revision.bills_usage:
         sources["usage"] = {
             "type": "meter",
             "ref": {"billableMetricId": revision.metric.public_id},

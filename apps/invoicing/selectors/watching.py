@@ -32,7 +32,9 @@ from apps.subscriptions.selectors.clocks import current_time
 def watched_subscriptions() -> QuerySet[Subscription]:
     """Give the subscriptions with thresholds, alerts, or usage that is billed as it comes."""
     as_it_comes = list(
-        PriceRevision.objects.filter(metric__isnull=False, payment_term="in_advance").values_list("pk", flat=True)
+        PriceRevision.objects.filter(metric__isnull=False, is_flat=False, payment_term="in_advance").values_list(
+            "pk", flat=True
+        )
     )
     alerts = Alert.objects.filter(subscription=OuterRef("pk"), deleted_at__isnull=True)
     return Subscription.objects.filter(
@@ -153,7 +155,7 @@ def _usage_of_open_periods(subscriptions: Sequence[Subscription]) -> list[tuple[
         assert row.period_end is not None
         starts = dict.fromkeys(told[row.pk], row.period_start)
         for revision in (revisions[i] for i in row.price_revision_ids if i in revisions):
-            if revision.metric_id is not None:
+            if revision.bills_usage and revision.metric_id is not None:
                 # A price of a longer cadence has a service that began before.
                 starts[revision.metric_id] = row.started_at if revision.billing_cadence else row.period_start
         found += [

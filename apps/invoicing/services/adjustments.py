@@ -165,7 +165,7 @@ def _target(subscription: Subscription, agreement: Agreement) -> Price | None:
         raise _invalid("targetPriceIds", "This price looks at single events or groups, not at one quantity.")
     if price.billing_cadence == "P0D":
         raise _invalid("targetPriceIds", "This price bills once, so there is no period to measure.")
-    if agreement.type == USAGE and price.metric is None:
+    if agreement.type == USAGE and not price.bills_usage:
         raise _invalid("targetPriceIds", "Only usage can be waived; name a metered price.")
     if agreement.type == USAGE and isinstance(model, StandardPrice) and model.unit_price < 0:
         raise _invalid("targetPriceIds", "This price is a rebate; fewer units would raise the invoice.")

@@ -9,7 +9,7 @@ from typing import Any
 from django.db import transaction
 
 from apps.catalog.domain.thresholds import Marks, marks_of
-from apps.catalog.models import BillableMetric
+from apps.catalog.models import BillableMetric, MetricMode
 from apps.invoicing.events import AlertChanged, AlertTriggered
 from apps.invoicing.models import Alert, AlertDirection, AlertFiring, AlertScope, AlertType
 from apps.invoicing.selectors.watching import total_of
@@ -184,6 +184,9 @@ def _problems(alert: Alert) -> list[FieldError]:
     errors = []
     if alert.type == AlertType.USAGE_QUANTITY and alert.metric is None:
         errors.append(FieldError("billableMetricId", "Name the metric whose quantity is watched.", "required"))
+    if alert.metric is not None and alert.metric.mode == MetricMode.FLAT:
+        message = "A flat metric counts no usage; its quantity is chosen."
+        errors.append(FieldError("billableMetricId", message, "invalid"))
     is_plain = alert.type == AlertType.USAGE_QUANTITY and alert.scope == AlertScope.PERIOD
     if alert.direction == AlertDirection.FALLING and not is_plain:
         message = "Only the quantity of a metric in a period can be watched as it falls."

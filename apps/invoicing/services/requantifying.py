@@ -164,8 +164,8 @@ def _chosen(
     errors: list[FieldError] = []
     found: list[Line] = []
     for number, item in enumerate(items):
-        field = f"items.{number}." + ("priceKey" if item.price_key is not None else "priceId")
-        line = next((one for one in lines if item.price_key == one.key or item.price_id == one.price_public_id), None)
+        field = f"items.{number}.{item.field}"
+        line = next((one for one in lines if _is_named(one, item)), None)
         problem = _problem(subscription, timeline, line, at)
         if line is not None and line in found:
             problem = "Name each price once."
@@ -176,6 +176,14 @@ def _chosen(
     if errors:
         raise _invalid(*errors)
     return found
+
+
+def _is_named(line: Line, item: ChosenItem) -> bool:
+    if item.price_key is not None:
+        return line.key == item.price_key
+    if item.price_id is not None:
+        return line.price_public_id == item.price_id
+    return line.metric_public_id == item.metric_id
 
 
 def _problem(subscription: Subscription, timeline: Timeline, line: Line | None, at: datetime) -> str | None:

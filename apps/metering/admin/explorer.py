@@ -15,7 +15,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
 
-from apps.catalog.models import BillableMetric
+from apps.catalog.models import BillableMetric, MetricMode
 from apps.customers.models import Customer
 from apps.kernel.clock import wall_now
 from apps.kernel.http.fields import time_zones
@@ -93,7 +93,9 @@ def explore_usage(request: HttpRequest, context: dict[str, Any]) -> HttpResponse
     if not person.has_right("view"):
         raise PermissionDenied
     visible = person.visible_organization_ids()
-    metrics = BillableMetric.objects.filter(deleted_at__isnull=True).select_related("organization")
+    metrics = BillableMetric.objects.filter(deleted_at__isnull=True, mode=MetricMode.USAGE).select_related(
+        "organization"
+    )
     if visible is not None:
         metrics = metrics.filter(organization_id__in=visible)
     offered = list(metrics.order_by("organization_id", "name", "pk")[:500])

@@ -11,6 +11,7 @@ from rest_framework import serializers
 from rest_framework.response import Response
 
 from apps.catalog.models import BillableMetric
+from apps.catalog.selectors.metrics import require_counting
 from apps.kernel.errors import FieldError, InvalidError, NotFoundError
 from apps.kernel.http.fields import InstantField, StrictCharField, TimeZoneField
 from apps.kernel.http.pagination import page_bounds
@@ -132,6 +133,7 @@ class MetricUsage(ContractView):
             # A subject may have had its first event just now.
             asked = self._find(public_id, query.get("subject"))
         metric = asked.metric
+        require_counting(metric)
         base = self._question(asked, query)
         size, groups = query.get("windowSize"), self._groups(metric, query)
         try:
@@ -249,6 +251,7 @@ class MetricEvents(ContractView):
     )
     def get(self, request: Request, public_id: str) -> Response:
         metric = self.get_own(BillableMetric.objects.filter(deleted_at__isnull=True), public_id, "billable metric")
+        require_counting(metric)
         query = self.read_query(EventQuerySerializer)
         limit, offset = page_bounds(request, default=20, maximum=200)
         spans: list[SubjectSpan] | None = None

@@ -9,6 +9,7 @@ from uuid import UUID
 from django.db import transaction
 
 from apps.catalog.models import BillableMetric
+from apps.catalog.selectors.metrics import require_counting
 from apps.kernel.errors import ConflictError, FieldError, InvalidError
 from apps.kernel.time import format_instant
 from apps.metering.domain.drafts import Targets
@@ -49,6 +50,7 @@ def start_backfill(
     metric = BillableMetric.objects.select_for_update(no_key=True).get(pk=metric_id)
     if metric.deleted_at is not None:
         raise ConflictError("The metric is withdrawn; it counts nothing any more.", code="METRIC_DELETED")
+    require_counting(metric)
     running = BackfillJob.objects.filter(metric=metric, status__in=ACTIVE_JOB).first()
     definition = definition_of(metric)
     if running is not None:

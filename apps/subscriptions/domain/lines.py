@@ -29,6 +29,7 @@ class Line:
         is_usage: events are its quantity.
         takes_unit_price: one price for every unit could take the place of the model.
         is_owned: the subscription alone has it, beside its plan.
+        metric_public_id: of what counts it, or what it charges flat; empty: a fee.
     """
 
     key: str
@@ -44,6 +45,7 @@ class Line:
     is_obligation: bool
     takes_unit_price: bool
     is_owned: bool = False
+    metric_public_id: str = ""
 
     @property
     def cadence(self) -> Cadence:

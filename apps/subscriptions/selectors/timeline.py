@@ -124,6 +124,7 @@ def line_of(subscription: Subscription, key: str, revision: PriceRevision, *, is
         unit_cost=sum((part.amount for part in model.components(Decimal(1))), Decimal(0)),
         period=revision.billing_cadence or subscription.billing_cadence,
         is_in_advance=revision.payment_term == "in_advance",
+        metric_public_id="" if revision.metric is None else revision.metric.public_id,
         is_usage=revision.bills_usage,
         is_obligation=revision.is_obligation,
         takes_unit_price=not isinstance(model, GroupedPrice | TransactionPriceModel),

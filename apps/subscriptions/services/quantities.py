@@ -15,11 +15,19 @@ MOST_UNITS = Decimal(10**12)
 
 @dataclass(frozen=True, slots=True)
 class ChosenItem:
-    """How many of one line of the plan, named by its key or by the id of its price."""
+    """How many of one line of the plan, named by its key, by the id of its price or of its flat metric."""
 
     quantity: Decimal
     price_key: str | None = None
     price_id: str | None = None
+    metric_id: str | None = None
+
+    @property
+    def field(self) -> str:
+        """The wire's name of what names the line."""
+        if self.price_key is not None:
+            return "priceKey"
+        return "priceId" if self.price_id is not None else "billableMetricId"
 
 
 def choose_quantities(*, subscription: Subscription, items: Sequence[ChosenItem], from_: datetime) -> None:
@@ -56,11 +64,18 @@ def chosen_slots(plan_version_id: int, items: Sequence[ChosenItem]) -> list[Plan
     )
     by_key = {slot.key: slot for slot in slots}
     by_price = {slot.price.public_id: slot for slot in slots}
+    # A plan prices a metric once.
+    by_metric = {slot.price.metric.public_id: slot for slot in slots if slot.price.metric is not None}
     errors: list[FieldError] = []
     found: list[PlanVersionPrice] = []
     for number, item in enumerate(items):
-        field = f"items.{number}." + ("priceKey" if item.price_key is not None else "priceId")
-        slot = by_key.get(item.price_key) if item.price_key is not None else by_price.get(item.price_id or "")
+        field = f"items.{number}.{item.field}"
+        if item.price_key is not None:
+            slot = by_key.get(item.price_key)
+        elif item.price_id is not None:
+            slot = by_price.get(item.price_id)
+        else:
+            slot = by_metric.get(item.metric_id or "")
         if slot is None:
             errors.append(FieldError(field, "The plan has no such price.", "unknown"))
         elif slot.price.bills_usage:
