@@ -1,3 +1,4 @@
+import logging
 from collections.abc import Sequence
 
 from django.db.models import Q, QuerySet
@@ -7,9 +8,12 @@ from apps.customers.models import Customer
 from apps.invoicing.domain.targets import TargetLine, Totals, totals_of
 from apps.invoicing.models import Invoice, InvoiceLine, PaymentSession
 from apps.invoicing.selectors.targets import OPEN, target_lines
+from apps.kernel.errors import DomainError
 from apps.kernel.rows import join
 from apps.organizations.models import Organization
 from apps.subscriptions.models import Subscription, TestClock
+
+logger = logging.getLogger(__name__)
 
 
 def with_neighbours(rows: QuerySet[Invoice]) -> QuerySet[Invoice]:
@@ -52,8 +56,30 @@ def billing(rows: QuerySet[Invoice], subscription: Subscription) -> QuerySet[Inv
 
 
 def live_lines(invoices: Sequence[Invoice]) -> dict[int, list[TargetLine]]:
-    """Give the lines that open invoices have at this moment, computed from usage; stored ones are left out."""
-    return target_lines([invoice for invoice in invoices if invoice.status in OPEN], as_of=None)
+    """Give the lines that open invoices have at this moment, computed from usage; stored ones are left out.
+
+    One that cannot be computed is left out as well and says why in its `failure_reason`, which is not stored: a list
+    shows the others, and a page what there is.
+
+    Raises:
+        DomainError: it is the only one, and what is asked for cannot be told, such as usage whose events are dropped.
+    """
+    opened = [invoice for invoice in invoices if invoice.status in OPEN]
+    try:
+        return target_lines(opened, as_of=None)
+    except DomainError:
+        if len(opened) == 1:
+            raise
+    except Exception:
+        logger.exception("the lines of open invoices cannot be computed together")
+    found: dict[int, list[TargetLine]] = {}
+    for invoice in opened:
+        try:
+            found |= target_lines([invoice], as_of=None)
+        except Exception as error:
+            logger.warning("the lines of invoice %s cannot be computed: %r", invoice.public_id, error)
+            invoice.failure_reason = f"It cannot be calculated now. {type(error).__name__}: {error}"
+    return found
 
 
 def totals(invoice: Invoice, lines: Sequence[TargetLine] | None) -> tuple[Totals, int]:
