@@ -11,13 +11,13 @@ from django.db.migrations.state import ModelState
 from django.db.migrations.writer import MigrationWriter
 
 SQUASHED = [
-    ("catalog", "0001_squashed_0014_thresholds"),
+    ("catalog", "0001_squashed_0016_flat_metrics"),
     ("customers", "0001_squashed_0007_consolidation"),
     ("documents", "0001_squashed_0001_initial"),
-    ("invoicing", "0001_squashed_0011_credit_notes"),
+    ("invoicing", "0001_squashed_0017_written_in_sets"),
     ("metering", "0001_squashed_0011_store_begin"),
     ("organizations", "0001_squashed_0005_consolidation"),
-    ("subscriptions", "0001_squashed_0007_billing_thresholds"),
+    ("subscriptions", "0001_squashed_0008_written_in_sets"),
 ]
 
 

@@ -9,7 +9,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('catalog', '0015_tax_codes'),
-        ('organizations', '0001_squashed_0005_consolidation'),
+        ('organizations', '0005_consolidation'),
     ]
 
     operations = [

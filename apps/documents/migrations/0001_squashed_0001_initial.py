@@ -12,7 +12,7 @@ class Migration(migrations.Migration):
     initial = True
 
     dependencies = [
-        ('invoicing', '0001_squashed_0011_credit_notes'),
+        ('invoicing', '0001_squashed_0017_written_in_sets'),
         ('organizations', '0001_squashed_0005_consolidation'),
     ]
 
