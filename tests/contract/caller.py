@@ -24,7 +24,7 @@ SERVED = {
         "create", "get", "update_subscription", "list", "terminate", "migrate_subscription_version",
         "list_subscription_adjustments", "create_subscription_adjustment", "delete_subscription_adjustment",
         "get_subscription_intervals", "edit_subscription_intervals", "list_subscription_interval_changes",
-        "list_interval_changes",
+        "list_interval_changes", "generate_portal_link", "reconcile_subscription_features",
     },
     "events": {"ingest"},
     "test_clocks": {"create", "get", "advance", "list", "delete"},

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 from paygentic_sdk import errors
@@ -97,6 +98,12 @@ def test_every_operation(call: Caller, stack: dict[str, Any]) -> None:
     assert call("subscriptions", "get", id=subscription.id).status == "active"
     changed = call("subscriptions", "update_subscription", id=subscription.id, auto_charge=True)
     assert changed.auto_charge is True
+    in_line = call("subscriptions", "reconcile_subscription_features", id=subscription.id)
+    assert (in_line.dry_run, in_line.features.added, in_line.features.failed) == (False, [], [])
+    portal = call("subscriptions", "generate_portal_link", id=subscription.id, expires_in="PT1H")
+    assert portal.url.startswith(f"{stack['base_url']}/portal/")
+    with urlopen(portal.url, timeout=20) as page:
+        assert b"This period so far" in page.read()
     listed = call("subscriptions", "list", request={"customer_id": customer, "status": ["active"]})
     assert [row.id for row in listed.data] == [subscription.id]
 
