@@ -272,7 +272,7 @@ def recompute(provenance: Mapping[str, Any]) -> Decimal:
             case "cap":
                 amount = min(amount, Decimal(params["bound"]))
             case "scaleToBound":
-                # A share of a rounded amount: with the others it sums to it, which no step of its own could do.
+                # A share of a rounded amount, which sums to it with the others' shares.
                 amount = Decimal(params["amount"])
             case "round":
                 amount = round_to(round_to(amount, SUM_PLACES), int(params["digits"]))

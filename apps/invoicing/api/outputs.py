@@ -8,6 +8,7 @@ from django.conf import settings
 
 from apps.catalog.models import PriceRevision
 from apps.catalog.selectors.terms import revisions_by_id
+from apps.invoicing.api.provenance import render_provenance
 from apps.invoicing.api.tax_shapes import render_line_tax
 from apps.invoicing.domain.targets import TargetLine, Totals
 from apps.invoicing.models import Invoice, InvoiceLine, InvoiceStatus, PaymentSession
@@ -164,7 +165,7 @@ def render_invoice_line(
     }
     body["tax"] = render_line_tax(line, invoice.currency)
     if with_provenance:
-        body["provenance"] = line.provenance or {"status": "unavailable"}
+        body["provenance"] = render_provenance(_billed_on(invoice, line), line)
     return body
 
 
@@ -215,7 +216,7 @@ def render_line_item(
         body["total"] = format_amount(line.total, currency)
     body["tax"] = render_line_tax(line, invoice.currency)
     if with_provenance:
-        body["provenance"] = line.provenance or {"status": "unavailable"}
+        body["provenance"] = render_provenance(_billed_on(invoice, line), line)
     return body
 
 
@@ -231,7 +232,8 @@ def _waived_by(line: TargetLine | InvoiceLine) -> list[str]:
         adjustment
         for step in line.provenance.get("steps", [])
         if step["op"] == "subtract" and step["on"] == "quantity"
-        for adjustment in step["params"]["adjustmentIds"]
+        # What an allowance pays for is no discount.
+        for adjustment in step["params"].get("adjustmentIds", ())
     ]
 
 

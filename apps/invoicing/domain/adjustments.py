@@ -139,10 +139,12 @@ def _discount_line(
         "numerator": str(part.numerator), "denominator": str(part.denominator), "rate": format_decimal(discount.rate),
     }  # fmt: skip
     rounding = {"digits": minor_digits(currency), "mode": "HALF_UP"}
+    # A minus sign would round to the context's digits.
+    before, less = left.copy_negate(), exact.copy_negate()
     steps = [
-        step_of("replace", "amount", "0", -left, {"amount": format_decimal(-left)}, "line"),
-        step_of("prorate", "amount", format_decimal(-left), -exact, share, "adjustment"),
-        step_of("round", "amount", format_decimal(-exact), -off, rounding, "currency"),
+        step_of("replace", "amount", "0", before, {"amount": format_decimal(before)}, "line"),
+        step_of("prorate", "amount", format_decimal(before), less, share, "adjustment"),
+        step_of("round", "amount", format_decimal(less), off.copy_negate(), rounding, "currency"),
     ]
     source = {"adjustment": {"type": "subscriptionAdjustment", "ref": {"adjustmentId": discount.source}}}
     return cut_line(line, discount.source, discount.name or "Discount", off, steps, source, currency=currency)

@@ -9,7 +9,7 @@ from apps.invoicing.domain.cuts import cut_line, left_of_lines, source_of
 from apps.invoicing.domain.spend import RELEASED
 from apps.invoicing.domain.targets import TargetLine
 from apps.kernel.money import EXACT, allocate, format_decimal, minor_digits, round_money
-from apps.rating.steps import step_of
+from apps.rating.steps import share_step, step_of
 
 ONCE, REPEATING, FOREVER = "once", "repeating", "forever"
 ZERO = Decimal(0)
@@ -182,6 +182,5 @@ def _steps(
         # What the coupon has left, or what the invoice comes to.
         bound = {"bound": format_decimal(off)}
         steps.append(step_of("cap", "amount", format_decimal(base), off, bound, "coupon"))
-    params = {"amount": format_decimal(-share), "weight": format_decimal(weight), "of": format_decimal(weights)}
-    steps.append(step_of("scaleToBound", "amount", format_decimal(off), -share, params, "line"))
+    steps.append(share_step(off, share, weight=weight, of=weights, currency=currency, source="line", is_off=True))
     return steps

@@ -105,7 +105,11 @@ def _less(line: TargetLine, early: BilledEarly | None) -> TargetLine:
 def _reduced(
     provenance: dict[str, Any], early: BilledEarly, gross: Decimal, quantity: Decimal, unit_price: Decimal
 ) -> dict[str, Any]:
-    given = {"amount": format_decimal(early.gross), "quantity": format_decimal(early.quantity)}
+    given = {
+        "amount": format_decimal(early.gross),
+        "quantity": format_decimal(early.quantity),
+        "unitPrice": format_decimal(early.last.unit_price),
+    }
     step = step_of("subtract", "amount", provenance["result"]["amount"], gross, given, SOURCE)
     return {
         **provenance,

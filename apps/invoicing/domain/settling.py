@@ -25,7 +25,7 @@ from apps.invoicing.domain.targets import TargetLine
 from apps.kernel.money import EXACT, allocate, format_decimal, minor_digits
 from apps.kernel.time import format_instant
 from apps.rating.adjustments import part_of
-from apps.rating.steps import step_of
+from apps.rating.steps import share_step, step_of
 
 ZERO = Decimal(0)
 EntryOf = Callable[[TargetLine], Entry | None]
@@ -169,14 +169,21 @@ def _cut(
     weights: Decimal,
     share: Decimal,
 ) -> TargetLine:
-    params = {"amount": format_decimal(-share), "weight": format_decimal(weight), "of": format_decimal(weights)}
-    whole = steps[-1]["out"]
+    part = share_step(
+        Decimal(steps[-1]["out"]),
+        share,
+        weight=weight,
+        of=weights,
+        currency=rule.currency,
+        source="line",
+        is_off=True,
+    )
     return cut_line(
         line,
         ROLES[CAP, price_id is not None],
         "Spend cap",
         share,
-        [*steps, step_of("scaleToBound", "amount", whole, -share, params, "line")],
+        [*steps, part],
         _sources(span),
         currency=rule.currency,
     )
@@ -202,12 +209,12 @@ def _released(
             step_of("replace", "amount", "0", known.done, {"amount": format_decimal(known.done)}, "earlierInvoice"),
             _subtract(known.done, EXACT.subtract(known.done, amount), "still cut", "line"),
         ]
-        params = {
-            "amount": format_decimal(share),
-            "weight": format_decimal(weights[key]),
-            "of": format_decimal(known.done),
-        }
-        steps.append(step_of("scaleToBound", "amount", format_decimal(amount), share, params, "line"))
+        whole = sum(weights.values(), ZERO)
+        steps.append(
+            share_step(
+                amount, share, weight=weights[key], of=whole, currency=rule.currency, source="line", is_off=False
+            )
+        )
         reference = f"{RELEASED}{role}:{label.scope}:{format_instant(span.service.start)}"
         found.append(
             _own_line(label, span, share, steps, kind="discount", reference=reference, currency=rule.currency)
