@@ -95,6 +95,7 @@ def owned(world: World) -> dict[str, str]:
         "v0/alerts": alert,
         "v0/users": world.owner.public_id,
         "v0/organizations": world.id,
+        "v0/merchants": world.id,
         "v2/invoices": invoice,
         "v2/billingRuns": run,
         "v2/creditNotes": note,

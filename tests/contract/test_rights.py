@@ -1,4 +1,4 @@
-"""Entitlements, grants and reconciliation through the unmodified client, against the application in this process."""
+"""Entitlements, grants, reconciliation and reset through the unmodified client, in this process."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -92,3 +92,19 @@ def test_grants_are_made_listed_read_and_voided(kit: Kit, client: Paygentic) -> 
     assert grants.void(entitlement_id=right, grant_id=made.id).voided_at is not None
     assert grants.list(entitlement_id=right).data == []
     assert len(grants.list(entitlement_id=right, include_voided=True).data) == 1
+
+
+def test_a_merchant_and_a_customer_begin_anew(kit: Kit, client: Paygentic) -> None:
+    customer, subscription, _ = kit.subscriber([kit.price(kit.feature(), MILLION)])
+    client.merchants.reset(merchant_id=kit.world.id, merchant_reset={"scope": "customer", "customer_id": customer})
+    with pytest.raises(errors.PaygenticError) as gone:
+        client.subscriptions.get(id=subscription)
+    assert gone.value.status_code == 404
+    assert client.customers.get(id=customer).id == customer
+    client.merchants.reset(merchant_id=kit.world.id, merchant_reset={"scope": "merchant", "keep_catalog": True})
+    with pytest.raises(errors.PaygenticError):
+        client.customers.get(id=customer)
+    assert client.products.get(id=kit.product).id == kit.product
+    client.merchants.reset(merchant_id=kit.world.id, merchant_reset={"scope": "merchant", "keep_catalog": False})
+    with pytest.raises(errors.PaygenticError):
+        client.products.get(id=kit.product)
