@@ -68,6 +68,7 @@ UNFOLD: dict[str, Any] = {
                     _entry("Credit note lines", "playlist_remove", "invoicing_creditnoteline"),
                     _entry("Payment sessions", "credit_card", "invoicing_paymentsession"),
                     _entry("Documents", "picture_as_pdf", "documents_invoicedocument"),
+                    _entry("Credit note documents", "picture_as_pdf", "documents_creditnotedocument"),
                 ],
             },
             {
