@@ -159,6 +159,7 @@ UNFOLD: dict[str, Any] = {
                     _entry("Organizations", "apartment", "organizations_organization"),
                     _entry("Members", "badge", "organizations_membership", "administer"),
                     _entry("People", "person", "organizations_user", "administer"),
+                    _entry("Number formats", "pin", "invoicing_numberingformat"),
                     _entry("Number series", "tag", "invoicing_numberseries"),
                     _entry("Logos", "image", "documents_logo"),
                 ],
