@@ -68,6 +68,7 @@ UNFOLD: dict[str, Any] = {
                     _entry("Credit note lines", "playlist_remove", "invoicing_creditnoteline"),
                     _entry("Payment sessions", "credit_card", "invoicing_paymentsession"),
                     _entry("Documents", "picture_as_pdf", "documents_invoicedocument"),
+                    _entry("Credit note documents", "picture_as_pdf", "documents_creditnotedocument"),
                 ],
             },
             {
@@ -161,6 +162,7 @@ UNFOLD: dict[str, Any] = {
                     _entry("Organizations", "apartment", "organizations_organization"),
                     _entry("Members", "badge", "organizations_membership", "administer"),
                     _entry("People", "person", "organizations_user", "administer"),
+                    _entry("Number formats", "pin", "invoicing_numberingformat"),
                     _entry("Number series", "tag", "invoicing_numberseries"),
                     _entry("Logos", "image", "documents_logo"),
                 ],

@@ -12,9 +12,9 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from unfold.decorators import display
 
-from apps.documents.models import InvoiceDocument
+from apps.documents.models import CreditNoteDocument, InvoiceDocument
 from apps.documents.services.archives import invoices_of_year, zip_of
-from apps.documents.services.credits import get_credit_pdf
+from apps.documents.services.credits import get_credit_document
 from apps.documents.services.formats import FORMATS
 from apps.invoicing.models import CreditNote, Invoice
 from apps.invoicing.selectors.invoices import with_neighbours
@@ -48,7 +48,7 @@ class InvoiceDocumentAdmin(ReadOnlyModelAdmin):
         view = self.admin_site.admin_view
         return [
             path("invoice/<int:key>/<str:kind>/", view(self.download), name="documents_invoice_download"),
-            path("credit/<int:key>/", view(self.credit), name="documents_credit_download"),
+            path("credit/<int:key>/<str:kind>/", view(self.credit), name="documents_credit_download"),
             path("year/", view(self.year), name="documents_year"),
             *super().get_urls(),
         ]
@@ -62,33 +62,28 @@ class InvoiceDocumentAdmin(ReadOnlyModelAdmin):
             raise Http404
         if not self.allows(request, "view", invoice):
             raise PermissionDenied
-        made = FORMATS[kind]
         try:
-            content = made.make(invoice)
+            content = FORMATS[kind].make(invoice)
         except DomainError as error:
             messages.error(request, error.message)
             return redirect("admin:invoicing_invoice_change", key)
-        name = f"{invoice}{made.suffix}"
-        return HttpResponse(
-            content,
-            content_type=made.media_type,
-            headers={"Content-Disposition": f'attachment; filename="{name}"'},
-        )
+        return _file(content, str(invoice), kind)
 
-    def credit(self, request: HttpRequest, key: int) -> HttpResponse:
-        """Give the PDF of a credit note to who may see it."""
+    def credit(self, request: HttpRequest, key: int, kind: str) -> HttpResponse:
+        """Give a document of a credit note to who may see it."""
         visible: Any = request.user.visible_organization_ids()  # type: ignore[union-attr]
         rows = CreditNote.objects.filter(pk=key).select_related("invoice")
         note = (rows if visible is None else rows.filter(organization_id__in=visible)).first()
-        if note is None:
+        if note is None or kind not in FORMATS:
             raise Http404
         if not self.allows(request, "view", note):
             raise PermissionDenied
-        return HttpResponse(
-            get_credit_pdf(note),
-            content_type="application/pdf",
-            headers={"Content-Disposition": f'attachment; filename="{note}.pdf"'},
-        )
+        try:
+            content = get_credit_document(note, kind)
+        except DomainError as error:
+            messages.error(request, error.message)
+            return redirect("admin:invoicing_creditnote_change", key)
+        return _file(content, str(note), kind)
 
     def year(self, request: HttpRequest) -> HttpResponseBase:
         """Ask for a merchant and a year, and give its documents in one file."""
@@ -124,6 +119,36 @@ class InvoiceDocumentAdmin(ReadOnlyModelAdmin):
     @display(description="Invoice", ordering="invoice__number")
     def invoice_page(self, document: InvoiceDocument) -> str:
         return link(document.invoice)
+
+
+@admin.register(CreditNoteDocument)
+class CreditNoteDocumentAdmin(ReadOnlyModelAdmin):
+    """What was given out of credit notes, byte for byte."""
+
+    empty_text = "A document is kept when it is first downloaded, on a credit note's page or over the API."
+    list_display = ["credit_note_page", "format", "size_bytes", "digest", "created_at"]
+    list_filter = ["organization", "format"]
+    search_fields = ["credit_note__number", "=digest"]
+    list_select_related = ["credit_note"]
+    ordering = ["-id"]
+    fields = ["organization", "credit_note_page", "format", "size_bytes", "digest", "source_digest", "created_at"]
+    readonly_fields = ["credit_note_page"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return super().get_queryset(request).defer("content")
+
+    @display(description="Credit note", ordering="credit_note__number")
+    def credit_note_page(self, document: CreditNoteDocument) -> str:
+        return link(document.credit_note)
+
+
+def _file(content: bytes, name: str, kind: str) -> HttpResponse:
+    made = FORMATS[kind]
+    return HttpResponse(
+        content,
+        content_type=made.media_type,
+        headers={"Content-Disposition": f'attachment; filename="{name}{made.suffix}"'},
+    )
 
 
 def _read_year(

@@ -3,8 +3,10 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 
 from apps.documents.api.invoices import DocumentView, EInvoiceQuerySerializer
-from apps.documents.services.credits import get_credit_einvoice, get_credit_pdf
+from apps.documents.models import DocumentFormat
+from apps.documents.services.credits import get_credit_document
 from apps.documents.services.formats import FORMATS
+from apps.invoicing.models import CreditNote
 from apps.invoicing.selectors.credits import credit_notes_of
 from apps.kernel.http.views import Request
 
@@ -13,11 +15,7 @@ class CreditNotePdf(DocumentView):
     @extend_schema(operation_id="downloadCreditNotePdf", responses={(200, "application/pdf"): OpenApiTypes.BINARY})
     def get(self, request: Request, public_id: str) -> HttpResponse:
         note = self.get_own(credit_notes_of(organization_id=self.organization_id), public_id, "credit note")
-        return HttpResponse(
-            get_credit_pdf(note),
-            content_type="application/pdf",
-            headers={"Content-Disposition": f'attachment; filename="{note}.pdf"'},
-        )
+        return credit_document(note, DocumentFormat.PDF)
 
 
 class CreditNoteEInvoice(DocumentView):
@@ -32,10 +30,14 @@ class CreditNoteEInvoice(DocumentView):
     )
     def get(self, request: Request, public_id: str) -> HttpResponse:
         note = self.get_own(credit_notes_of(organization_id=self.organization_id), public_id, "credit note")
-        kind = self.read_query(EInvoiceQuerySerializer)["format"]
-        made = FORMATS[kind]
-        return HttpResponse(
-            get_credit_einvoice(note, kind),
-            content_type=made.media_type,
-            headers={"Content-Disposition": f'attachment; filename="{note}{made.suffix}"'},
-        )
+        return credit_document(note, self.read_query(EInvoiceQuerySerializer)["format"])
+
+
+def credit_document(note: CreditNote, kind: str) -> HttpResponse:
+    """Answer with a credit note in a format, as a file to save."""
+    made = FORMATS[kind]
+    return HttpResponse(
+        get_credit_document(note, kind),
+        content_type=made.media_type,
+        headers={"Content-Disposition": f'attachment; filename="{note}{made.suffix}"'},
+    )

@@ -22,6 +22,8 @@ COMMERCIAL_INVOICE, CREDIT_NOTE = "380", "381"
 SEPA_TRANSFER, TRANSFER = "58", "30"
 # A unit of the standard's list for what has no other: one.
 ONE = "C62"
+# What is said of an amount below zero, which the customer's balance has.
+IN_FAVOUR = "The amount in your favour is on your balance and pays later invoices"
 # The standard writes no more digits of an amount.
 MOST_DIGITS = 2
 
@@ -107,7 +109,9 @@ class EInvoice:
     @property
     def terms(self) -> str:
         """What stands in the place of a due date where there is none."""
-        return f"Given back of {self.corrects}" if self.corrects else ""
+        if self.corrects:
+            return f"Given back of {self.corrects}"
+        return IN_FAVOUR if self.total < 0 else ""
 
     @property
     def due(self) -> Decimal:
@@ -138,7 +142,8 @@ def einvoice_of(paper: Paper) -> EInvoice | list[Gap]:
     return EInvoice(
         number=paper.number,
         issued_on=paper.issued_on,
-        due_on=paper.due_on,
+        # Nobody owes what is below zero by a day.
+        due_on=paper.due_on if paper.grand_total >= 0 else None,
         currency=paper.currency,
         start=min(line.start for line in lines),
         end=max(line.end for line in lines),

@@ -101,7 +101,7 @@ def _facts(paper: Paper) -> list[list[str]]:
     rows = [
         ("Number", paper.number or "—"),
         ("Issued", str(paper.issued_on or "—")),
-        ("Due", str(paper.due_on or "—")),
+        ("Due", str(paper.due_on or "—") if paper.grand_total >= 0 else ""),
         ("Period", period_in_words(paper.start, paper.end, paper.timezone) if paper.end > paper.start else ""),
         ("Your reference", paper.buyer.reference),
         ("Currency", paper.currency),
@@ -159,8 +159,11 @@ def _mark(line: PaperLine) -> str:
 
 
 def _payment(paper: Paper) -> list[list[str]]:
-    if paper.number is None or paper.grand_total <= 0 or paper.status == "Cancelled":
+    if paper.number is None or not paper.grand_total or paper.status == "Cancelled":
         return []
+    if paper.grand_total < 0:
+        # It is settled when it is issued, and pays later invoices.
+        return [["To your balance", format_money(-paper.grand_total, paper.currency)]]
     held = [
         ["Paid from your balance", format_money(paper.prepaid, paper.currency)],
         ["Amount due", format_money(paper.due_amount, paper.currency)],

@@ -1,4 +1,4 @@
 from apps.documents.models.parties import InvoiceParties, Logo, PartyFacts
-from apps.documents.models.stored import DocumentFormat, InvoiceDocument
+from apps.documents.models.stored import CreditNoteDocument, DocumentFormat, InvoiceDocument
 
-__all__ = ["DocumentFormat", "InvoiceDocument", "InvoiceParties", "Logo", "PartyFacts"]
+__all__ = ["CreditNoteDocument", "DocumentFormat", "InvoiceDocument", "InvoiceParties", "Logo", "PartyFacts"]

@@ -1,4 +1,4 @@
-"""Credit notes as PDF and e-invoices: made of frozen rows alone, so always the same."""
+"""Credit notes as PDF and e-invoices: made when they are first asked for, then kept as they are."""
 
 from zoneinfo import ZoneInfo
 
@@ -6,41 +6,52 @@ from apps.documents.domain.cii import write_cii
 from apps.documents.domain.credit import CreditPaper, credit_einvoice_of, credit_layout_of
 from apps.documents.domain.paper import PaperLine
 from apps.documents.domain.ubl import write_ubl
-from apps.documents.models import DocumentFormat
+from apps.documents.models import CreditNoteDocument, DocumentFormat
 from apps.documents.selectors.papers import is_outside
 from apps.documents.services.einvoices import embed, require_complete
 from apps.documents.services.parties import get_sides
-from apps.documents.services.rendering import render_pdf
+from apps.documents.services.rendering import keep_first, render_pdf
 from apps.invoicing.models import CreditNote, CreditNoteLine, CreditNoteStatus
 from apps.kernel.errors import ConflictError
 from apps.kernel.money import format_money
 
 
-def get_credit_pdf(note: CreditNote) -> bytes:
-    """Give a credit note as PDF/A-3, with the parties as its invoice has them; a voided one says so.
+def get_credit_document(note: CreditNote, kind: str) -> bytes:
+    """Give a credit note in a format: always the same bytes, of which the first copy is kept.
+
+    The PDF is a PDF/A-3, with the parties as its invoice has them; e-invoices are documents of type 381 that name
+    the invoice.
 
     Args:
         note: read with its invoice and lines.
+        kind: one of `DocumentFormat`.
+
+    Raises:
+        ConflictError: an e-invoice is asked of a voided one, or it lacks what the standard asks for; every gap is
+            named.
     """
+    if note.status != CreditNoteStatus.VOIDED:
+        return keep_first(
+            CreditNoteDocument.objects.filter(credit_note=note, format=kind),
+            lambda: _paper(note),
+            lambda paper: _made(paper, note.organization_id, kind),
+            {"organization_id": note.organization_id, "credit_note": note, "format": kind},
+        )
+    if kind != DocumentFormat.PDF:
+        raise ConflictError("The credit note is voided, so nothing is given back by it.", code="CREDIT_NOTE_VOIDED")
+    # What was kept stays as the customer had it; this one says that it is void.
     return render_pdf(_paper(note), note.organization_id, credit_layout_of)
 
 
-def get_credit_einvoice(note: CreditNote, kind: str) -> bytes:
-    """Give a credit note as `cii`, `ubl` or `facturx`: a document of type 381 that names its invoice.
-
-    Raises:
-        ConflictError: it is voided, or lacks what the standard asks for; every gap is named.
-    """
-    if note.status == CreditNoteStatus.VOIDED:
-        raise ConflictError("The credit note is voided, so nothing is given back by it.", code="CREDIT_NOTE_VOIDED")
-    paper = _paper(note)
+def _made(paper: CreditPaper, organization_id: int, kind: str) -> bytes:
+    if kind == DocumentFormat.PDF:
+        return render_pdf(paper, organization_id, credit_layout_of)
     found = require_complete(credit_einvoice_of(paper))
     if kind == DocumentFormat.UBL:
         return write_ubl(found)
     if kind == DocumentFormat.CII:
         return write_cii(found)
-    pdf = render_pdf(paper, note.organization_id, credit_layout_of)
-    return embed(paper, write_cii(found), pdf, "Credit note")
+    return embed(paper, write_cii(found), render_pdf(paper, organization_id, credit_layout_of), "Credit note")
 
 
 def _paper(note: CreditNote) -> CreditPaper:

@@ -1,20 +1,24 @@
 """Documents of invoices: made when they are first asked for, then kept as they are."""
 
 import hashlib
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from django.db import transaction
+from django.db.models import QuerySet
 
 from apps.documents.domain.layout import layout_of
 from apps.documents.domain.paper import Paper
 from apps.documents.models import DocumentFormat, InvoiceDocument, Logo
+from apps.documents.models.stored import KeptDocument
 from apps.documents.selectors.papers import paper_of
 from apps.documents.services.parties import get_sides
 from apps.documents.services.typesetting import template, typeset
 from apps.invoicing.models import Invoice, InvoiceStatus
 from apps.kernel.errors import ConflictError
 
+D = TypeVar("D", bound=KeptDocument)
+P = TypeVar("P", bound=Paper)
 # Before an invoice is issued its document is a preview.
 PREVIEWED = (InvoiceStatus.ACTIVE, InvoiceStatus.CLOSING, InvoiceStatus.DRAFT)
 
@@ -75,22 +79,37 @@ def render_pdf(paper: Paper, organization_id: int, layout: Callable[..., dict[st
 
 
 def kept_document(invoice: Invoice, kind: DocumentFormat, make: Callable[[Paper], bytes]) -> bytes:
-    """Give a document of an issued invoice, making and keeping it the first time.
+    """Give a document of an issued invoice, making and keeping it the first time."""
+    return keep_first(
+        InvoiceDocument.objects.filter(invoice=invoice, format=kind),
+        lambda: paper_of(invoice, get_sides(invoice)),
+        make,
+        {"organization_id": invoice.organization_id, "invoice": invoice, "format": kind},
+    )
+
+
+def keep_first(
+    rows: QuerySet[D], paper_of: Callable[[], P], make: Callable[[P], bytes], named: Mapping[str, Any]
+) -> bytes:
+    """Give a document, making and keeping it the first time.
 
     Two that ask at once may both make it; the first one's is kept, and both get that.
+
+    Args:
+        rows: where it is, once it is kept.
+        paper_of: gives what it says.
+        make: sets it.
+        named: what it is of, as columns.
     """
-    rows = InvoiceDocument.objects.filter(invoice=invoice, format=kind)
     known = rows.first()
     if known is None:
-        paper = paper_of(invoice, get_sides(invoice))
+        paper = paper_of()
         content = make(paper)
         with transaction.atomic():
-            InvoiceDocument.objects.bulk_create(
+            rows.model._default_manager.bulk_create(
                 [
-                    InvoiceDocument(
-                        organization_id=invoice.organization_id,
-                        invoice=invoice,
-                        format=kind,
+                    rows.model(
+                        **named,
                         source_digest=source_digest(paper),
                         digest=hashlib.sha256(content).hexdigest(),
                         size_bytes=len(content),

@@ -8,7 +8,8 @@ from apps.invoicing.admin.credits import (
     CustomerBalanceAdmin,
 )
 from apps.invoicing.admin.decisions import InvoiceDecisionAdmin
-from apps.invoicing.admin.invoices import InvoiceAdmin, InvoiceLineAdmin, NumberSeriesAdmin, PaymentSessionAdmin
+from apps.invoicing.admin.invoices import InvoiceAdmin, InvoiceLineAdmin, PaymentSessionAdmin
+from apps.invoicing.admin.numbers import NumberingFormatAdmin, NumberSeriesAdmin
 from apps.invoicing.admin.spend import SpendAgreementAdmin
 from apps.invoicing.admin.subscriptions import SubscriptionAdmin
 from apps.invoicing.admin.timeline import SubscriptionIntervalChangeAdmin
@@ -28,6 +29,7 @@ __all__ = [
     "InvoiceDecisionAdmin",
     "InvoiceLineAdmin",
     "NumberSeriesAdmin",
+    "NumberingFormatAdmin",
     "PassedThresholdAdmin",
     "PaymentSessionAdmin",
     "SpendAgreementAdmin",

@@ -17,6 +17,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 
 from apps.customers.models import Customer
 from apps.invoicing.admin.dialogs import ReasonForm
+from apps.invoicing.admin.shown import DOCUMENTS
 from apps.invoicing.models import (
     BalanceEntry,
     BalanceEntryKind,
@@ -101,11 +102,11 @@ class CreditNoteAdmin(ReadOnlyModelAdmin):
     date_hierarchy = "issued_at"
     ordering = ["-id"]
     readonly_fields = [
-        "customer_page", "invoice_page", "pdf", "what", "subtotal_exact", "tax_exact", "total_exact", "went",
+        "customer_page", "invoice_page", "documents", "what", "subtotal_exact", "tax_exact", "total_exact", "went",
         "refund",
     ]  # fmt: skip
     fieldsets = [
-        (None, {"fields": ["number", "status", "customer_page", "invoice_page", "reason", "pdf", "public_id"]}),
+        (None, {"fields": ["number", "status", "customer_page", "invoice_page", "reason", "documents", "public_id"]}),
         ("Amount", {"fields": ["what", "subtotal_exact", "tax_exact", "total_exact", "went"]}),
         ("Refund", {"fields": ["refund", "refund_reference", "refunded_at"]}),
         ("Record", {"fields": ["issued_at", "voided_at", "void_reason", "created_at"]}),
@@ -169,11 +170,14 @@ class CreditNoteAdmin(ReadOnlyModelAdmin):
     def refund(self, note: CreditNote) -> str | None:
         return None if note.refund_state == "none" else note.refund_state.replace("_", " ")
 
-    @display(description="Document")
-    def pdf(self, note: CreditNote) -> str:
-        # By address: this app does not know who makes it.
-        address = reverse("admin:documents_credit_download", args=[note.pk])
-        return format_html('<a class="mg-link" href="{}">Download PDF</a>', address)
+    @display(description="Documents")
+    def documents(self, note: CreditNote) -> str:
+        # By address: this app does not know who makes them. A voided one is no e-invoice.
+        kinds = {"pdf": DOCUMENTS["pdf"]} if note.status == CreditNoteStatus.VOIDED else DOCUMENTS
+        rows = (
+            (reverse("admin:documents_credit_download", args=[note.pk, kind]), words) for kind, words in kinds.items()
+        )
+        return format_html_join(" · ", '<a class="mg-link" href="{}">{}</a>', rows)
 
     @display(description="Lines")
     def what(self, note: CreditNote) -> str:

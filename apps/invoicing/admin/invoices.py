@@ -16,7 +16,7 @@ from apps.invoicing.admin.giving_up import reinstate_action, void_action, write_
 from apps.invoicing.admin.shown import paper_context
 from apps.invoicing.domain.taxes import tax_in_words
 from apps.invoicing.domain.words import steps_in_words
-from apps.invoicing.models import Invoice, InvoiceLine, InvoiceStatus, NumberSeries, PaymentSession
+from apps.invoicing.models import Invoice, InvoiceLine, InvoiceStatus, PaymentSession
 from apps.invoicing.selectors.invoices import live_lines, totals
 from apps.invoicing.services.closing import close_period_now
 from apps.invoicing.services.issuing import approve_invoice, retry_failed
@@ -359,16 +359,3 @@ class PaymentSessionAdmin(ReadOnlyModelAdmin):
     @display(description="Amount", ordering="amount")
     def amount_shown(self, session: PaymentSession) -> str:
         return money(session.amount, session.currency)
-
-
-@admin.register(NumberSeries)
-class NumberSeriesAdmin(ReadOnlyModelAdmin):
-    """The counters behind document numbers."""
-
-    empty_text = "A series begins with the first invoice of a year."
-    list_display = ["organization", "kind", "prefix", "year", "last_number"]
-    list_filter = ["organization", "kind", "year"]
-    list_select_related = ["organization"]
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        return super().get_queryset(request).order_by("-year", "prefix")

@@ -12,7 +12,7 @@ from apps.invoicing.models.decision import DecisionKind, InvoiceDecision
 from apps.invoicing.models.invoice import CALCULATED_COLUMNS, Invoice, InvoiceStatus
 from apps.invoicing.models.line import InvoiceLine, LineKind
 from apps.invoicing.models.run import BillingRun, BillingRunItem, RunItemStatus, RunStatus
-from apps.invoicing.models.series import NumberSeries
+from apps.invoicing.models.series import DocumentKind, NumberingFormat, NumberSeries, Reset
 from apps.invoicing.models.session import PaymentSession, SessionStatus
 from apps.invoicing.models.spend import SpendAgreement
 from apps.invoicing.models.watching import (
@@ -43,14 +43,17 @@ __all__ = [
     "CreditNoteStatus",
     "CustomerBalance",
     "DecisionKind",
+    "DocumentKind",
     "Invoice",
     "InvoiceDecision",
     "InvoiceLine",
     "InvoiceStatus",
     "LineKind",
     "NumberSeries",
+    "NumberingFormat",
     "PassedThreshold",
     "PaymentSession",
+    "Reset",
     "RunItemStatus",
     "RunStatus",
     "SessionStatus",

@@ -33,6 +33,7 @@ from apps.invoicing.services.activation import activate_paid_subscription
 from apps.invoicing.services.balances import credit_balance, void_credit
 from apps.invoicing.services.numbers import next_number
 from apps.invoicing.services.settlement import lock_for_settlement, mark_paid
+from apps.invoicing.services.turns import take_credit_turns
 from apps.kernel.errors import ConflictError, FieldError, InvalidError
 from apps.kernel.money import format_money, round_money
 from apps.outbox.services import publish
@@ -126,6 +127,7 @@ def issue_credit_note(*, invoice_id: int, asked: CreditRequest, as_of: datetime)
     """
     lock_for_settlement(invoice_id=invoice_id)
     invoice = with_neighbours(Invoice.objects.all()).get(pk=invoice_id)
+    take_credit_turns([invoice.subscription_id, *invoice.members.values_list("subscription_id", flat=True)])
     plan = plan_credit(invoice=invoice, asked=asked)
     [number] = next_number(organization=invoice.organization, as_of=as_of, kind="credit_note")
     note = CreditNote.objects.create(

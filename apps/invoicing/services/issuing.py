@@ -23,6 +23,7 @@ from apps.invoicing.services.numbers import next_number
 from apps.invoicing.services.settlement import lock_for_settlement, mark_paid
 from apps.invoicing.services.spend import take_turns
 from apps.invoicing.services.taxing import TAX_COLUMNS, TaxColumns, tax_columns
+from apps.invoicing.services.turns import take_credit_turns
 from apps.kernel.clock import wall_now
 from apps.kernel.ids import derived_id
 from apps.kernel.rows import insert_values, many, update_rows
@@ -142,10 +143,18 @@ def _stored(invoice_ids: Sequence[int], as_of: datetime) -> list[Invoice]:
     take_turns(invoices)
     hold_coupons(invoices)
     hold_rates(invoices)
-    store_calculations(
-        invoices=invoices, lines=target_lines(invoices, as_of=as_of), as_of=as_of, counted_at=counted_at
-    )
+    lines = target_lines(invoices, as_of=as_of)
+    correcting = {row.subscription_id for row in invoices if any(_gives_back(line) for line in lines[row.pk])}
+    if correcting:
+        # Credit notes of the same charges wait from here on, and what others gave back meanwhile is read.
+        take_credit_turns(correcting)
+        lines = target_lines(invoices, as_of=as_of)
+    store_calculations(invoices=invoices, lines=lines, as_of=as_of, counted_at=counted_at)
     return invoices
+
+
+def _gives_back(line: TargetLine) -> bool:
+    return line.is_late and line.gross < 0
 
 
 def _pass_on(invoices: Sequence[Invoice], as_of: datetime) -> None:

@@ -26,6 +26,7 @@ from apps.invoicing.selectors.parts import fee_parts, parts_of
 from apps.invoicing.selectors.rates import rate_of
 from apps.invoicing.selectors.stored import held_amounts
 from apps.invoicing.selectors.targets import sources_of
+from apps.invoicing.services.turns import take_credit_turns
 from apps.kernel.ids import new_id
 from apps.kernel.money import EXACT
 from apps.kernel.time import Cadence, Period, format_instant
@@ -69,6 +70,8 @@ def reconcile_prepaid(*, subscription: Subscription, ends_at: datetime | None, a
             paused time always is.
         as_of: for provenance.
     """
+    # What credit notes gave back of a fee is not given back again.
+    take_credit_turns([subscription.pk])
     invoice = with_neighbours(Invoice.objects.all()).get(subscription=subscription, status=InvoiceStatus.ACTIVE)
     InvoiceLine.objects.filter(OURS, invoice=invoice, kind=LineKind.ADJUSTMENT).delete()
     if subscription.plan.proration == "none":
