@@ -9,9 +9,9 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('documents', '0001_squashed_0001_initial'),
+        ('documents', '0001_initial'),
         ('invoicing', '0017_written_in_sets'),
-        ('organizations', '0001_squashed_0005_consolidation'),
+        ('organizations', '0005_consolidation'),
     ]
 
     operations = [

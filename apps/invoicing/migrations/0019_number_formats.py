@@ -11,7 +11,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('invoicing', '0018_number_keys'),
-        ('organizations', '0001_squashed_0005_consolidation'),
+        ('organizations', '0005_consolidation'),
         ('pghistory', '0007_auto_20250421_0444'),
     ]
 
