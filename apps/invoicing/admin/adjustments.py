@@ -78,7 +78,9 @@ class SubscriptionAdjustmentAdmin(AgreedAdmin):
     """What is agreed with single subscribers beside their prices."""
 
     empty_text = "Adjustments are agreed on the page of a subscription, or over the API."
-    list_display = ["shown", "subscription_page", "amount", "price_page", "begins", "ends", "description"]
+    list_display = [
+        "shown", "subscription_page", "amount", "price_page", "line", "begins", "ends", "description",
+    ]  # fmt: skip
     list_filter = ["organization", "type"]
     search_fields = ["public_id", "description", "subscription__public_id", "subscription__name"]
     readonly_fields = ["subscription_page", "price_page"]
@@ -104,3 +106,7 @@ class SubscriptionAdjustmentAdmin(AgreedAdmin):
     @display(description="Of")
     def price_page(self, row: SubscriptionAdjustment) -> str:
         return link(row.price) if row.price is not None else "every charge"
+
+    @display(description="Line of the plan", ordering="price_key")
+    def line(self, row: SubscriptionAdjustment) -> str:
+        return row.price_key or "–"

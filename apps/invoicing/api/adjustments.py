@@ -129,6 +129,7 @@ class AdjustmentSerializer(serializers.Serializer[Any]):
     minimumQuantity = serializers.CharField(allow_null=True)
     maximumQuantity = serializers.CharField(allow_null=True)
     targetPriceIds = serializers.ListField(child=serializers.CharField())
+    targetPriceKey = serializers.CharField(allow_null=True)
     effectiveFrom = InstantField()
     effectiveTo = InstantField(allow_null=True)
     description = serializers.CharField(allow_null=True)
@@ -144,6 +145,7 @@ def render_adjustment(row: SubscriptionAdjustment) -> dict[str, Any]:
         "type": row.type,
         **{name: format_decimal(row.value) if name == row.type else None for name in TYPES},
         "targetPriceIds": [] if row.price is None else [row.price.public_id],
+        "targetPriceKey": row.price_key or None,
         "effectiveFrom": format_instant(row.effective_from),
         "effectiveTo": None if row.effective_to is None else format_instant(row.effective_to),
         "description": row.description or None,

@@ -1,8 +1,9 @@
 """Which adjustments of a subscription reach a line, and the lines that discounts add."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
 
@@ -17,6 +18,35 @@ PERCENTAGE, USAGE, MINIMUM, MAXIMUM = "percentageDiscount", "usageDiscount", "mi
 TYPES = (PERCENTAGE, USAGE, MINIMUM, MAXIMUM)
 
 
+Since = tuple[datetime, frozenset[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class LinePrices:
+    """Which prices are a line of the plan, by when a charge falls due: versions may put another one in its place.
+
+    Attributes:
+        in_arrears: instants in order, each with keys of the prices that are the line where a charge falls due after
+            it; none where it is not sold. The first holds before as well.
+        in_advance: the same for charges that fall due at the instant or after it.
+    """
+
+    in_arrears: tuple[Since, ...]
+    in_advance: tuple[Since, ...]
+
+    @classmethod
+    def always(cls, *price_ids: int) -> "LinePrices":
+        """Give a line whose prices are the same at any time."""
+        since = ((datetime.min.replace(tzinfo=UTC), frozenset(price_ids)),)
+        return cls(since, since)
+
+    def due(self, at: datetime, *, is_in_advance: bool) -> frozenset[int]:
+        """Give the prices whose charge of the line falls due at an instant."""
+        known = self.in_advance if is_in_advance else self.in_arrears
+        passed = (bisect_right if is_in_advance else bisect_left)(known, at, key=lambda since: since[0])
+        return known[max(passed - 1, 0)][1]
+
+
 @dataclass(frozen=True, slots=True)
 class AdjustmentTerms:
     """An adjustment as billing reads it.
@@ -25,8 +55,7 @@ class AdjustmentTerms:
         public_id: its id.
         type: one of `TYPES`.
         value: a fraction, or units.
-        price_ids: keys of the price whose quantity it changes and of those that versions of the plan have in its
-            place; empty for a percentage, which is off every charge.
+        prices: of the line of the plan whose quantity it changes; None for a percentage, which is off every charge.
         start: of a percentage the first instant, else exclusive: a line counts when its period ends after it.
         end: of a percentage exclusive, else inclusive; None is never.
         placed_at: present of the subscription when it was agreed; what had closed by then is not reached.
@@ -36,7 +65,7 @@ class AdjustmentTerms:
     public_id: str
     type: str
     value: Decimal
-    price_ids: frozenset[int]
+    prices: LinePrices | None
     start: datetime
     end: datetime | None
     placed_at: datetime
@@ -53,7 +82,13 @@ class AdjustmentTerms:
             return False
         if self.type == PERCENTAGE:
             return self.start < period.end and (self.end is None or self.end > period.start)
-        return price_id in self.price_ids and self.start < period.end and (self.end is None or period.end <= self.end)
+        if (
+            price_id is None
+            or self.prices is None
+            or price_id not in self.prices.due(due_at, is_in_advance=is_in_advance)
+        ):
+            return False
+        return self.start < period.end and (self.end is None or period.end <= self.end)
 
     def window_in(self, period: Period) -> Period:
         """Give the part of a period in which a percentage holds."""

@@ -26,8 +26,13 @@ class SubscriptionAdjustment(Entity):
     value = models.DecimalField(max_digits=40, decimal_places=6, help_text="A fraction of 1, or units.")
     price = models.ForeignKey(
         "catalog.Price", null=True, blank=True, on_delete=models.PROTECT, related_name="+",
-        help_text="Whose quantity it changes; a percentage is off every charge.",
+        help_text="That it was agreed of; a percentage is off every charge.",
     )  # fmt: skip
+    price_key = models.CharField(
+        max_length=64,
+        blank=True,
+        help_text="Line of the plan whose quantity it changes, whatever price versions of the plan have there.",
+    )
     effective_from = models.DateTimeField(
         help_text="A percentage begins with it; others reach periods that end after it."
     )
@@ -57,8 +62,8 @@ class SubscriptionAdjustment(Entity):
             ),
             models.CheckConstraint(
                 name="adjustment_of_quantity_has_a_price",
-                condition=Q(type="percentageDiscount", price__isnull=True)
-                | (~Q(type="percentageDiscount") & Q(price__isnull=False)),
+                condition=Q(type="percentageDiscount", price__isnull=True, price_key="")
+                | (~Q(type="percentageDiscount") & Q(price__isnull=False) & ~Q(price_key="")),
             ),
         ]
         indexes = [

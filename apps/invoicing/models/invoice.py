@@ -62,8 +62,8 @@ CALCULATED_COLUMNS = (
 )
 
 
-# The version never changes but together with the revisions, whose history is kept.
-@pghistory.track(*in_sets(), exclude=["updated_at", "plan_version"])
+# The versions never change but together with the revisions, whose history is kept.
+@pghistory.track(*in_sets(), exclude=["updated_at", "plan_version", "opened_version"])
 class Invoice(Entity):
     """The bill of one period: live while the period is open, frozen and numbered once issued.
 
@@ -101,7 +101,11 @@ class Invoice(Entity):
     next_revision_ids = ArrayField(models.BigIntegerField(), default=list, blank=True)
     plan_version = models.ForeignKey(
         "catalog.PlanVersion", null=True, blank=True, on_delete=models.PROTECT, related_name="+",
-        help_text="Whose commitments and caps the period opened with.",
+        help_text="That it is billed by, with the commitments and caps of it.",
+    )  # fmt: skip
+    opened_version = models.ForeignKey(
+        "catalog.PlanVersion", null=True, blank=True, on_delete=models.PROTECT, related_name="+", db_index=False,
+        help_text="Where the period moved to another version: that it opened with, and bills prices in advance by.",
     )  # fmt: skip
     usage_counted_at = models.DateTimeField(
         null=True, blank=True, help_text="Wall-clock moment its usage was read; what is merged later is late."

@@ -1,13 +1,13 @@
 """Adjustments of subscriptions, as billing and lists read them."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping
 
 from django.db.models import QuerySet
 
-from apps.catalog.models import PlanVersionPrice
-from apps.invoicing.domain.adjustments import AdjustmentTerms
+from apps.invoicing.domain.adjustments import AdjustmentTerms, LinePrices
 from apps.invoicing.models import SubscriptionAdjustment
+from apps.invoicing.selectors.versions import line_prices
 from apps.kernel.rows import many
 from apps.subscriptions.models import Subscription
 
@@ -21,53 +21,60 @@ def adjustments_of(*, subscription: Subscription) -> QuerySet[SubscriptionAdjust
 def adjustment_terms(subscription_ids: Iterable[int]) -> dict[int, list[AdjustmentTerms]]:
     """Give the adjustments of subscriptions, the oldest window first; empty where there are none.
 
-    One query; another one where any is of a price.
+    One query; two more where any is of a line of the plan.
     """
-    found: dict[int, list[AdjustmentTerms]] = defaultdict(list)
-    rows = SubscriptionAdjustment.objects.filter(subscription_id__in=many(set(subscription_ids)))
-    ordered = list(rows.select_related("subscription").order_by("subscription_id", "effective_from", "pk"))
-    places = _prices_in_place(ordered)
-    for row in ordered:
-        found[row.subscription_id].append(_terms_of(row, places))
-    return found
+    rows = _rows_of(subscription_ids)
+    return _by_subscription(rows, line_prices(_lines_of(rows)))
+
+
+def adjustment_terms_under(lines: Mapping[int, Mapping[int, str]]) -> dict[int, list[AdjustmentTerms]]:
+    """Give the same as they would be, had other prices been the lines of the plans all the time.
+
+    Args:
+        lines: by the subscription's key, which line each price (its key) is.
+    """
+    rows = _rows_of(lines)
+    return _by_subscription(
+        rows,
+        {
+            (row.pk, key): LinePrices.always(*(id for id, line in lines[row.pk].items() if line == key))
+            for row, key in _lines_of(rows)
+        },
+    )
 
 
 def terms_of(row: SubscriptionAdjustment) -> AdjustmentTerms:
     """Give an adjustment as billing reads it."""
-    return _terms_of(row, _prices_in_place([row]))
+    return _terms_of(row, line_prices(_lines_of([row])))
 
 
-def _terms_of(row: SubscriptionAdjustment, places: Mapping[tuple[int, int], Set[int]]) -> AdjustmentTerms:
-    price_ids: Set[int] = set()
-    if row.price_id is not None:
-        price_ids = {row.price_id, *places.get((row.subscription.plan_id, row.price_id), ())}
+def _rows_of(subscription_ids: Iterable[int]) -> list[SubscriptionAdjustment]:
+    rows = SubscriptionAdjustment.objects.filter(subscription_id__in=many(set(subscription_ids)))
+    return list(rows.select_related("subscription__plan").order_by("subscription_id", "effective_from", "pk"))
+
+
+def _lines_of(rows: Iterable[SubscriptionAdjustment]) -> list[tuple[Subscription, str]]:
+    return [(row.subscription, row.price_key) for row in rows if row.price_key]
+
+
+def _by_subscription(
+    rows: Iterable[SubscriptionAdjustment], prices: Mapping[tuple[int, str], LinePrices]
+) -> dict[int, list[AdjustmentTerms]]:
+    found: dict[int, list[AdjustmentTerms]] = defaultdict(list)
+    for row in rows:
+        found[row.subscription_id].append(_terms_of(row, prices))
+    return found
+
+
+def _terms_of(row: SubscriptionAdjustment, prices: Mapping[tuple[int, str], LinePrices]) -> AdjustmentTerms:
     return AdjustmentTerms(
         public_id=row.public_id,
         type=row.type,
         value=row.value,
-        price_ids=frozenset(price_ids),
+        # An agreement is about a line of the plan: it stays when another price, or another id, takes that line.
+        prices=prices.get((row.subscription_id, row.price_key)),
         start=row.effective_from,
         end=row.effective_to,
         placed_at=row.placed_at,
         name=row.description,
     )
-
-
-def _prices_in_place(rows: Iterable[SubscriptionAdjustment]) -> Mapping[tuple[int, int], Set[int]]:
-    """Give, by plan and price, the prices that versions of the plan have under the same key.
-
-    An agreement is about a line of the plan: it stays when another price, or another id, takes that line.
-    """
-    targets = {(row.subscription.plan_id, row.price_id) for row in rows if row.price_id is not None}
-    if not targets:
-        return {}
-    slots = PlanVersionPrice.objects.filter(plan_version__plan_id__in={plan_id for plan_id, _ in targets})
-    keys = slots.filter(price_id__in={price_id for _, price_id in targets}).values("key")
-    lines: dict[tuple[int, str], set[int]] = defaultdict(set)
-    for plan_id, key, price_id in slots.filter(key__in=keys).values_list("plan_version__plan_id", "key", "price_id"):
-        lines[plan_id, key].add(price_id)
-    found: dict[tuple[int, int], set[int]] = defaultdict(set)
-    for (plan_id, _), price_ids in lines.items():
-        for price_id in price_ids:
-            found[plan_id, price_id] |= price_ids
-    return found

@@ -20,7 +20,7 @@ from apps.invoicing.domain.adjustments import AdjustmentTerms
 from apps.invoicing.domain.simulation import GivenUsage, usage_of_given
 from apps.invoicing.domain.targets import TargetLine, Totals, totals_of
 from apps.invoicing.models import Invoice, InvoiceLine, InvoiceStatus
-from apps.invoicing.selectors.adjustments import adjustment_terms
+from apps.invoicing.selectors.adjustments import adjustment_terms_under
 from apps.invoicing.selectors.metered import MeteredRequest, metered_usage
 from apps.invoicing.selectors.targets import Terms, calculated_lines, just_before
 from apps.kernel.errors import FieldError, InvalidError
@@ -28,7 +28,7 @@ from apps.kernel.time import Cadence, Period, add
 from apps.metering.selectors.links import subjects_of
 from apps.rating.usage import Usage
 from apps.subscriptions.models import Subscription, SubscriptionPause, SubscriptionStatus
-from apps.subscriptions.selectors.timeline import timelines_of
+from apps.subscriptions.selectors.timeline import keys_of, timelines_of
 
 PRESENT, BILLED, NOTHING = "present", "billed", "none"
 COMPARISONS = (PRESENT, BILLED, NOTHING)
@@ -39,10 +39,25 @@ ONCE = "P0D"
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """The terms that are simulated: a plan with price revisions; either may be unsaved."""
+    """The terms that are simulated: a plan with price revisions; either may be unsaved.
+
+    Attributes:
+        lines: by the key of a price, which line of the plan it is; empty: as the plan has it.
+    """
 
     plan: Plan
     revisions: tuple[PriceRevision, ...]
+    lines: Mapping[int, str] = field(default_factory=dict)
+
+    def lines_for(self, plan_id: int, known: Mapping[int, str]) -> dict[int, str]:
+        """Give which line each of its prices (its key) is for a subscriber.
+
+        Args:
+            plan_id: key of the plan that the subscriber has.
+            known: which line of it a price is.
+        """
+        own = self.lines if plan_id == self.plan.pk else {}
+        return _lines_of(self.revisions, {**known, **own})
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,11 +177,19 @@ def simulate(
     rows = [*simulated.values(), *others.values()]
     revisions = {row.pk: row for row in (*offered, *(row for known in present.values() for row in known))}
     _check_size(rows, revisions, period)
-    agreed = adjustment_terms(life.last.pk for life in lives.values())
+    lasts = {customer_id: life.last for customer_id, life in lives.items()}
+    known = keys_of(list(lasts.values()))
+    agreed = adjustment_terms_under(
+        {last.pk: offer.lines_for(last.plan_id, known[last.pk]) for last in lasts.values()}
+    )
+    agreed_now = adjustment_terms_under(
+        {lasts[key].pk: _lines_of(kept, known[lasts[key].pk]) for key, kept in present.items()}
+    )
     adjustments: dict[int, Sequence[AdjustmentTerms]] = {
-        invoice.subscription.pk: agreed.get(lives[invoice.customer_id].last.pk, ())
-        for invoice in rows
-        if invoice.customer_id in lives
+        row.subscription.pk: terms_of_all.get(lasts[key].pk, ())
+        for side, terms_of_all in ((simulated, agreed), (others, agreed_now))
+        for key, row in side.items()
+        if key in lasts
     }
     agreed_prices = timelines_of(lives[key].last for key in others)
     owned = {one.revision_id for timeline in agreed_prices.values() for one in timeline.owned() if one.revision_id}
@@ -253,6 +276,10 @@ def _present_terms(lives: Mapping[int, _Life], offer: Offer) -> dict[int, list[P
     ids = current_revision_ids_of(set(own.values()))
     rows = revisions_by_id({key for keys in ids.values() for key in keys})
     return {customer_id: [rows[key] for key in ids[version]] for customer_id, version in own.items()}
+
+
+def _lines_of(revisions: Sequence[PriceRevision], lines: Mapping[int, str]) -> dict[int, str]:
+    return {row.price_id: lines[row.price_id] for row in revisions if row.price_id in lines}
 
 
 def _kept(revisions: Sequence[PriceRevision], with_one_time: bool) -> list[PriceRevision]:

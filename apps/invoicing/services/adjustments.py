@@ -20,6 +20,7 @@ from apps.rating.grouped import GroupedPrice, parse_price
 from apps.rating.price_models import TransactionPriceModel
 from apps.rating.price_models.standard import StandardPrice
 from apps.subscriptions.models import Subscription
+from apps.subscriptions.selectors.timeline import keys_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +59,14 @@ def create_adjustment(
     require_live(subscription)
     if agreement.effective_to is not None and agreement.effective_to <= agreement.effective_from:
         raise _invalid("effectiveTo", "Must be after effectiveFrom.")
+    price = _target(subscription, agreement)
     row = SubscriptionAdjustment(
         organization_id=subscription.organization_id,
         subscription=subscription,
         type=agreement.type,
         value=agreement.value,
-        price=_target(subscription, agreement),
+        price=price,
+        price_key=_key_of(subscription, price) if price is not None else "",
         effective_from=agreement.effective_from,
         effective_to=agreement.effective_to,
         description=agreement.description,
@@ -170,6 +173,11 @@ def _target(subscription: Subscription, agreement: Agreement) -> Price | None:
     if agreement.type == USAGE and isinstance(model, StandardPrice) and model.unit_price < 0:
         raise _invalid("targetPriceIds", "This price is a rebate; fewer units would raise the invoice.")
     return price
+
+
+def _key_of(subscription: Subscription, price: Price) -> str:
+    """Give the line that a price of a subscription is, by the version it is on, else by the latest that sold it."""
+    return keys_of([subscription])[subscription.pk][price.pk]
 
 
 def _invalid(field: str, message: str) -> InvalidError:

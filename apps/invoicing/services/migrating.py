@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import transaction
+from django.db.models.functions import Coalesce
 
 from apps.catalog.models import Plan, PlanVersion, PlanVersionStatus, PriceRevision
 from apps.catalog.selectors.terms import current_lines, current_revision_ids, revisions_by_id
@@ -163,7 +164,11 @@ def follow_default(plan_id: int) -> None:
         group = opened.filter(price_revision_ids=list(terms))
         members = list(group.values_list("subscription_id", flat=True))
         mixed = _arrears_of_target(terms, incoming)
-        group.update(price_revision_ids=mixed, plan_version=version)
+        group.update(
+            price_revision_ids=mixed,
+            plan_version=version,
+            opened_version=Coalesce("opened_version", "plan_version"),
+        )
         Subscription.objects.filter(pk__in=members).update(price_revision_ids=mixed, plan_version=version)
     moved = Subscription.objects.filter(pk__in=ids, plan_version=version).select_related("test_clock")
     tell_followers([(subscription, current_time(subscription)) for subscription in moved])
@@ -172,8 +177,9 @@ def follow_default(plan_id: int) -> None:
 def _bill_open_period_by(subscription: Subscription, version: PlanVersion) -> None:
     invoice = Invoice.objects.select_for_update().get(subscription=subscription, status=InvoiceStatus.ACTIVE)
     mixed = _arrears_of_target(invoice.price_revision_ids, current_revision_ids(plan_version_id=version.pk))
+    invoice.opened_version = invoice.opened_version or invoice.plan_version
     invoice.price_revision_ids, invoice.plan_version = mixed, version
-    invoice.save(update_fields=["price_revision_ids", "plan_version", "updated_at"])
+    invoice.save(update_fields=["price_revision_ids", "plan_version", "opened_version", "updated_at"])
     subscription.price_revision_ids, subscription.plan_version = mixed, version
 
 

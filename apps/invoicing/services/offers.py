@@ -1,9 +1,10 @@
 """Terms to be simulated: those of a plan's version, or of a draft that is checked by all rules and never saved."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from apps.catalog.models import Plan, PlanVersion, Price, PriceRevision
+from apps.catalog.models import Plan, PlanVersion, PlanVersionPrice, Price, PriceRevision
 from apps.catalog.selectors.terms import current_revision_ids, revisions_by_id
 from apps.catalog.services.prices import REVISED, check_price
 from apps.invoicing.selectors.simulating import Offer
@@ -24,7 +25,8 @@ def version_offer(*, plan: Plan, number: int | None = None) -> Offer:
         raise NotFoundError(f"The plan has no version {number}.")
     ids = current_revision_ids(plan_version_id=version_id)
     rows = revisions_by_id(ids)
-    return Offer(plan, tuple(rows[key] for key in ids))
+    slots = PlanVersionPrice.objects.filter(plan_version_id=version_id)
+    return Offer(plan, tuple(rows[key] for key in ids), dict(slots.values_list("price_id", "key")))
 
 
 def draft_offer(*, plan: Plan, prices: Sequence[Price]) -> Offer:
@@ -99,13 +101,16 @@ def changed_offer(offer: Offer, changes: Mapping[int, tuple[str, Any]]) -> Offer
     Raises:
         InvalidError: a price would be refused; bad fields are named as `prices.0.…`.
     """
-    return draft_offer(
+    draft = draft_offer(
         plan=offer.plan,
         prices=[
             _copy(row, *changes[place]) if place in changes else row.price
             for place, row in enumerate(offer.revisions)
         ],
     )
+    pairs = zip(offer.revisions, draft.revisions, strict=True)
+    # What was agreed of a line holds for its changed price.
+    return replace(draft, lines={new.price_id: offer.lines.get(old.price_id, "") for old, new in pairs})
 
 
 def _copy(row: PriceRevision, model: str, properties: Any) -> Price:

@@ -40,7 +40,7 @@ def timelines_of(subscriptions: Iterable[Subscription]) -> dict[int, Timeline]:
         else:
             chosen[quantity.subscription_id][quantity.price_key].append(step)
     differing = [by_id[key] for key in sorted({*intervals, *chosen})]
-    keys = _keys_of(differing)
+    keys = keys_of(differing)
     return {
         key: EMPTY
         if key not in keys
@@ -62,6 +62,25 @@ def changes_of(*, organization_id: int) -> QuerySet[SubscriptionIntervalChange]:
     """Give the changes of prices and quantities of a merchant's subscriptions, newest first."""
     rows = SubscriptionIntervalChange.objects.filter(organization_id=organization_id)
     return rows.select_related("organization", "subscription").order_by("-id")
+
+
+def keys_of(subscriptions: Sequence[Subscription]) -> dict[int, dict[int, str]]:
+    """Give which line each price of a subscription's plan is, by the version it is on, then by the latest."""
+    if not subscriptions:
+        return {}
+    slots: dict[int, list[tuple[int, int, str]]] = defaultdict(list)
+    rows = PlanVersionPrice.objects.filter(plan_version__plan_id__in={row.plan_id for row in subscriptions})
+    for plan_id, version_id, price_id, key in rows.order_by("plan_version__number").values_list(
+        "plan_version__plan_id", "plan_version_id", "price_id", "key"
+    ):
+        slots[plan_id].append((version_id, price_id, key))
+    found = {}
+    for subscription in subscriptions:
+        known = slots[subscription.plan_id]
+        keys = {price_id: key for _, price_id, key in known}
+        keys |= {price_id: key for version, price_id, key in known if version == subscription.plan_version_id}
+        found[subscription.pk] = keys
+    return found
 
 
 def chosen_quantities(subscription: Subscription) -> dict[str, Decimal]:
@@ -141,22 +160,3 @@ def shown_of(subscription: Subscription, timeline: Timeline, lines: Sequence[Lin
         version=subscription.plan_version.public_id,
         starts_at=subscription.started_at,
     )
-
-
-def _keys_of(subscriptions: Sequence[Subscription]) -> dict[int, dict[int, str]]:
-    """Give which line each price of a subscription's plan is, by the version it is on, then by the latest."""
-    if not subscriptions:
-        return {}
-    slots: dict[int, list[tuple[int, int, str]]] = defaultdict(list)
-    rows = PlanVersionPrice.objects.filter(plan_version__plan_id__in={row.plan_id for row in subscriptions})
-    for plan_id, version_id, price_id, key in rows.order_by("plan_version__number").values_list(
-        "plan_version__plan_id", "plan_version_id", "price_id", "key"
-    ):
-        slots[plan_id].append((version_id, price_id, key))
-    found = {}
-    for subscription in subscriptions:
-        known = slots[subscription.plan_id]
-        keys = {price_id: key for _, price_id, key in known}
-        keys |= {price_id: key for version, price_id, key in known if version == subscription.plan_version_id}
-        found[subscription.pk] = keys
-    return found
