@@ -13,8 +13,8 @@ from django.db.migrations.writer import MigrationWriter
 SQUASHED = [
     ("catalog", "0001_squashed_0016_flat_metrics"),
     ("customers", "0001_squashed_0007_consolidation"),
-    ("documents", "0001_squashed_0001_initial"),
-    ("invoicing", "0001_squashed_0017_written_in_sets"),
+    ("documents", "0001_squashed_0002_credit_note_documents"),
+    ("invoicing", "0001_squashed_0020_agreed_lines"),
     ("metering", "0001_squashed_0011_store_begin"),
     ("organizations", "0001_squashed_0005_consolidation"),
     ("subscriptions", "0001_squashed_0008_written_in_sets"),

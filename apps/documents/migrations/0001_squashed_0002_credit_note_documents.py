@@ -7,12 +7,12 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
 
-    replaces = [('documents', '0001_initial')]
+    replaces = [('documents', '0001_initial'), ('documents', '0002_credit_note_documents')]
 
     initial = True
 
     dependencies = [
-        ('invoicing', '0001_squashed_0017_written_in_sets'),
+        ('invoicing', '0001_squashed_0020_agreed_lines'),
         ('organizations', '0001_squashed_0005_consolidation'),
     ]
 
@@ -83,6 +83,24 @@ class Migration(migrations.Migration):
                         'constraints': [models.UniqueConstraint(fields=('invoice', 'format'), name='invoicedocument_once')],
                     },
                 ),
+                migrations.CreateModel(
+                    name='CreditNoteDocument',
+                    fields=[
+                        ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                        ('format', models.CharField(choices=[('pdf', 'PDF'), ('facturx', 'Factur-X'), ('cii', 'CII'), ('ubl', 'UBL')], max_length=8)),
+                        ('source_digest', models.CharField(help_text='SHA-256 of what it was made from.', max_length=64)),
+                        ('digest', models.CharField(help_text='SHA-256 of the document.', max_length=64)),
+                        ('size_bytes', models.PositiveIntegerField()),
+                        ('content', models.BinaryField()),
+                        ('created_at', models.DateTimeField(auto_now_add=True)),
+                        ('credit_note', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='invoicing.creditnote')),
+                        ('organization', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='organizations.organization')),
+                    ],
+                    options={
+                        'indexes': [models.Index(fields=['organization', '-id'], name='creditdocument_list')],
+                        'constraints': [models.UniqueConstraint(fields=('credit_note', 'format'), name='creditdocument_once')],
+                    },
+                ),
                 pgtrigger.migrations.AddTrigger(
                     model_name='logo',
                     trigger=pgtrigger.compiler.Trigger(name='logo_never_changes', sql=pgtrigger.compiler.UpsertTriggerSql(condition='WHEN (ROW(OLD.organization_id, OLD.digest, OLD.content) IS DISTINCT FROM ROW(NEW.organization_id, NEW.digest, NEW.content))', func="RAISE EXCEPTION 'pgtrigger: Cannot update rows from % table', TG_TABLE_NAME;", hash='d2a0dfbb00964d6c987a1e7150c376827ef644e4', operation='UPDATE', pgid='pgtrigger_logo_never_changes_c7664', table='documents_logo', when='BEFORE')),
@@ -102,6 +120,10 @@ class Migration(migrations.Migration):
                 pgtrigger.migrations.AddTrigger(
                     model_name='invoicedocument',
                     trigger=pgtrigger.compiler.Trigger(name='document_never_changes', sql=pgtrigger.compiler.UpsertTriggerSql(func="RAISE EXCEPTION 'pgtrigger: Cannot update rows from % table', TG_TABLE_NAME;", hash='6215f5089bec8a05d4cc281dbf5378ca10bb2baf', operation='UPDATE', pgid='pgtrigger_document_never_changes_3ea47', table='documents_invoicedocument', when='BEFORE')),
+                ),
+                pgtrigger.migrations.AddTrigger(
+                    model_name='creditnotedocument',
+                    trigger=pgtrigger.compiler.Trigger(name='credit_document_never_changes', sql=pgtrigger.compiler.UpsertTriggerSql(func="RAISE EXCEPTION 'pgtrigger: Cannot update or delete rows from % table', TG_TABLE_NAME;", hash='6db1d19c7cb13f793ef0d443caa7534edb5f9546', operation='UPDATE OR DELETE', pgid='pgtrigger_credit_document_never_changes_0421d', table='documents_creditnotedocument', when='BEFORE')),
                 ),
             ],
         ),

@@ -10,7 +10,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
 
-    replaces = [('invoicing', '0001_initial'), ('invoicing', '0002_initial'), ('invoicing', '0003_initial'), ('invoicing', '0004_adjustments'), ('invoicing', '0006_coupons'), ('invoicing', '0007_early_bills'), ('invoicing', '0008_spend_agreements'), ('invoicing', '0009_usage_watch'), ('invoicing', '0010_consolidation'), ('invoicing', '0011_credit_notes'), ('invoicing', '0012_giving_up'), ('invoicing', '0013_billing_runs'), ('invoicing', '0014_given_back'), ('invoicing', '0015_taxes'), ('invoicing', '0016_below_zero'), ('invoicing', '0017_written_in_sets')]
+    replaces = [('invoicing', '0001_initial'), ('invoicing', '0002_initial'), ('invoicing', '0003_initial'), ('invoicing', '0004_adjustments'), ('invoicing', '0006_coupons'), ('invoicing', '0007_early_bills'), ('invoicing', '0008_spend_agreements'), ('invoicing', '0009_usage_watch'), ('invoicing', '0010_consolidation'), ('invoicing', '0011_credit_notes'), ('invoicing', '0012_giving_up'), ('invoicing', '0013_billing_runs'), ('invoicing', '0014_given_back'), ('invoicing', '0015_taxes'), ('invoicing', '0016_below_zero'), ('invoicing', '0017_written_in_sets'), ('invoicing', '0018_number_keys'), ('invoicing', '0019_number_formats'), ('invoicing', '0020_agreed_lines')]
 
     initial = True
 
@@ -119,15 +119,15 @@ class Migration(migrations.Migration):
                     name='NumberSeries',
                     fields=[
                         ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                        ('kind', models.CharField(default='invoice', max_length=12)),
-                        ('prefix', models.CharField(max_length=12)),
-                        ('year', models.PositiveSmallIntegerField()),
+                        ('kind', models.CharField(choices=[('invoice', 'Invoices'), ('credit_note', 'Credit notes')], default='invoice', max_length=12)),
+                        ('year', models.PositiveSmallIntegerField(help_text='0 where numbers never begin anew.')),
                         ('last_number', models.PositiveIntegerField(default=0)),
                         ('organization', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='organizations.organization')),
+                        ('key', models.CharField(help_text='However many digits its numbers have at least.', max_length=60, verbose_name='format')),
                     ],
                     options={
                         'verbose_name_plural': 'number series',
-                        'constraints': [models.UniqueConstraint(fields=('organization', 'kind', 'prefix', 'year'), name='numberseries_once'), models.CheckConstraint(condition=models.Q(('year__gte', 1970)), name='numberseries_year_sane')],
+                        'constraints': [models.UniqueConstraint(fields=('organization', 'kind', 'key', 'year'), name='numberseries_once'), models.CheckConstraint(condition=models.Q(('year__gte', 1970), ('year', 0), _connector='OR'), name='numberseries_year_sane')],
                     },
                 ),
                 migrations.CreateModel(
@@ -211,11 +211,12 @@ class Migration(migrations.Migration):
                         ('organization', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='organizations.organization')),
                         ('subscription', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='subscriptions.subscription')),
                         ('part', models.PositiveIntegerField(default=0, help_text="0: the period's own bill; n: its n-th early bill, of usage alone.")),
-                        ('plan_version', models.ForeignKey(blank=True, help_text='Whose commitments and caps the period opened with.', null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='catalog.planversion')),
+                        ('plan_version', models.ForeignKey(blank=True, help_text='That it is billed by, with the commitments and caps of it.', null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='catalog.planversion')),
                         ('consolidated_into', models.ForeignKey(blank=True, db_index=False, help_text='The document it was issued on.', null=True, on_delete=django.db.models.deletion.PROTECT, related_name='members', to='invoicing.invoice')),
                         ('has_members', models.BooleanField(default=False, help_text="One document of several invoices; in the terms of the first one's subscription.")),
                         ('balance_applied', apps.kernel.models.AmountField(decimal_places=9, default=0, help_text="What the customer's balance paid when it was issued.", max_digits=38)),
                         ('credited_amount', apps.kernel.models.AmountField(decimal_places=9, default=0, help_text='What credit notes took off what was due.', max_digits=38)),
+                        ('opened_version', models.ForeignKey(blank=True, db_index=False, help_text='Where the period moved to another version: that it opened with, and bills prices in advance by.', null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='catalog.planversion')),
                     ],
                     options={
                         'indexes': [models.Index(fields=['organization', '-id'], name='invoice_list'), models.Index(fields=['customer', '-id'], name='invoice_of_customer'), models.Index(condition=models.Q(('next_action_at__isnull', False)), fields=['next_action_at'], name='invoice_due'), models.Index(condition=models.Q(('consolidated_into__isnull', False)), fields=['consolidated_into'], name='invoice_members')],
@@ -237,12 +238,13 @@ class Migration(migrations.Migration):
                         ('idempotency_key', models.CharField(blank=True, max_length=255, null=True)),
                         ('placed_at', models.DateTimeField(help_text='What fell due before is billed without it.')),
                         ('organization', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='organizations.organization')),
-                        ('price', models.ForeignKey(blank=True, help_text='Whose quantity it changes; a percentage is off every charge.', null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='catalog.price')),
+                        ('price', models.ForeignKey(blank=True, help_text='That it was agreed of; a percentage is off every charge.', null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='catalog.price')),
                         ('subscription', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='subscriptions.subscription')),
+                        ('price_key', models.CharField(blank=True, help_text='Line of the plan whose quantity it changes, whatever price versions of the plan have there.', max_length=64)),
                     ],
                     options={
                         'indexes': [models.Index(fields=['subscription', 'effective_from'], name='adjustment_of_subscription')],
-                        'constraints': [models.UniqueConstraint(condition=models.Q(('idempotency_key__isnull', False)), fields=('subscription', 'idempotency_key'), name='adjustment_idempotency_key_once'), models.CheckConstraint(condition=models.Q(('effective_to__isnull', True), ('effective_to__gt', models.F('effective_from')), _connector='OR'), name='adjustment_window_is_an_interval'), models.CheckConstraint(condition=models.Q(models.Q(('type', 'percentageDiscount'), ('value__gt', 0), ('value__lte', 1)), models.Q(('type', 'usageDiscount'), ('value__gt', 0)), models.Q(('type__in', ['minimumQuantity', 'maximumQuantity']), ('value__gte', 0)), _connector='OR'), name='adjustment_value_in_range'), models.CheckConstraint(condition=models.Q(models.Q(('price__isnull', True), ('type', 'percentageDiscount')), models.Q(models.Q(('type', 'percentageDiscount'), _negated=True), ('price__isnull', False)), _connector='OR'), name='adjustment_of_quantity_has_a_price')],
+                        'constraints': [models.UniqueConstraint(condition=models.Q(('idempotency_key__isnull', False)), fields=('subscription', 'idempotency_key'), name='adjustment_idempotency_key_once'), models.CheckConstraint(condition=models.Q(('effective_to__isnull', True), ('effective_to__gt', models.F('effective_from')), _connector='OR'), name='adjustment_window_is_an_interval'), models.CheckConstraint(condition=models.Q(models.Q(('type', 'percentageDiscount'), ('value__gt', 0), ('value__lte', 1)), models.Q(('type', 'usageDiscount'), ('value__gt', 0)), models.Q(('type__in', ['minimumQuantity', 'maximumQuantity']), ('value__gte', 0)), _connector='OR'), name='adjustment_value_in_range'), models.CheckConstraint(condition=models.Q(models.Q(('price__isnull', True), ('price_key', ''), ('type', 'percentageDiscount')), models.Q(models.Q(('type', 'percentageDiscount'), _negated=True), ('price__isnull', False), models.Q(('price_key', ''), _negated=True)), _connector='OR'), name='adjustment_of_quantity_has_a_price')],
                     },
                 ),
                 migrations.CreateModel(
@@ -265,8 +267,9 @@ class Migration(migrations.Migration):
                         ('organization', models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', related_query_name='+', to='organizations.organization')),
                         ('pgh_context', models.ForeignKey(db_constraint=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='pghistory.context')),
                         ('pgh_obj', models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='events', to='invoicing.subscriptionadjustment')),
-                        ('price', models.ForeignKey(blank=True, db_constraint=False, help_text='Whose quantity it changes; a percentage is off every charge.', null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', related_query_name='+', to='catalog.price')),
+                        ('price', models.ForeignKey(blank=True, db_constraint=False, help_text='That it was agreed of; a percentage is off every charge.', null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', related_query_name='+', to='catalog.price')),
                         ('subscription', models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', related_query_name='+', to='subscriptions.subscription')),
+                        ('price_key', models.CharField(blank=True, help_text='Line of the plan whose quantity it changes, whatever price versions of the plan have there.', max_length=64)),
                     ],
                     options={
                         'abstract': False,
@@ -679,6 +682,47 @@ class Migration(migrations.Migration):
                         'constraints': [models.UniqueConstraint(fields=('run', 'invoice'), name='billingrunitem_once'), models.UniqueConstraint(condition=models.Q(('status', 'waiting')), fields=('invoice',), name='billingrunitem_one_holds'), models.CheckConstraint(condition=models.Q(('status__in', ['waiting', 'issued', 'draft', 'failed', 'cancelled', 'released'])), name='billingrunitem_status_known'), models.CheckConstraint(condition=models.Q(models.Q(('status__in', ['issued', 'draft']), _negated=True), models.Q(('amount__isnull', False), ('finished_at__isnull', False)), _connector='OR'), name='billingrunitem_done_has_amount')],
                     },
                 ),
+                migrations.CreateModel(
+                    name='NumberingFormat',
+                    fields=[
+                        ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                        ('public_id', apps.kernel.models.PublicIdField(editable=False, max_length=40, unique=True)),
+                        ('created_at', models.DateTimeField(auto_now_add=True)),
+                        ('updated_at', models.DateTimeField(auto_now=True)),
+                        ('kind', models.CharField(choices=[('invoice', 'Invoices'), ('credit_note', 'Credit notes')], max_length=12)),
+                        ('text', models.CharField(help_text='Such as INV-{year}-{number:05}, for numbers of at least five digits.', max_length=60, verbose_name='format')),
+                        ('resets', models.CharField(choices=[('yearly', 'Each year'), ('never', 'Never')], default='yearly', help_text='Each year needs {year}.', max_length=6, verbose_name='begins anew')),
+                        ('shape', models.CharField(editable=False, help_text='The format with digits as one sign.', max_length=60)),
+                        ('is_current', models.BooleanField(default=True, help_text='It numbers what is issued from now on.')),
+                        ('organization', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='organizations.organization')),
+                    ],
+                    options={
+                        'constraints': [models.UniqueConstraint(fields=('organization', 'shape'), name='numberingformat_shape_once'), models.UniqueConstraint(condition=models.Q(('is_current', True)), fields=('organization', 'kind'), name='numberingformat_one_current'), models.CheckConstraint(condition=models.Q(('kind__in', ['invoice', 'credit_note'])), name='numberingformat_kind_known'), models.CheckConstraint(condition=models.Q(('text__regex', '^[A-Za-z0-9._{}:-]*\\{number(:0[0-9]{1,2})?\\}[A-Za-z0-9._{}-]*$')), name='numberingformat_numbers'), models.CheckConstraint(condition=models.Q(('resets', 'never'), models.Q(('resets', 'yearly'), ('text__contains', '{year}')), _connector='OR'), name='numberingformat_resets_by_year')],
+                    },
+                ),
+                migrations.CreateModel(
+                    name='NumberingFormatEvent',
+                    fields=[
+                        ('pgh_id', models.AutoField(primary_key=True, serialize=False)),
+                        ('pgh_created_at', models.DateTimeField(auto_now_add=True)),
+                        ('pgh_label', models.TextField(help_text='The event label.')),
+                        ('id', models.BigIntegerField()),
+                        ('public_id', apps.kernel.models.PublicIdField(editable=False, max_length=40)),
+                        ('created_at', models.DateTimeField(auto_now_add=True)),
+                        ('updated_at', models.DateTimeField(auto_now=True)),
+                        ('kind', models.CharField(choices=[('invoice', 'Invoices'), ('credit_note', 'Credit notes')], max_length=12)),
+                        ('text', models.CharField(help_text='Such as INV-{year}-{number:05}, for numbers of at least five digits.', max_length=60, verbose_name='format')),
+                        ('resets', models.CharField(choices=[('yearly', 'Each year'), ('never', 'Never')], default='yearly', help_text='Each year needs {year}.', max_length=6, verbose_name='begins anew')),
+                        ('shape', models.CharField(editable=False, help_text='The format with digits as one sign.', max_length=60)),
+                        ('is_current', models.BooleanField(default=True, help_text='It numbers what is issued from now on.')),
+                        ('organization', models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', related_query_name='+', to='organizations.organization')),
+                        ('pgh_context', models.ForeignKey(db_constraint=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='pghistory.context')),
+                        ('pgh_obj', models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='events', to='invoicing.numberingformat')),
+                    ],
+                    options={
+                        'abstract': False,
+                    },
+                ),
                 pgtrigger.migrations.AddTrigger(
                     model_name='invoiceline',
                     trigger=pgtrigger.compiler.Trigger(name='corrections_stay_within_charge', sql=pgtrigger.compiler.UpsertTriggerSql(condition='WHEN (NEW.is_late AND NEW.gross < 0)', declare='DECLARE of_line invoicing_invoiceline; of_price bigint; of_subscription bigint; ids bigint[]; is_reduced boolean; billed numeric; credited numeric;', func="of_line := NEW; \n    SELECT bill.subscription_id, revision.price_id INTO of_subscription, of_price\n    FROM invoicing_invoice bill\n    LEFT JOIN catalog_pricerevision revision ON revision.id = of_line.price_revision_id\n    WHERE bill.id = of_line.invoice_id;\n    IF of_price IS NULL THEN RETURN NEW; END IF;\n    PERFORM line.id \n    FROM invoicing_invoiceline line\n    JOIN invoicing_invoice bill ON bill.id = line.invoice_id\n    JOIN catalog_pricerevision revision ON revision.id = line.price_revision_id\n    WHERE bill.subscription_id = of_subscription AND revision.price_id = of_price\n        AND line.kind IN ('fee', 'metered', 'adjustment') AND bill.status <> 'CANCELLED'\n        AND (bill.issued_at IS NOT NULL OR line.gross < 0)\n        AND (\n            line.period_start < of_line.period_end AND line.period_end > of_line.period_start\n            OR line.period_start = of_line.period_start AND line.period_end = of_line.period_end\n        )\n ORDER BY line.id FOR NO KEY UPDATE OF line;\n    SELECT array_agg(line.id), bool_or(line.gross < 0), GREATEST(sum(line.subtotal), sum(line.gross), 0)\n    INTO ids, is_reduced, billed \n    FROM invoicing_invoiceline line\n    JOIN invoicing_invoice bill ON bill.id = line.invoice_id\n    JOIN catalog_pricerevision revision ON revision.id = line.price_revision_id\n    WHERE bill.subscription_id = of_subscription AND revision.price_id = of_price\n        AND line.kind IN ('fee', 'metered', 'adjustment') AND bill.status <> 'CANCELLED'\n        AND (bill.issued_at IS NOT NULL OR line.gross < 0)\n        AND (\n            line.period_start < of_line.period_end AND line.period_end > of_line.period_start\n            OR line.period_start = of_line.period_start AND line.period_end = of_line.period_end\n        )\n;\n    IF NOT is_reduced THEN RETURN NEW; END IF;\n    SELECT LEAST(COALESCE(sum(given.subtotal), 0), COALESCE(sum(given.total), 0)) INTO credited\n    FROM invoicing_creditnoteline given JOIN invoicing_creditnote note ON note.id = given.credit_note_id\n    WHERE given.invoice_line_id = ANY (ids) AND note.status = 'ISSUED';\n    IF credited > billed THEN\n        RAISE EXCEPTION 'what is given back of a charge never exceeds it' USING ERRCODE = 'check_violation';\n    END IF;\n    RETURN NEW;\n", hash='5b59e64506039319bdbdc8fb6f0dfe5511305225', operation='INSERT', pgid='pgtrigger_corrections_stay_within_charge_562a5', table='invoicing_invoiceline', when='AFTER')),
@@ -741,11 +785,11 @@ class Migration(migrations.Migration):
                 ),
                 pgtrigger.migrations.AddTrigger(
                     model_name='subscriptionadjustment',
-                    trigger=pgtrigger.compiler.Trigger(name='insert_insert', sql=pgtrigger.compiler.UpsertTriggerSql(func='INSERT INTO "invoicing_subscriptionadjustmentevent" ("created_at", "description", "effective_from", "effective_to", "id", "idempotency_key", "organization_id", "pgh_context_id", "pgh_created_at", "pgh_label", "pgh_obj_id", "placed_at", "price_id", "public_id", "subscription_id", "type", "updated_at", "value") VALUES (NEW."created_at", NEW."description", NEW."effective_from", NEW."effective_to", NEW."id", NEW."idempotency_key", NEW."organization_id", _pgh_attach_context(), NOW(), \'insert\', NEW."id", NEW."placed_at", NEW."price_id", NEW."public_id", NEW."subscription_id", NEW."type", NEW."updated_at", NEW."value"); RETURN NULL;', hash='589f789ec6f96c491b36e5319cce5698584cce6b', operation='INSERT', pgid='pgtrigger_insert_insert_2e4b4', table='invoicing_subscriptionadjustment', when='AFTER')),
+                    trigger=pgtrigger.compiler.Trigger(name='insert_insert', sql=pgtrigger.compiler.UpsertTriggerSql(func='INSERT INTO "invoicing_subscriptionadjustmentevent" ("created_at", "description", "effective_from", "effective_to", "id", "idempotency_key", "organization_id", "pgh_context_id", "pgh_created_at", "pgh_label", "pgh_obj_id", "placed_at", "price_id", "price_key", "public_id", "subscription_id", "type", "updated_at", "value") VALUES (NEW."created_at", NEW."description", NEW."effective_from", NEW."effective_to", NEW."id", NEW."idempotency_key", NEW."organization_id", _pgh_attach_context(), NOW(), \'insert\', NEW."id", NEW."placed_at", NEW."price_id", NEW."price_key", NEW."public_id", NEW."subscription_id", NEW."type", NEW."updated_at", NEW."value"); RETURN NULL;', hash='4242b725f2ceb9dcbeac166bf02f4c0b728bb613', operation='INSERT', pgid='pgtrigger_insert_insert_2e4b4', table='invoicing_subscriptionadjustment', when='AFTER')),
                 ),
                 pgtrigger.migrations.AddTrigger(
                     model_name='subscriptionadjustment',
-                    trigger=pgtrigger.compiler.Trigger(name='update_update', sql=pgtrigger.compiler.UpsertTriggerSql(condition='WHEN (OLD.* IS DISTINCT FROM NEW.*)', func='INSERT INTO "invoicing_subscriptionadjustmentevent" ("created_at", "description", "effective_from", "effective_to", "id", "idempotency_key", "organization_id", "pgh_context_id", "pgh_created_at", "pgh_label", "pgh_obj_id", "placed_at", "price_id", "public_id", "subscription_id", "type", "updated_at", "value") VALUES (NEW."created_at", NEW."description", NEW."effective_from", NEW."effective_to", NEW."id", NEW."idempotency_key", NEW."organization_id", _pgh_attach_context(), NOW(), \'update\', NEW."id", NEW."placed_at", NEW."price_id", NEW."public_id", NEW."subscription_id", NEW."type", NEW."updated_at", NEW."value"); RETURN NULL;', hash='afe0fc61f0fa8633dbaa495d16269d51c3ea00c9', operation='UPDATE', pgid='pgtrigger_update_update_04264', table='invoicing_subscriptionadjustment', when='AFTER')),
+                    trigger=pgtrigger.compiler.Trigger(name='update_update', sql=pgtrigger.compiler.UpsertTriggerSql(condition='WHEN (OLD.* IS DISTINCT FROM NEW.*)', func='INSERT INTO "invoicing_subscriptionadjustmentevent" ("created_at", "description", "effective_from", "effective_to", "id", "idempotency_key", "organization_id", "pgh_context_id", "pgh_created_at", "pgh_label", "pgh_obj_id", "placed_at", "price_id", "price_key", "public_id", "subscription_id", "type", "updated_at", "value") VALUES (NEW."created_at", NEW."description", NEW."effective_from", NEW."effective_to", NEW."id", NEW."idempotency_key", NEW."organization_id", _pgh_attach_context(), NOW(), \'update\', NEW."id", NEW."placed_at", NEW."price_id", NEW."price_key", NEW."public_id", NEW."subscription_id", NEW."type", NEW."updated_at", NEW."value"); RETURN NULL;', hash='6d19ac3447ef1084680bdf4e1d315c0995cf8f93', operation='UPDATE', pgid='pgtrigger_update_update_04264', table='invoicing_subscriptionadjustment', when='AFTER')),
                 ),
                 pgtrigger.migrations.AddTrigger(
                     model_name='appliedcoupon',
@@ -846,6 +890,14 @@ class Migration(migrations.Migration):
                 pgtrigger.migrations.AddTrigger(
                     model_name='billingrunitem',
                     trigger=pgtrigger.compiler.Trigger(name='done_item_is_frozen', sql=pgtrigger.compiler.UpsertTriggerSql(condition="WHEN (OLD.status IN ('issued', 'draft', 'cancelled', 'released'))", func="RAISE EXCEPTION 'pgtrigger: Cannot update rows from % table', TG_TABLE_NAME;", hash='86358f35fed9308279a1fbb0fab0b1e70a79e087', operation='UPDATE', pgid='pgtrigger_done_item_is_frozen_a7735', table='invoicing_billingrunitem', when='BEFORE')),
+                ),
+                pgtrigger.migrations.AddTrigger(
+                    model_name='numberingformat',
+                    trigger=pgtrigger.compiler.Trigger(name='insert_insert', sql=pgtrigger.compiler.UpsertTriggerSql(func='INSERT INTO "invoicing_numberingformatevent" ("created_at", "id", "is_current", "kind", "organization_id", "pgh_context_id", "pgh_created_at", "pgh_label", "pgh_obj_id", "public_id", "resets", "shape", "text", "updated_at") VALUES (NEW."created_at", NEW."id", NEW."is_current", NEW."kind", NEW."organization_id", _pgh_attach_context(), NOW(), \'insert\', NEW."id", NEW."public_id", NEW."resets", NEW."shape", NEW."text", NEW."updated_at"); RETURN NULL;', hash='41894db58d1f7915debda5617dc9bf9890985f8b', operation='INSERT', pgid='pgtrigger_insert_insert_f0057', table='invoicing_numberingformat', when='AFTER')),
+                ),
+                pgtrigger.migrations.AddTrigger(
+                    model_name='numberingformat',
+                    trigger=pgtrigger.compiler.Trigger(name='update_update', sql=pgtrigger.compiler.UpsertTriggerSql(condition='WHEN (OLD.* IS DISTINCT FROM NEW.*)', func='INSERT INTO "invoicing_numberingformatevent" ("created_at", "id", "is_current", "kind", "organization_id", "pgh_context_id", "pgh_created_at", "pgh_label", "pgh_obj_id", "public_id", "resets", "shape", "text", "updated_at") VALUES (NEW."created_at", NEW."id", NEW."is_current", NEW."kind", NEW."organization_id", _pgh_attach_context(), NOW(), \'update\', NEW."id", NEW."public_id", NEW."resets", NEW."shape", NEW."text", NEW."updated_at"); RETURN NULL;', hash='57675553b599c1d06a6211fd0845ccf4df96c801', operation='UPDATE', pgid='pgtrigger_update_update_cb33f', table='invoicing_numberingformat', when='AFTER')),
                 ),
             ],
         ),
