@@ -25,12 +25,17 @@ def _issued_is_recomputed(request: pytest.FixtureRequest) -> Iterator[None]:
     if marker is not None:
         request.getfixturevalue("transactional_db" if marker.kwargs.get("transaction") else "db")
     yield
-    # A test may end with a statement that was refused.
-    inner = connection.connection
-    is_over = inner is None or inner.info.transaction_status == TransactionStatus.INERROR
-    if marker is not None and not connection.needs_rollback and not is_over:
+    if marker is not None and not _is_broken():
         for invoice in with_neighbours(Invoice.objects.filter(number__isnull=False)).order_by("-pk")[:MOST]:
             check_invoice(invoice)
+
+
+def _is_broken() -> bool:
+    """Whether the test left its transaction as one that can only be rolled back."""
+    is_aborted = connection.connection is not None and (
+        connection.connection.info.transaction_status == TransactionStatus.INERROR
+    )
+    return connection.needs_rollback or is_aborted
 
 
 def check_invoice(invoice: Invoice) -> list[Recomputed]:
