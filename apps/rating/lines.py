@@ -367,7 +367,8 @@ def _provenance(
     terms: QuantityTerms | None,
 ) -> dict[str, Any]:
     adjustments, not_applied = agreed(steps, terms)
-    quantity_source = "usage" if kind == "metered" else "price"
+    chosen = "quantity" if "quantity" in sources else "price"
+    quantity_source = "usage" if kind == "metered" else chosen
     return {
         "status": "available",
         "version": 1,

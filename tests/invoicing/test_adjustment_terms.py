@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from apps.invoicing.domain.adjustments import (
     AdjustmentTerms,
-    LinePrices,
     discounts_of,
     quantity_terms,
     with_discounts,
@@ -21,6 +20,7 @@ from apps.rating.adjustments import Discount, QuantityTerms, kept
 from apps.rating.lines import evaluated, rate_usage, recompute
 from apps.rating.price_models import parse_properties
 from apps.rating.usage import Usage
+from apps.subscriptions.domain.plan_lines import PlanLines
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 JANUARY = Period(START, datetime(2026, 2, 1, tzinfo=UTC))
@@ -43,7 +43,7 @@ terms = st.none() | st.builds(
 def adjustment(type: str, value: str = "1", **changed: object) -> AdjustmentTerms:
     known = {
         "public_id": "adj_x", "type": type, "value": Decimal(value),
-        "prices": None if "percent" in type else LinePrices.always(7),
+        "line": "" if "percent" in type else "tokens", "lines": PlanLines.always({7: "tokens", 8: "calls"}),
         "start": START, "end": None, "placed_at": LONG_AGO,
     }  # fmt: skip
     return AdjustmentTerms(**{**known, **changed})  # type: ignore[arg-type]
@@ -134,29 +134,11 @@ def test_units_and_bounds_are_for_periods_that_end_in_their_window() -> None:
     assert quantity_terms([adjustment("usageDiscount")], JANUARY, is_in_advance=False, price_id=8) is None
 
 
-since = st.lists(st.tuples(st.integers(0, 5), st.frozensets(st.integers(1, 3))), min_size=1, max_size=6)
-
-
-@given(arrears=since, advance=since, day=st.integers(-1, 6))
-def test_a_line_has_the_price_of_the_latest_change_before_its_charge(
-    arrears: list[tuple[int, frozenset[int]]], advance: list[tuple[int, frozenset[int]]], day: int
-) -> None:
-    arrears, advance = (sorted(known, key=lambda step: step[0]) for known in (arrears, advance))
-    moments = [tuple((START + timedelta(days=at), prices) for at, prices in known) for known in (arrears, advance)]
-    line, due = LinePrices(*moments), START + timedelta(days=day)
-    after = [prices for at, prices in arrears if at < day] or [arrears[0][1]]
-    from_ = [prices for at, prices in advance if at <= day] or [advance[0][1]]
-    assert line.due(due, is_in_advance=False) == after[-1]
-    assert line.due(due, is_in_advance=True) == from_[-1]
-
-
 def test_units_follow_the_line_and_not_the_price() -> None:
-    """January is billed with price 7 in arrears, February in advance with 9: what was agreed is of both."""
-    edge = JANUARY.end
-    since = ((START, frozenset({7})), (edge, frozenset({9})))
-    line = LinePrices(in_arrears=since, in_advance=since)
-    agreed = [adjustment("minimumQuantity", prices=line)]
-    february = Period(edge, datetime(2026, 3, 1, tzinfo=UTC))
+    """January is billed with price 7 and February with 9: what was agreed is of both."""
+    since = ((START, {7: "tokens"}), (JANUARY.end, {7: "calls", 9: "tokens"}))
+    agreed = [adjustment("minimumQuantity", lines=PlanLines(in_arrears=since, in_advance=since))]
+    february = Period(JANUARY.end, datetime(2026, 3, 1, tzinfo=UTC))
     for period, price_id in ((JANUARY, 7), (february, 9)):
         for is_in_advance in (False, True):
             reached = [

@@ -22,7 +22,7 @@ from apps.rating.adjustments import part_of
 from apps.rating.lines import recompute
 from apps.subscriptions.models import Subscription
 from apps.subscriptions.selectors.subscriptions import pauses_of
-from apps.subscriptions.selectors.timeline import lines_of, shown_of, timeline_of
+from apps.subscriptions.selectors.timeline import keys_of, lines_of, shown_of, timeline_of
 from tests.invoicing.test_quantity_changes import JANUARY, Team
 from tests.world import make_world
 
@@ -107,7 +107,7 @@ def _check_calculated(team: Team) -> None:
         assert recompute(line.provenance) == line.gross
     closed_until = max(invoice.period_end for invoice in calculated.filter(sequence_number__gt=0))
     timeline = timeline_of(subscription)
-    prices = {key: price for price, key in timeline.keys.items()}
+    prices = {key: price for price, key in keys_of([subscription])[subscription.pk].items()}
     pauses = pauses_of(subscription)
     months = [parse_instant(f"2026-{month:02}-01T00:00:00Z") for month in range(1, 13)]
     for whole in (Period(start, end) for start, end in pairwise(months) if end <= closed_until):

@@ -7,6 +7,7 @@ from django.test import Client
 from django.urls import reverse
 
 from apps.invoicing.models import Invoice
+from apps.kernel.errors import ConflictError
 from apps.subscriptions.models import Subscription
 from tests.scenarios.lives import Shop
 from tests.world import World
@@ -63,3 +64,28 @@ def test_it_is_seen_repaired_and_resumed_from_its_page(world: World) -> None:
     browser.post(resume, {"_form_submitted": "1"})
     shop.advance("2026-03-03T00:00:00Z")
     assert shop.totals(bad) == ["49.00", "54.00", "49.00"]
+
+
+def test_a_list_of_one_and_its_page_say_why_it_has_no_totals(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = Shop(world, JANUARY)
+    customer = world.customer()
+    subscription = shop.start(shop.plan("Pro", "49.00"), JANUARY, customer=customer)
+
+    def gone(invoices: list[Invoice], **_: object) -> None:
+        if invoices:
+            raise ConflictError("Its events are gone.", code="RAW_EVENTS_GONE")
+
+    monkeypatch.setattr("apps.invoicing.selectors.invoices.target_lines", gone)
+    listed = world.api.get(f"/v2/invoices?subscriptionId={subscription}&status=ACTIVE")["data"]
+    assert [row["failureReason"] for row in listed] == [
+        "It cannot be calculated now. ConflictError: Its events are gone."
+    ]
+    browser = Client()
+    browser.force_login(world.owner)
+    opened = Invoice.objects.get(status="ACTIVE")
+    for page in ("/admin/invoicing/invoice/", reverse("admin:invoicing_invoice_change", args=[opened.pk])):
+        assert browser.get(page).status_code == 200
+    # Who asks for the one alone is refused with the reason.
+    assert world.api.get(f"/v2/invoices/{opened.public_id}", expect=409)["code"] == "RAW_EVENTS_GONE"
+    opened.refresh_from_db()
+    assert opened.failure_reason == ""

@@ -59,6 +59,7 @@ class CreateMetricSerializer(serializers.Serializer[Any]):
 
 
 class UpdateMetricSerializer(serializers.Serializer[Any]):
+    mode = serializers.ChoiceField(choices=MetricMode.values, required=False)
     description = StrictCharField(allow_blank=True, max_length=10_000, required=False)
     name = StrictCharField(max_length=255, required=False)
     unit = StrictCharField(max_length=50, required=False)

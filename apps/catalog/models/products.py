@@ -1,6 +1,7 @@
 from typing import ClassVar
 
 import pghistory
+import pgtrigger
 from django.db import models
 from django.db.models import Q
 
@@ -135,6 +136,14 @@ class BillableMetric(CatalogEntity):
             models.Index(fields=["organization", "-id"], name="metric_list"),
             # Serves ingest: which metrics of this merchant does an event type feed?
             models.Index(fields=["organization", "event_type"], name="metric_by_event_type"),
+        ]
+        triggers = [
+            # Prices remember it: what they bill would be something else.
+            pgtrigger.Protect(
+                name="metric_mode_is_fixed",
+                operation=pgtrigger.Update,
+                condition=pgtrigger.Q(old__mode__df=pgtrigger.F("new__mode")),
+            )
         ]
 
 

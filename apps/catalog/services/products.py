@@ -32,7 +32,10 @@ def create_metric(*, product: Product, **fields: Any) -> BillableMetric:
         InvalidError: its value path or a dimension is malformed or missing, or a flat one names what counts events.
     """
     if fields.get("mode") == MetricMode.FLAT:
-        check_flat({wire: fields.get(name) for wire, name in OF_EVENTS.items()})
+        given = {wire: fields.get(name) for wire, name in OF_EVENTS.items()}
+        # Who sends the default means nothing by it.
+        asked = fields.get("aggregation")
+        check_flat({**given, "aggregation": None if asked == Aggregation.SUM else asked})
         fields["aggregation"] = Aggregation.SUM
     else:
         fields["value_property"] = check_metric(
@@ -49,9 +52,14 @@ def update_metric(*, metric_id: int, changes: dict[str, Any]) -> BillableMetric:
 
     Raises:
         InvalidError: its value path or a dimension is malformed or missing.
-        ConflictError: prices go by a dimension that it would lose; they are named.
+        ConflictError: prices go by a dimension that it would lose; they are named. Or its mode would change.
     """
     metric = BillableMetric.objects.select_for_update().get(pk=metric_id)
+    if changes.get("mode", metric.mode) != metric.mode:
+        raise ConflictError(
+            "The mode of a metric never changes: its prices would bill something else. Make another metric.",
+            code="METRIC_MODE_FIXED",
+        )
     for name, value in changes.items():
         setattr(metric, name, value)
     if metric.mode == MetricMode.FLAT:

@@ -17,7 +17,7 @@ from apps.invoicing.admin.shown import paper_context
 from apps.invoicing.domain.taxes import tax_in_words
 from apps.invoicing.domain.words import steps_in_words
 from apps.invoicing.models import Invoice, InvoiceLine, InvoiceStatus, PaymentSession
-from apps.invoicing.selectors.invoices import live_lines, totals
+from apps.invoicing.selectors.invoices import listed_lines, totals
 from apps.invoicing.services.closing import close_period_now
 from apps.invoicing.services.issuing import approve_invoice, retry_failed
 from apps.invoicing.services.settlement import settle_out_of_band
@@ -196,7 +196,7 @@ class InvoiceAdmin(ReadOnlyModelAdmin):
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         changelist = super().get_changelist_instance(request)
         rows = list(changelist.result_list)
-        lines = live_lines(rows)
+        lines = listed_lines(rows)
         for row in rows:
             row.shown_totals = totals(row, lines.get(row.pk))[0]
         changelist.result_list = rows

@@ -7,7 +7,7 @@ from django.urls import reverse
 from apps.invoicing.domain.taxes import TaxShare, tax_in_words, tax_shares
 from apps.invoicing.domain.words import steps_in_words
 from apps.invoicing.models import Invoice, InvoiceStatus
-from apps.invoicing.selectors.invoices import live_lines, members_of, stored_lines, totals, with_neighbours
+from apps.invoicing.selectors.invoices import listed_lines, members_of, stored_lines, totals, with_neighbours
 from apps.kernel.money import format_decimal, format_money, format_unit_price
 
 DOCUMENTS = {"pdf": "Download PDF", "facturx": "Factur-X", "ubl": "UBL", "cii": "CII"}
@@ -17,7 +17,7 @@ PREVIEWED = (InvoiceStatus.ACTIVE, InvoiceStatus.CLOSING, InvoiceStatus.DRAFT)
 def paper_context(row: Invoice) -> dict[str, Any]:
     """Give what the paper view shows; live while the period is open."""
     invoice = with_neighbours(Invoice.objects.all()).get(pk=row.pk)
-    live = live_lines([invoice]).get(invoice.pk)
+    live = listed_lines([invoice]).get(invoice.pk)
     lines: Any = live if live is not None else list(stored_lines(invoice))
     sums, _ = totals(invoice, live)
     currency = invoice.currency

@@ -8,6 +8,7 @@ from django.db import transaction
 from rest_framework.exceptions import ValidationError
 from unfold.widgets import UnfoldAdminTextareaWidget
 
+from apps.catalog.models import BillableMetric, Price
 from apps.invoicing.services.subscribing import subscribe
 from apps.kernel.adminsite.forms import check_by_rules
 from apps.kernel.clock import wall_now
@@ -30,12 +31,15 @@ FIELDS_OF_RULES = {
 
 
 class QuantitiesField(forms.CharField):
-    """Quantities as lines of a text, each the key or id of a price and a number."""
+    """Quantities as lines of a text, each the key or id of a price, or the id of a flat metric, and a number."""
 
     widget = UnfoldAdminTextareaWidget
 
     def __init__(self, **kwargs: Any) -> None:
-        kwargs.setdefault("help_text", "A line each: the key or id of a price, and how many, such as: seats 10")
+        kwargs.setdefault(
+            "help_text",
+            "A line each: the key or id of a price or the id of a flat metric, and how many, such as: seats 10",
+        )
         kwargs.setdefault("widget", UnfoldAdminTextareaWidget(attrs={"rows": 3}))
         super().__init__(max_length=10_000, **kwargs)
 
@@ -60,8 +64,12 @@ def _item(line: str) -> ChosenItem:
         name = ""
     if not name.strip():
         raise forms.ValidationError(f"Give the key or id of a price and how many, not: {line}")
-    is_id = name.startswith("price_")
-    return ChosenItem(quantity, price_key=None if is_id else name.strip(), price_id=name.strip() if is_id else None)
+    name = name.strip()
+    if name.startswith(f"{BillableMetric.PREFIX}_"):
+        return ChosenItem(quantity, metric_id=name)
+    if name.startswith(f"{Price.PREFIX}_"):
+        return ChosenItem(quantity, price_id=name)
+    return ChosenItem(quantity, price_key=name)
 
 
 class NewSubscriptionForm(forms.ModelForm):

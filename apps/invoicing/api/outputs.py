@@ -12,7 +12,14 @@ from apps.invoicing.api.provenance import render_provenance
 from apps.invoicing.api.tax_shapes import render_line_tax
 from apps.invoicing.domain.targets import TargetLine, Totals
 from apps.invoicing.models import Invoice, InvoiceLine, InvoiceStatus, PaymentSession
-from apps.invoicing.selectors.invoices import find_pending_session, live_lines, members_of, stored_lines, totals
+from apps.invoicing.selectors.invoices import (
+    find_pending_session,
+    listed_lines,
+    live_lines,
+    members_of,
+    stored_lines,
+    totals,
+)
 from apps.invoicing.services.issuing import line_public_id
 from apps.kernel.money import format_amount, format_decimal
 from apps.kernel.time import format_instant
@@ -110,8 +117,8 @@ def _member(invoice: Invoice) -> dict[str, Any]:
 
 
 def render_invoices(invoices: Sequence[Invoice]) -> list[dict[str, Any]]:
-    """Give a page of invoices; the open ones with live totals, computed together."""
-    live, members = live_lines(invoices), members_of(invoices)
+    """Give a page of invoices; the open ones with live totals, computed together, or with why there are none."""
+    live, members = listed_lines(invoices), members_of(invoices)
     return [render_invoice(invoice, live.get(invoice.pk), members.get(invoice.pk)) for invoice in invoices]
 
 

@@ -8,7 +8,7 @@ from rest_framework import serializers
 from rest_framework.response import Response
 
 from apps.catalog.domain.cadences import find_cadence_problem
-from apps.catalog.models import BillableMetric, Fee, Plan, Price
+from apps.catalog.models import BillableMetric, Fee, MetricMode, Plan, Price
 from apps.catalog.selectors.catalog import fees_of, metrics_of, plans_of, prices_of
 from apps.customers.models import Customer
 from apps.customers.selectors.customers import customers_of
@@ -144,13 +144,14 @@ class SimulationList(ContractView):
             fee = self.get_own(fees_of(organization_id=organization_id), line["feeId"], "fee")
         if metric is None and fee is None:
             fee = Fee(organization_id=organization_id, product_id=plan.product_id, name=line["invoiceDisplayName"])
+        counts = metric is not None and metric.mode == MetricMode.USAGE
         return Price(
             organization_id=organization_id,
             metric=metric,
             fee=fee,
             model=line["model"],
             properties=line["properties"],
-            payment_term=line.get("paymentTerm", "in_arrears" if metric is not None else "in_advance"),
+            payment_term=line.get("paymentTerm", "in_arrears" if counts else "in_advance"),
             billing_cadence=line.get("billingCadence", plan.billing_cadence if metric is None else ""),
             quantity=line["quantity"],
             is_obligation=line["isObligation"],

@@ -1,9 +1,8 @@
 """Which adjustments of a subscription reach a line, and the lines that discounts add."""
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
 
@@ -13,38 +12,10 @@ from apps.kernel.money import EXACT, format_decimal, minor_digits, round_money
 from apps.kernel.time import Period, ratio
 from apps.rating.adjustments import Discount, QuantityTerms, part_of
 from apps.rating.steps import step_of
+from apps.subscriptions.domain.plan_lines import PlanLines
 
 PERCENTAGE, USAGE, MINIMUM, MAXIMUM = "percentageDiscount", "usageDiscount", "minimumQuantity", "maximumQuantity"
 TYPES = (PERCENTAGE, USAGE, MINIMUM, MAXIMUM)
-
-
-Since = tuple[datetime, frozenset[int]]
-
-
-@dataclass(frozen=True, slots=True)
-class LinePrices:
-    """Which prices are a line of the plan, by when a charge falls due: versions may put another one in its place.
-
-    Attributes:
-        in_arrears: instants in order, each with keys of the prices that are the line where a charge falls due after
-            it; none where it is not sold. The first holds before as well.
-        in_advance: the same for charges that fall due at the instant or after it.
-    """
-
-    in_arrears: tuple[Since, ...]
-    in_advance: tuple[Since, ...]
-
-    @classmethod
-    def always(cls, *price_ids: int) -> "LinePrices":
-        """Give a line whose prices are the same at any time."""
-        since = ((datetime.min.replace(tzinfo=UTC), frozenset(price_ids)),)
-        return cls(since, since)
-
-    def due(self, at: datetime, *, is_in_advance: bool) -> frozenset[int]:
-        """Give the prices whose charge of the line falls due at an instant."""
-        known = self.in_advance if is_in_advance else self.in_arrears
-        passed = (bisect_right if is_in_advance else bisect_left)(known, at, key=lambda since: since[0])
-        return known[max(passed - 1, 0)][1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +26,8 @@ class AdjustmentTerms:
         public_id: its id.
         type: one of `TYPES`.
         value: a fraction, or units.
-        prices: of the line of the plan whose quantity it changes; None for a percentage, which is off every charge.
+        line: key of the line of the plan whose quantity it changes; empty: a percentage, which is off every charge.
+        lines: which line each price is.
         start: of a percentage the first instant, else exclusive: a line counts when its period ends after it.
         end: of a percentage exclusive, else inclusive; None is never.
         placed_at: present of the subscription when it was agreed; what had closed by then is not reached.
@@ -65,7 +37,8 @@ class AdjustmentTerms:
     public_id: str
     type: str
     value: Decimal
-    prices: LinePrices | None
+    line: str
+    lines: PlanLines
     start: datetime
     end: datetime | None
     placed_at: datetime
@@ -82,11 +55,7 @@ class AdjustmentTerms:
             return False
         if self.type == PERCENTAGE:
             return self.start < period.end and (self.end is None or self.end > period.start)
-        if (
-            price_id is None
-            or self.prices is None
-            or price_id not in self.prices.due(due_at, is_in_advance=is_in_advance)
-        ):
+        if price_id is None or self.lines.line_of(price_id, due_at, is_in_advance=is_in_advance) != self.line:
             return False
         return self.start < period.end and (self.end is None or period.end <= self.end)
 

@@ -5,10 +5,11 @@ from collections.abc import Iterable, Mapping
 
 from django.db.models import QuerySet
 
-from apps.invoicing.domain.adjustments import AdjustmentTerms, LinePrices
+from apps.invoicing.domain.adjustments import AdjustmentTerms
 from apps.invoicing.models import SubscriptionAdjustment
-from apps.invoicing.selectors.versions import line_prices
+from apps.invoicing.selectors.versions import plan_lines
 from apps.kernel.rows import many
+from apps.subscriptions.domain.plan_lines import PlanLines
 from apps.subscriptions.models import Subscription
 
 
@@ -21,10 +22,10 @@ def adjustments_of(*, subscription: Subscription) -> QuerySet[SubscriptionAdjust
 def adjustment_terms(subscription_ids: Iterable[int]) -> dict[int, list[AdjustmentTerms]]:
     """Give the adjustments of subscriptions, the oldest window first; empty where there are none.
 
-    One query; two more where any is of a line of the plan.
+    One query; another where any is of a line of the plan, and two more where its plan's versions exchange prices.
     """
     rows = _rows_of(subscription_ids)
-    return _by_subscription(rows, line_prices(_lines_of(rows)))
+    return _by_subscription(rows, plan_lines(row.subscription for row in rows if row.price_key))
 
 
 def adjustment_terms_under(lines: Mapping[int, Mapping[int, str]]) -> dict[int, list[AdjustmentTerms]]:
@@ -33,19 +34,12 @@ def adjustment_terms_under(lines: Mapping[int, Mapping[int, str]]) -> dict[int, 
     Args:
         lines: by the subscription's key, which line each price (its key) is.
     """
-    rows = _rows_of(lines)
-    return _by_subscription(
-        rows,
-        {
-            (row.pk, key): LinePrices.always(*(id for id, line in lines[row.pk].items() if line == key))
-            for row, key in _lines_of(rows)
-        },
-    )
+    return _by_subscription(_rows_of(lines), {key: PlanLines.always(known) for key, known in lines.items()})
 
 
 def terms_of(row: SubscriptionAdjustment) -> AdjustmentTerms:
     """Give an adjustment as billing reads it."""
-    return _terms_of(row, line_prices(_lines_of([row])))
+    return _by_subscription([row], plan_lines([row.subscription] if row.price_key else []))[row.subscription_id][0]
 
 
 def _rows_of(subscription_ids: Iterable[int]) -> list[SubscriptionAdjustment]:
@@ -53,28 +47,23 @@ def _rows_of(subscription_ids: Iterable[int]) -> list[SubscriptionAdjustment]:
     return list(rows.select_related("subscription__plan").order_by("subscription_id", "effective_from", "pk"))
 
 
-def _lines_of(rows: Iterable[SubscriptionAdjustment]) -> list[tuple[Subscription, str]]:
-    return [(row.subscription, row.price_key) for row in rows if row.price_key]
-
-
 def _by_subscription(
-    rows: Iterable[SubscriptionAdjustment], prices: Mapping[tuple[int, str], LinePrices]
+    rows: Iterable[SubscriptionAdjustment], lines: Mapping[int, PlanLines]
 ) -> dict[int, list[AdjustmentTerms]]:
     found: dict[int, list[AdjustmentTerms]] = defaultdict(list)
     for row in rows:
-        found[row.subscription_id].append(_terms_of(row, prices))
+        found[row.subscription_id].append(
+            AdjustmentTerms(
+                public_id=row.public_id,
+                type=row.type,
+                value=row.value,
+                # An agreement is about a line of the plan: it stays when another price, or another id, takes it.
+                line=row.price_key,
+                lines=lines.get(row.subscription_id, PlanLines()),
+                start=row.effective_from,
+                end=row.effective_to,
+                placed_at=row.placed_at,
+                name=row.description,
+            )
+        )
     return found
-
-
-def _terms_of(row: SubscriptionAdjustment, prices: Mapping[tuple[int, str], LinePrices]) -> AdjustmentTerms:
-    return AdjustmentTerms(
-        public_id=row.public_id,
-        type=row.type,
-        value=row.value,
-        # An agreement is about a line of the plan: it stays when another price, or another id, takes that line.
-        prices=prices.get((row.subscription_id, row.price_key)),
-        start=row.effective_from,
-        end=row.effective_to,
-        placed_at=row.placed_at,
-        name=row.description,
-    )

@@ -58,28 +58,42 @@ def billing(rows: QuerySet[Invoice], subscription: Subscription) -> QuerySet[Inv
 def live_lines(invoices: Sequence[Invoice]) -> dict[int, list[TargetLine]]:
     """Give the lines that open invoices have at this moment, computed from usage; stored ones are left out.
 
-    One that cannot be computed is left out as well and says why in its `failure_reason`, which is not stored: a list
-    shows the others, and a page what there is.
+    One that cannot be computed is left out as well and says why in its `failure_reason`, which is not stored.
 
     Raises:
         DomainError: it is the only one, and what is asked for cannot be told, such as usage whose events are dropped.
     """
     opened = [invoice for invoice in invoices if invoice.status in OPEN]
+    if len(opened) != 1:
+        return listed_lines(opened)
     try:
         return target_lines(opened, as_of=None)
     except DomainError:
-        if len(opened) == 1:
-            raise
+        raise
+    except Exception as error:
+        _say_why(opened[0], error)
+        return {}
+
+
+def listed_lines(invoices: Sequence[Invoice]) -> dict[int, list[TargetLine]]:
+    """Give the same for a list, which shows the others whatever is wrong with one, and however many there are."""
+    opened = [invoice for invoice in invoices if invoice.status in OPEN]
+    try:
+        return target_lines(opened, as_of=None)
     except Exception:
-        logger.exception("the lines of open invoices cannot be computed together")
+        logger.warning("the lines of open invoices cannot be computed together")
     found: dict[int, list[TargetLine]] = {}
     for invoice in opened:
         try:
             found |= target_lines([invoice], as_of=None)
         except Exception as error:
-            logger.warning("the lines of invoice %s cannot be computed: %r", invoice.public_id, error)
-            invoice.failure_reason = f"It cannot be calculated now. {type(error).__name__}: {error}"
+            _say_why(invoice, error)
     return found
+
+
+def _say_why(invoice: Invoice, error: Exception) -> None:
+    logger.warning("the lines of invoice %s cannot be computed", invoice.public_id, exc_info=error)
+    invoice.failure_reason = f"It cannot be calculated now. {type(error).__name__}: {error}"
 
 
 def totals(invoice: Invoice, lines: Sequence[TargetLine] | None) -> tuple[Totals, int]:

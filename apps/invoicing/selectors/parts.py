@@ -48,7 +48,13 @@ def parts_of(
     Args:
         catalogue: the price that the revision says, where it is read already.
     """
-    parts = timeline.parts_of_price(revision.price_id, charge.service, own_key=charge.own_key)
+    parts = timeline.parts_of_price(
+        revision.price_id,
+        charge.service,
+        due_at=charge.due_at,
+        is_in_advance=revision.is_prepaid,
+        own_key=charge.own_key,
+    )
     if parts and not is_split(subscription, revision):
         parts = [Part(charge.service, parts[0].terms)]
     catalogue = catalogue or parse_price(revision.model, revision.properties)

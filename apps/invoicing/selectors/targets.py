@@ -23,6 +23,7 @@ from apps.invoicing.selectors.metered import MeteredRequest, metered_usage
 from apps.invoicing.selectors.parts import ChargePart, fee_parts, parts_of
 from apps.invoicing.selectors.rates import rate_of
 from apps.invoicing.selectors.stored import target_of
+from apps.invoicing.selectors.versions import dated_timelines
 from apps.kernel.time import Period, format_instant
 from apps.metering.selectors.links import SubjectSpan, subjects_of
 from apps.metering.selectors.usage import UsageRequest
@@ -33,7 +34,6 @@ from apps.rating.usage import Usage
 from apps.subscriptions.domain.timeline import EMPTY, Timeline
 from apps.subscriptions.selectors.clocks import current_time
 from apps.subscriptions.selectors.subscriptions import pauses_of, read_pauses
-from apps.subscriptions.selectors.timeline import timelines_of
 
 OPEN = (InvoiceStatus.ACTIVE, InvoiceStatus.CLOSING, InvoiceStatus.CALCULATING, InvoiceStatus.FAILED)
 
@@ -108,7 +108,7 @@ def target_lines(invoices: Sequence[Invoice], *, as_of: datetime | None) -> dict
     """
     read_pauses([invoice.subscription for invoice in invoices])
     next_ids = next_terms_of(invoices)
-    timelines = timelines_of(invoice.subscription for invoice in invoices)
+    timelines = dated_timelines(invoice.subscription for invoice in invoices)
     owned = {one.revision_id for timeline in timelines.values() for one in timeline.owned() if one.revision_id}
     terms = Terms(
         revisions=revisions_by_id(
@@ -334,6 +334,8 @@ def fixed_sources(
                 **_rounding(revision.metric),
             },
         }
+    elif revision.metric is not None:
+        sources["quantity"] = {"type": "flatMetric", "ref": {"billableMetricId": revision.metric.public_id}}
     if part is not None and part.source:
         sources["interval"] = {"type": "priceInterval", "ref": {"intervalId": part.source}}
     if len(parts) > 1:

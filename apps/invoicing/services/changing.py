@@ -14,6 +14,7 @@ from apps.kernel.errors import ConflictError
 from apps.subscriptions.models import Subscription, SubscriptionStatus
 from apps.subscriptions.selectors.subscriptions import agreed_end
 from apps.subscriptions.services.pauses import require_active
+from apps.subscriptions.services.quantities import quantities_taken_along
 from apps.subscriptions.services.subscriptions import SubscriptionOptions, place_subscription
 
 NOW, PERIOD_END = "now", "period_end"
@@ -118,6 +119,7 @@ def _hand_over(ended: Subscription) -> Subscription:
         renewal_reminder_days=ended.renewal_reminder_days,
         minimum_account_balance=ended.minimum_account_balance,
         metadata=ended.metadata,
+        items=quantities_taken_along(subscription=ended, plan=plan, at=at),
     )
     # In the moment of the change, however late the work is done: nothing of it is backdated.
     made, _ = place_subscription(

@@ -26,6 +26,7 @@ from apps.invoicing.selectors.parts import fee_parts, parts_of
 from apps.invoicing.selectors.rates import rate_of
 from apps.invoicing.selectors.stored import held_amounts
 from apps.invoicing.selectors.targets import sources_of
+from apps.invoicing.selectors.versions import dated_timelines
 from apps.invoicing.services.turns import take_credit_turns
 from apps.kernel.ids import new_id
 from apps.kernel.money import EXACT
@@ -36,7 +37,6 @@ from apps.subscriptions.domain.grid import Slot
 from apps.subscriptions.domain.timeline import Interval, Timeline
 from apps.subscriptions.models import Subscription
 from apps.subscriptions.selectors.subscriptions import endless_grid_of, gives_back_unused, pauses_of
-from apps.subscriptions.selectors.timeline import timeline_of
 
 CREDIT, EXTENSION = "unused:", "extended:"
 OURS = Q(reference__startswith=CREDIT) | Q(reference__startswith=EXTENSION)
@@ -76,7 +76,7 @@ def reconcile_prepaid(*, subscription: Subscription, ends_at: datetime | None, a
     InvoiceLine.objects.filter(OURS, invoice=invoice, kind=LineKind.ADJUSTMENT).delete()
     if subscription.plan.proration == "none":
         return
-    timeline = timeline_of(subscription)
+    timeline = dated_timelines([subscription])[subscription.pk]
     for prepaid in _prepaid_periods(invoice):
         _settle(invoice, prepaid, timeline, ends_at, as_of)
 

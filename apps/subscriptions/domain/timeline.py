@@ -8,6 +8,7 @@ from decimal import Decimal
 from itertools import pairwise
 
 from apps.kernel.time import Period
+from apps.subscriptions.domain.plan_lines import PlanLines
 
 OVERRIDE, OWNED, CLOSED = "override", "owned", "closed"
 
@@ -84,12 +85,12 @@ class Timeline:
     Attributes:
         intervals: where something differs; those of one key do not overlap.
         steps: by key, the quantities that were chosen or changed beside intervals, in order of time.
-        keys: which line of the plan a price (its key) is.
+        lines: which line of the plan a price (its key) is.
     """
 
     intervals: tuple[Interval, ...] = ()
     steps: Mapping[str, tuple[Step, ...]] = field(default_factory=dict)
-    keys: Mapping[int, str] = field(default_factory=dict)
+    lines: PlanLines = field(default_factory=PlanLines)
 
     @property
     def is_plain(self) -> bool:
@@ -147,17 +148,21 @@ class Timeline:
                 found.append(Part(Period(start, end), terms))
         return found
 
-    def parts_of_price(self, price_id: int, period: Period, *, own_key: str = "") -> list[Part]:
+    def parts_of_price(
+        self, price_id: int, period: Period, *, due_at: datetime, is_in_advance: bool, own_key: str = ""
+    ) -> list[Part]:
         """Give the same for a price.
 
         Args:
+            due_at: when it is charged for the period; with the next argument it decides which line the price is.
             own_key: its key where only this subscription has it; empty: it is one of the plan.
         """
         if self.is_plain:
             return [Part(period)]
         if own_key:
             return self.parts(own_key, period, is_owned=True)
-        return self.parts(self.keys.get(price_id, ""), period, price_id=price_id)
+        key = self.lines.line_of(price_id, due_at, is_in_advance=is_in_advance)
+        return self.parts(key, period, price_id=price_id)
 
     def first_difference(self, other: "Timeline", key: str) -> datetime | None:
         """Give the earliest instant from which two timelines differ for a key; None when they never do."""

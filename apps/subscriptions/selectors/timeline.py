@@ -14,6 +14,7 @@ from apps.rating.grouped import GroupedPrice, parse_price
 from apps.rating.price_models import TransactionPriceModel
 from apps.rating.price_models.standard import StandardPrice
 from apps.subscriptions.domain.lines import Line, Shown, shown_intervals
+from apps.subscriptions.domain.plan_lines import PlanLines
 from apps.subscriptions.domain.timeline import EMPTY, Interval, Step, Timeline
 from apps.subscriptions.models import (
     Subscription,
@@ -25,7 +26,10 @@ from apps.subscriptions.selectors.clocks import current_time
 
 
 def timelines_of(subscriptions: Iterable[Subscription]) -> dict[int, Timeline]:
-    """Give the timelines of subscriptions by key, with a fixed number of queries; most are empty."""
+    """Give the timelines of subscriptions by key, with a fixed number of queries; most are empty.
+
+    Prices are the lines that they are at present; what bills asks for those that they were.
+    """
     by_id = {subscription.pk: subscription for subscription in subscriptions}
     intervals: dict[int, list[SubscriptionInterval]] = defaultdict(list)
     rows = SubscriptionInterval.objects.filter(subscription_id__in=many(by_id)).select_related("plan_version")
@@ -47,7 +51,7 @@ def timelines_of(subscriptions: Iterable[Subscription]) -> dict[int, Timeline]:
         else Timeline(
             intervals=tuple(interval_of(row, own[row.pk]) for row in intervals[key]),
             steps={name: tuple(steps) for name, steps in chosen[key].items()},
-            keys=keys[key],
+            lines=PlanLines.always(keys[key]),
         )
         for key in by_id
     }

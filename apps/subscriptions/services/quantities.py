@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from apps.catalog.models import PlanVersionPrice
+from apps.catalog.models import Plan, PlanVersionPrice
 from apps.kernel.errors import FieldError, InvalidError
+from apps.subscriptions.domain.timeline import quantity_at
 from apps.subscriptions.models import Subscription, SubscriptionQuantity
+from apps.subscriptions.selectors.timeline import timeline_of
 
 # An amount of so many units at the highest price still fits its column.
 MOST_UNITS = Decimal(10**12)
@@ -48,6 +50,28 @@ def choose_quantities(*, subscription: Subscription, items: Sequence[ChosenItem]
             quantity=item.quantity,
         )
         for slot, item in zip(chosen, items, strict=True)
+    )
+
+
+def quantities_taken_along(*, subscription: Subscription, plan: Plan, at: datetime) -> tuple[ChosenItem, ...]:
+    """Give what another plan begins with of what was chosen under a subscription's plan up to an instant.
+
+    The quantity of a flat metric is its subscriber's, whichever plan prices it; a fee's is the plan's own matter.
+
+    Args:
+        subscription: which ends then.
+        plan: that follows, by the version that it sells.
+    """
+    steps = timeline_of(subscription).steps
+    chosen = {key: quantity_at(known, at) for key, known in steps.items()}
+    flat = PlanVersionPrice.objects.filter(price__is_flat=True)
+    known = flat.filter(plan_version_id=subscription.plan_version_id, key__in=chosen)
+    quantities = {metric_id: chosen[key] for key, metric_id in known.values_list("key", "price__metric_id")}
+    following = flat.filter(plan_version_id=plan.default_version_id, price__metric_id__in=quantities)
+    return tuple(
+        ChosenItem(quantity, price_key=key)
+        for key, metric_id in following.values_list("key", "price__metric_id")
+        if (quantity := quantities[metric_id]) is not None
     )
 
 
