@@ -7,9 +7,12 @@ from rest_framework import serializers
 from rest_framework.response import Response
 
 from apps.entitlements.services.provisioning import Sold, reconcile
+from apps.kernel.http.ratelimit import limit_rate
 from apps.kernel.http.views import ContractView, Request
 from apps.subscriptions.selectors.clocks import current_time
 from apps.subscriptions.selectors.subscriptions import subscriptions_of
+
+CALLS_PER_SECOND = 2
 
 
 class ReconcileSerializer(serializers.Serializer[Any]):
@@ -36,6 +39,7 @@ class Reconciliation(ContractView):
     )
     def post(self, request: Request, public_id: str) -> Response:
         subscription = self.get_own(subscriptions_of(organization_id=self.organization_id), public_id, "subscription")
+        limit_rate(name="subscriptions.reconcile", caller=self.principal.key_id, calls=CALLS_PER_SECOND)
         is_dry = self.read(ReconcileSerializer)["dryRun"]
         found = reconcile(subscription_id=subscription.pk, as_of=current_time(subscription), is_dry=is_dry)
         body = {
