@@ -8,11 +8,20 @@ from apps.catalog.api.spend import SpendFields
 from apps.catalog.domain.cadences import NAMED, find_cadence_problem, find_interval_problem
 from apps.catalog.domain.trials import find_trial_problem
 from apps.catalog.models import Aggregation, FeatureType, MetricMode, RoundingFunction, TrialUsage
-from apps.kernel.http.fields import DecimalStringField, InstantField, StrictCharField, StringMapField, ThresholdsField
+from apps.kernel.http.fields import (
+    AbsentField,
+    InstantField,
+    StrictCharField,
+    StringMapField,
+    ThresholdsField,
+)
 from apps.rating.price_models import REGISTRY
 
 KEY = r"^[a-z0-9]+(-[a-z0-9]+)*$"
 MODELS = sorted(REGISTRY)
+NO_UNITS: dict[str, Any] = {
+    "max_length": "There is no pricing unit to give credits of; leave this out or send an empty list."
+}
 MODEL_ERRORS: dict[str, Any] = {"invalid_choice": f"Prices can be made with the models {', '.join(MODELS)}."}
 
 
@@ -116,6 +125,7 @@ class CreatePriceSerializer(SpendFields):
     properties = serializers.DictField()
     billableMetricId = StrictCharField(required=False)
     feeId = StrictCharField(required=False)
+    pricingUnitId = AbsentField("pricing unit")
     model = serializers.ChoiceField(choices=MODELS, required=False, error_messages=MODEL_ERRORS)
     invoiceDisplayGroup = StrictCharField(max_length=255, required=False, allow_null=True)
     billingCadence = StrictCharField(max_length=20, required=False, allow_null=True)
@@ -129,6 +139,7 @@ class CreatePriceSerializer(SpendFields):
 
 class UpdatePriceSerializer(SpendFields):
     billableMetricId = StrictCharField(required=False)
+    pricingUnitId = AbsentField("pricing unit")
     invoiceDisplayName = StrictCharField(max_length=255, required=False)
     invoiceDisplayGroup = StrictCharField(max_length=255, required=False, allow_null=True)
     model = serializers.ChoiceField(choices=MODELS, required=False, error_messages=MODEL_ERRORS)
@@ -171,12 +182,6 @@ class PlanLineField(serializers.Field[Any, Any, Any, Any]):
 
     def to_representation(self, value: Any) -> Any:
         return value
-
-
-class CreditAllocationSerializer(serializers.Serializer[Any]):
-    pricingUnitId = StrictCharField()
-    amount = DecimalStringField(accept_number=True, places=9, low=Decimal("1e-9"))
-    recurrencePeriod = StrictCharField(required=False)
 
 
 class VersionTransitionSerializer(serializers.Serializer[Any]):
@@ -234,6 +239,9 @@ class PlanFieldsSerializer(SpendFields):
     billingAnchor = InstantField(required=False, allow_null=True)
     billingDay = serializers.IntegerField(min_value=1, max_value=31, required=False, allow_null=True)
     billingMonth = serializers.IntegerField(min_value=1, max_value=12, required=False, allow_null=True)
+    creditAllocations = serializers.ListField(
+        child=serializers.DictField(), required=False, max_length=0, error_messages=NO_UNITS
+    )
     stablePriceIds = serializers.BooleanField(required=False)
     versionTransition = VersionTransitionSerializer(required=False)
     proration = serializers.ChoiceField(choices=["second", "day", "none"], required=False)

@@ -140,12 +140,16 @@ def delete_price(*, price_id: int, as_of: datetime) -> None:
         .select_related("plan_version__plan")
         .order_by("plan_version__plan_id")
     )
+    numbers: dict[int, list[int]] = {}
+    held = PlanVersionPrice.objects.filter(price=price).order_by("plan_version__number")
+    for plan_id, number in held.values_list("plan_version__plan_id", "plan_version__number"):
+        numbers.setdefault(plan_id, []).append(number)
     items = [
         {
             "id": slot.plan_version.plan.public_id,
             "name": slot.plan_version.plan.name,
             "versionNumber": slot.plan_version.number,
-            "versionNumbers": [slot.plan_version.number],
+            "versionNumbers": numbers[slot.plan_version.plan_id],
         }
         for slot in slots
     ]
@@ -210,13 +214,17 @@ def _template_errors(price: Price, model: AnyPrice | None) -> list[FieldError]:
         return []
     path = "feature.entitlementTemplate"
     try:
-        read_template(template, kind=feature.type)
+        terms = read_template(template, kind=feature.type)
     except TemplateError as error:
         return [FieldError(f"{path}.{key}", problem, "invalid") for key, problem in error.problems.items()]
     if feature.type != "metered" or price.metric is None:
         return []
     if price.is_flat:
         return [FieldError(path, "Only usage can be used up; this metric is flat.", "invalid")]
+    if not terms.is_soft and min(_unit_prices(model)) < 0:
+        # Usage ends with the allowance, and beyond it nothing is billed that a rebate could be of.
+        message = "A rebate has no hard limit; send isSoftLimit true, or attach the feature to another price."
+        return [FieldError(f"{path}.isSoftLimit", message, "invalid")]
     if price.metric.aggregation not in GROWING:
         return [
             FieldError(path, "Only what grows as events come can be used up: a sum, a count, a maximum.", "invalid")

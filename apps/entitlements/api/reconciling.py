@@ -38,8 +38,8 @@ class Reconciliation(ContractView):
         description="201 when rights were made and none failed; 200 else, as for a dry run.",
     )
     def post(self, request: Request, public_id: str) -> Response:
-        limit_rate(name="reconciliations", caller=self.principal.key_id, calls=CALLS_PER_SECOND)
         subscription = self.get_own(subscriptions_of(organization_id=self.organization_id), public_id, "subscription")
+        limit_rate(name="subscriptions.reconcile", caller=self.principal.key_id, calls=CALLS_PER_SECOND)
         is_dry = self.read(ReconcileSerializer)["dryRun"]
         found = reconcile(subscription_id=subscription.pk, as_of=current_time(subscription), is_dry=is_dry)
         body = {

@@ -8,16 +8,13 @@ from rest_framework import serializers
 from rest_framework.response import Response
 
 from apps.invoicing.api.line_pages import bad, invoice_lines_page, whole_number
-from apps.invoicing.api.outputs import (
-    checkout_url,
-    render_invoice,
-    render_invoices,
-)
+from apps.invoicing.api.outputs import checkout_url, provider_of, render_invoice, render_invoices
 from apps.invoicing.models import DecisionKind, Invoice, InvoiceStatus
-from apps.invoicing.selectors.invoices import billing, invoices_of, live_lines, with_neighbours
+from apps.invoicing.selectors.invoices import billing, invoices_of, live_lines, ready, with_neighbours
 from apps.invoicing.services.projecting import projected_invoices
 from apps.invoicing.services.sessions import HOSTED_LINK_LIFE, open_session
 from apps.invoicing.services.settlement import settle_out_of_band
+from apps.kernel.clock import wall_now
 from apps.kernel.http.fields import InstantField, StrictCharField
 from apps.kernel.http.pagination import list_page
 from apps.kernel.http.shapes import page_of
@@ -30,6 +27,8 @@ from apps.subscriptions.selectors.subscriptions import subscriptions_of
 
 SCOPES = {"GET": "invoices:read", "POST": "invoices:write"}
 WIRE_STATES = {*InvoiceStatus.values, "CLOSED"}
+# Each of these shows the lines; the last two say more of them.
+EXPANDABLE = {"lineItems", "lineProvenance", "items"}
 
 
 class InvoiceMemberSerializer(serializers.Serializer[Any]):
@@ -148,8 +147,10 @@ class InvoiceList(InvoiceView):
             if query["status"] not in WIRE_STATES:
                 raise bad("status", "There is no such state of an invoice.")
             rows = rows.filter(status=query["status"])
-        if query.get("nextActionAt") == "ready":
-            rows = rows.filter(next_action_at__isnull=False)
+        if query.get("nextActionAt"):
+            if query["nextActionAt"] != "ready":
+                raise bad("nextActionAt", "Use ready.")
+            rows = ready(rows, as_of=wall_now())
         page = list_page(request, rows, lambda invoice: invoice)
         page["data"] = render_invoices(page["data"])
         return Response(page)
@@ -164,12 +165,12 @@ class InvoiceDetail(InvoiceView):
     def get(self, request: Request, public_id: str) -> Response:
         invoice = self.invoice(public_id)
         body = self.rendered(invoice)
-        if {"lineItems", "lineProvenance"} & self.expands:
+        if EXPANDABLE & self.expands:
             body["lineItems"] = invoice_lines_page(
                 invoice,
                 limit=whole_number(request, "lineItemsLimit"),
                 token=request.query_params.get("lineItemsPageToken"),
-                with_provenance="lineProvenance" in self.expands,
+                expands=self.expands,
             )
         return Response(body)
 
@@ -243,6 +244,7 @@ class InvoicePayment(InvoiceView):
         return Response(
             {
                 "method": "hosted_link",
+                "provider": provider_of(invoice),
                 "paymentUrl": checkout_url(session),
                 "paymentSessionId": session.public_id,
                 "expiresAt": format_instant(session.expires_at),

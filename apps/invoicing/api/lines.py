@@ -10,12 +10,19 @@ from rest_framework import serializers
 from rest_framework.response import Response
 
 from apps.invoicing.api.invoices import InvoiceView
-from apps.invoicing.api.line_pages import LINES_MAXIMUM, LINES_PAGE, bad, invoice_lines_page, whole_number
+from apps.invoicing.api.line_pages import (
+    LINES_MAXIMUM,
+    LINES_PAGE,
+    bad,
+    invoice_lines_page,
+    resolved_items,
+    whole_number,
+)
 from apps.invoicing.api.outputs import lines_of, render_line_item
 from apps.invoicing.models import Invoice, InvoiceLine, InvoiceStatus
 from apps.invoicing.selectors.invoices import invoices_of, live_lines, with_neighbours
 from apps.invoicing.services.manual import ManualLine, add_manual_line, check_quantity, find_open_invoice
-from apps.kernel.http.fields import DecimalStringField, InstantField, StrictCharField
+from apps.kernel.http.fields import AbsentField, DecimalStringField, InstantField, StrictCharField
 from apps.kernel.http.pagination import page_bounds
 from apps.kernel.http.ratelimit import limit_rate
 from apps.kernel.http.views import Request
@@ -38,6 +45,7 @@ class CreateManualLineSerializer(serializers.Serializer[Any]):
     periodStart = InstantField(required=False, allow_null=True)
     periodEnd = InstantField(required=False, allow_null=True)
     idempotencyKey = StrictCharField(required=False, allow_null=True, max_length=255)
+    itemId = AbsentField("item")
 
     def validate(self, data: dict[str, Any]) -> dict[str, Any]:
         if ("subscriptionId" in data) == ("invoiceId" in data):
@@ -69,7 +77,7 @@ class InvoiceLineList(InvoiceView):
             self.invoice(public_id),
             limit=whole_number(request, "limit"),
             token=request.query_params.get("pageToken"),
-            with_provenance="lineProvenance" in self.expands,
+            expands=self.expands,
         )
         return Response(page)
 
@@ -130,6 +138,7 @@ class LineItemList(InvoiceView):
                     "meteredEstimatedSubtotal": format_amount(usage, currency),
                     "currency": currency,
                 },
+                **resolved_items(self.expands),
             }
         )
 
@@ -147,7 +156,8 @@ class LineItemList(InvoiceView):
         if "invoiceId" in data:
             invoice = self.invoice(data["invoiceId"])
         else:
-            invoice = find_open_invoice(subscription_id=self.subscription(data["subscriptionId"]).pk)
+            subscription = self.subscription(data["subscriptionId"])
+            invoice = find_open_invoice(subscription_id=subscription.pk, until=data.get("invoiceAt"))
         start, end = data.get("periodStart"), data.get("periodEnd")
         line = ManualLine(
             display_name=data["displayName"],

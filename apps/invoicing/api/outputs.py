@@ -33,6 +33,11 @@ def checkout_url(session: PaymentSession) -> str:
     return f"{settings.BASE_URL}/checkout/{session.public_id}"
 
 
+def provider_of(invoice: Invoice) -> str:
+    """Say who takes the money behind an invoice's payment page: the sandbox, or else the merchant's own bank."""
+    return "sandbox" if invoice.organization.environment == "test" else "bank_transfer"
+
+
 def render_invoice(
     invoice: Invoice, lines: Sequence[TargetLine] | None, members: Sequence[Invoice] | None = None
 ) -> dict[str, Any]:

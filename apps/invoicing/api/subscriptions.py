@@ -172,6 +172,15 @@ class SubscriptionList(SubscribingView):
     def get(self, request: Request) -> Response:
         query = request.query_params
         self.require_merchant(query.get("merchantId"))
+        if query.get("customerId"):
+            # A customer is one consumer of one merchant; a second of these could only contradict it.
+            errors = [
+                FieldError(name, "Not together with customerId; send one of them.", "invalid")
+                for name in ("consumerId", "merchantId")
+                if query.get(name)
+            ]
+            if errors:
+                raise InvalidError("customerId says it all.", errors=errors)
         rows = subscriptions_of(organization_id=self.organization_id).select_related("customer__consumer")
         if query.get("customerId"):
             customer = self.get_own(
@@ -183,7 +192,7 @@ class SubscriptionList(SubscribingView):
         if query.getlist("status"):
             rows = rows.filter(status__in=_states(query.getlist("status")))
         if query.get("startedBefore"):
-            rows = rows.filter(started_at__lt=self.query_instant("startedBefore"))
+            rows = rows.filter(started_at__lte=self.query_instant("startedBefore"))
         with_customer = query.get("include") == "customer"
         return Response(list_page(request, rows, lambda row: render_subscription(row, with_customer=with_customer)))
 

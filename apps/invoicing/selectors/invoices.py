@@ -1,12 +1,14 @@
 import logging
 from collections.abc import Sequence
+from datetime import datetime
 
-from django.db.models import Q, QuerySet
+from django.db.models import Q, QuerySet, Value
+from django.db.models.functions import Coalesce
 
 from apps.catalog.models import Plan
 from apps.customers.models import Customer
 from apps.invoicing.domain.targets import TargetLine, Totals, totals_of
-from apps.invoicing.models import Invoice, InvoiceLine, PaymentSession
+from apps.invoicing.models import Invoice, InvoiceLine, InvoiceStatus, PaymentSession
 from apps.invoicing.selectors.targets import OPEN, target_lines
 from apps.kernel.errors import DomainError
 from apps.kernel.rows import join
@@ -53,6 +55,17 @@ def billing(rows: QuerySet[Invoice], subscription: Subscription) -> QuerySet[Inv
     return rows.filter(
         Q(subscription=subscription, has_members=False) | Q(pk__in=documents.values("consolidated_into"))
     )
+
+
+def ready(rows: QuerySet[Invoice], *, as_of: datetime) -> QuerySet[Invoice]:
+    """Narrow invoices to those whose next step is due, each by its own clock.
+
+    Args:
+        as_of: the present of those that follow the wall clock.
+    """
+    present = Coalesce("subscription__test_clock__current_time", Value(as_of))
+    open_until = Q(status=InvoiceStatus.ACTIVE, period_end__lte=present)
+    return rows.filter(Q(next_action_at__lte=present) | open_until)
 
 
 def live_lines(invoices: Sequence[Invoice]) -> dict[int, list[TargetLine]]:

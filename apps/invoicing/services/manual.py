@@ -92,11 +92,15 @@ def _store(invoice: Invoice, line: ManualLine, gross: Decimal, as_of: datetime) 
     )
 
 
-def find_open_invoice(*, subscription_id: int) -> Invoice:
+def find_open_invoice(*, subscription_id: int, until: datetime | None = None) -> Invoice:
     """Give the invoice of a subscription that new lines go to: the open one, else the closing one.
+
+    Args:
+        until: when the line shall be billed; what lies within or before the open period is billed with it.
 
     Raises:
         UnprocessableError: the subscription has none.
+        InvalidError: `until` lies beyond the open period.
     """
     invoice = (
         Invoice.objects.filter(subscription_id=subscription_id, status__in=OPEN_FOR_LINES)
@@ -105,6 +109,10 @@ def find_open_invoice(*, subscription_id: int) -> Invoice:
     )
     if invoice is None:
         raise UnprocessableError("The subscription has no open invoice.", code="NO_OPEN_INVOICE")
+    if until is not None and until > invoice.period_end:
+        ends_at = format_instant(invoice.period_end)
+        message = f"The open period ends at {ends_at}; add the line once a later one is open."
+        raise InvalidError(message, errors=[FieldError("invoiceAt", message, "too_late")])
     return invoice
 
 

@@ -99,6 +99,26 @@ class StrictCharField(serializers.CharField):
         return str(super().to_internal_value(data))
 
 
+@extend_schema_field({"type": "string", "nullable": True})
+class AbsentField(serializers.Field[Any, Any, Any, Any]):
+    """The id of a kind of thing that no merchant has.
+
+    What is named cannot be found; ignoring it would bill by other terms than the caller meant.
+    """
+
+    default_error_messages = {"not_found": "There is no {noun} {id}; leave it out or send null."}
+
+    def __init__(self, noun: str, **kwargs: Any) -> None:
+        super().__init__(required=False, allow_null=True, **kwargs)
+        self.noun = noun
+
+    def to_internal_value(self, data: Any) -> None:
+        self.fail("not_found", noun=self.noun, id=str(data)[:64])
+
+    def to_representation(self, value: Any) -> None:
+        return None
+
+
 @extend_schema_field({"type": "object", "additionalProperties": {"type": "string"}})
 class StringMapField(serializers.Field[Any, Any, Any, Any]):
     """An object whose values are strings."""
