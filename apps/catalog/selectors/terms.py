@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from django.db.models import F
 
 from apps.catalog.models import PlanVersionPrice, PriceRevision
+from apps.kernel.rows import many
 
 
 def current_revision_ids(*, plan_version_id: int) -> Sequence[int]:
@@ -46,5 +47,5 @@ def get_current_revision(*, price_id: int) -> PriceRevision:
 
 def revisions_by_id(ids: Iterable[int]) -> dict[int, PriceRevision]:
     """Give price revisions by key, with their price, metric and fee at hand."""
-    rows = PriceRevision.objects.select_related("price", "metric", "fee").filter(pk__in=set(ids))
+    rows = PriceRevision.objects.select_related("price", "metric", "fee").filter(pk__in=many(set(ids)))
     return {row.pk: row for row in rows}

@@ -1,15 +1,15 @@
 """What an invoice's document says, read from its rows."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from apps.catalog.models import PriceRevision
-from apps.catalog.selectors.terms import revisions_by_id
 from apps.documents.domain.paper import Paper, PaperLine
 from apps.documents.selectors.parties import Sides
 from apps.invoicing.domain.words import steps_in_words
 from apps.invoicing.models import Invoice
-from apps.invoicing.selectors.invoices import live_lines, stored_lines, totals
+from apps.invoicing.selectors.invoices import document_lines, live_lines, totals
+from apps.kernel.rows import many
 from apps.taxes.domain.rules import OUTSIDE
 from apps.taxes.domain.treatment import Treatment
 
@@ -22,9 +22,9 @@ def paper_of(invoice: Invoice, sides: Sides) -> Paper:
         sides: its parties, as they were kept.
     """
     live = live_lines([invoice]).get(invoice.pk)
-    lines: Sequence[Any] = live if live is not None else list(stored_lines(invoice))
+    lines: Sequence[Any] = live if live is not None else document_lines(invoice)
     sums, _ = totals(invoice, live)
-    revisions = revisions_by_id({line.price_revision_id for line in lines if line.price_revision_id})
+    scopes = _scopes({line.price_revision_id for line in lines if line.price_revision_id})
     return Paper(
         number=invoice.number,
         status=invoice.get_status_display(),
@@ -39,7 +39,7 @@ def paper_of(invoice: Invoice, sides: Sides) -> Paper:
         timezone=sides.timezone,
         subtotal=sums.subtotal,
         total_tax=sums.total_tax,
-        lines=[_line(line, revisions.get(line.price_revision_id), _heading(invoice, line)) for line in lines],
+        lines=[_line(line, scopes.get(line.price_revision_id), _heading(invoice, line)) for line in lines],
         prepaid=invoice.balance_applied,
     )
 
@@ -49,7 +49,13 @@ def _heading(invoice: Invoice, line: Any) -> str:
     return str(line.invoice.subscription.name) if invoice.has_members else ""
 
 
-def _line(line: Any, revision: PriceRevision | None, heading: str) -> PaperLine:
+def _scopes(revision_ids: Iterable[int]) -> dict[int, str]:
+    """Say of price revisions, by key, whether what they bill is a supply."""
+    rows = PriceRevision.objects.filter(pk__in=many(revision_ids))
+    return dict(rows.values_list("pk", "supply_scope"))
+
+
+def _line(line: Any, scope: str | None, heading: str) -> PaperLine:
     return PaperLine(
         name=line.display_name,
         description=" · ".join(text for text in (heading, line.description) if text),
@@ -63,7 +69,7 @@ def _line(line: Any, revision: PriceRevision | None, heading: str) -> PaperLine:
         tax=line.tax_amount,
         is_late=line.is_late,
         is_inclusive=line.gross != line.subtotal,
-        is_out_of_scope=(revision is not None and revision.supply_scope != "IN_SCOPE") or is_outside(line.decision),
+        is_out_of_scope=scope not in (None, "IN_SCOPE") or is_outside(line.decision),
         steps=steps_in_words(line.provenance),
         treatment=line.decision,
         taxes=line.taxes,

@@ -14,6 +14,7 @@ from apps.kernel.errors import DomainError
 from apps.kernel.rows import join
 from apps.organizations.models import Organization
 from apps.subscriptions.models import Subscription, TestClock
+from apps.taxes.models import TaxTreatment
 
 logger = logging.getLogger(__name__)
 
@@ -127,6 +128,18 @@ def stored_lines(invoice: Invoice) -> QuerySet[InvoiceLine]:
         "price_revision__metric",
         "price_revision__fee",
     ).order_by("invoice_id", "pk")
+
+
+def document_lines(invoice: Invoice) -> list[InvoiceLine]:
+    """Give the stored lines of an invoice with what its document says of them: their taxes, and whose they are.
+
+    What they refer to is read once for all of them: a document may have thousands, and few decisions about tax.
+    """
+    lines = list(stored_lines(invoice).select_related(None))
+    join(lines, "tax_treatment", TaxTreatment.objects.all())
+    if invoice.has_members:
+        join(lines, "invoice", Invoice.objects.select_related("subscription"))
+    return lines
 
 
 def members_of(invoices: Sequence[Invoice]) -> dict[int, list[Invoice]]:

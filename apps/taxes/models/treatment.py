@@ -1,6 +1,7 @@
 import pgtrigger
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
+from django.utils.functional import cached_property
 
 from apps.taxes.domain.treatment import Treatment
 
@@ -32,6 +33,6 @@ class TaxTreatment(models.Model):
     def __str__(self) -> str:
         return f"{self.category or '—'} {self.jurisdiction} {self.rate.normalize():f} %"
 
-    @property
+    @cached_property
     def decision(self) -> Treatment:
         return Treatment.of_facts(self.facts)
