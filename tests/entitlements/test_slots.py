@@ -115,6 +115,8 @@ def test_a_burst_raises_the_limit_for_its_time(slots: Slots) -> None:
     slots.burst(expect=400, **{**body, "idempotencyKey": "x", "endsAt": at("01T01:00:00")})
     slots.acquire("c", expect=409)
     slots.advance(at("01T01:00:00"))
+    # What is held goes on: the end of the span is no end of it.
+    assert slots.use()["steps"] == [{"at": at("01T00:00:00"), "held": 2}]
     third = slots.acquire("c", leaseSeconds=3600)["id"]
     slots.acquire("d", expect=409)
     slots.advance(at("01T01:30:00"))

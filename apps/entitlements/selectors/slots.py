@@ -182,5 +182,6 @@ def slot_use(*, pool: SlotPool, start: datetime, end: datetime, at: datetime) ->
         end=end,
         peak=max((held for _, held, _ in rows), default=0),
         average=average,
-        steps=[(since, held) for since, held, _ in rows[-SHOWN_STEPS:]],
+        # What ends with the span may go on after it.
+        steps=[(since, held) for since, held, _ in rows[-SHOWN_STEPS:] if since < end],
     )
