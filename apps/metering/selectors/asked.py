@@ -8,9 +8,9 @@ from django.db import connection
 from apps.catalog.models import BillableMetric
 from apps.metering.selectors.links import NAMED_SUBJECTS, SubjectSpan
 
-FIELDS = ("id", "public_id", "organization_id", "aggregation", "group_by")
+FIELDS = ("id", "public_id", "organization_id", "mode", "aggregation", "group_by")
 ASKED = f"""
-SELECT metric.id, metric.aggregation, metric.group_by, named.subject, named.since, named.until
+SELECT metric.id, metric.mode, metric.aggregation, metric.group_by, named.subject, named.since, named.until
 FROM catalog_billablemetric AS metric LEFT JOIN ({NAMED_SUBJECTS}) AS named ON true
 WHERE metric.organization_id = %(organization)s AND metric.public_id = %(metric)s AND metric.deleted_at IS NULL
 ORDER BY named.subject, named.since NULLS FIRST
@@ -40,10 +40,10 @@ def find_asked(*, organization_id: int, metric_public_id: str, customer_public_i
         rows = cursor.fetchall()
     if not rows:
         return None
-    pk, aggregation, group_by = rows[0][:3]
+    pk, mode, aggregation, group_by = rows[0][:4]
     metric = BillableMetric.from_db(
-        None, FIELDS, (pk, metric_public_id, organization_id, aggregation, json.loads(group_by))
+        None, FIELDS, (pk, metric_public_id, organization_id, mode, aggregation, json.loads(group_by))
     )
     if customer_public_id is None:
         return Asked(metric, None)
-    return Asked(metric, [SubjectSpan(*row[3:]) for row in rows if row[3] is not None])
+    return Asked(metric, [SubjectSpan(*row[4:]) for row in rows if row[4] is not None])
