@@ -59,12 +59,11 @@ class CreateMetricSerializer(serializers.Serializer[Any]):
     rounding = RoundingSerializer(required=False, allow_null=True)
     taxCode = StrictCharField(max_length=30, allow_blank=True, required=False)
 
-    def validate(self, data: dict[str, Any]) -> dict[str, Any]:
-        if data["mode"] == MetricMode.USAGE:
-            missing = [name for name in ("aggregation", "eventType") if name not in data]
-            if missing:
-                raise serializers.ValidationError(dict.fromkeys(missing, "This field is required."), code="required")
-        return data
+    def to_internal_value(self, data: Any) -> Any:
+        is_flat = isinstance(data, dict) and data.get("mode") == MetricMode.FLAT
+        for name in ("aggregation", "eventType"):
+            self.fields[name].required = not is_flat
+        return super().to_internal_value(data)
 
 
 class UpdateMetricSerializer(serializers.Serializer[Any]):
