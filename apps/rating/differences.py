@@ -79,7 +79,7 @@ def less_billed(rated: RatedLine, billed: BilledSoFar, *, currency: str) -> tupl
         bound = {"bound": format_decimal(least), "kind": "credit notes"}
         steps.append(step_of("setToBound", "amount", format_decimal(amount), least, bound, "creditNotes"))
         amount = least
-    inputs = {**rated.provenance["inputs"], "kind": "adjustment"}
+    inputs = {**rated.provenance.get("inputs", {}), "kind": "adjustment"}
     # Its line is the one amount, whatever quantity the charge is of.
     result = {"amount": format_decimal(amount), "quantity": "1", "unitPrice": format_decimal(amount)}
     return amount, {**rated.provenance, "inputs": inputs, "steps": steps, "result": result}
