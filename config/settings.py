@@ -65,6 +65,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "apps.kernel.http.middleware.RequestIdMiddleware",
+    "apps.kernel.http.middleware.PlainAddressMiddleware",
     # A Bearer key becomes `request.principal`; POSTs with an Idempotency-Key are answered once.
     "apps.organizations.api.middleware.ApiKeyMiddleware",
     "apps.organizations.api.middleware.IdempotencyMiddleware",
