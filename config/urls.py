@@ -9,6 +9,7 @@ from config.celery import app as celery_app
 from config.health import healthz, readyz
 from config.metrics import metrics
 from config.overview import home
+from config.reset_endpoint import MerchantReset
 
 # Tasks that views send must go to this app and its broker.
 celery_app.set_default()
@@ -35,4 +36,6 @@ urlpatterns = [
     path("", include("apps.entitlements.api.urls")),
     path("", include("apps.invoicing.api.urls")),
     path("", include("apps.documents.api.urls")),
+    # Of all apps, so of none.
+    path("v0/merchants/<str:public_id>/reset", MerchantReset.as_view()),
 ]

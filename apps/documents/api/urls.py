@@ -3,10 +3,8 @@ from django.urls import path
 from apps.documents.api.credits import CreditNoteEInvoice, CreditNotePdf
 from apps.documents.api.invoices import InvoiceEInvoice, InvoicePdf
 from apps.documents.api.portal import PortalLink, portal, portal_invoice
-from apps.documents.api.resetting import MerchantReset
 
 urlpatterns = [
-    path("v0/merchants/<str:public_id>/reset", MerchantReset.as_view()),
     path("v0/subscriptions/<str:public_id>/portal", PortalLink.as_view()),
     path("portal/<str:token>", portal, name="portal"),
     path("portal/<str:token>/invoices/<str:public_id>.pdf", portal_invoice, name="portal-invoice"),

@@ -9,11 +9,11 @@ from django.db import connection, models
 from apps.catalog.models import Coupon, Plan
 from apps.customers.models import Customer
 from apps.documents.models import InvoiceDocument
-from apps.documents.services.resetting import CATALOG, TRIED, _models, _path
 from apps.invoicing.models import Invoice, NumberSeries
 from apps.metering.models import Dimension, MeterEvent, Subject, UsageWindow
 from apps.organizations.models import ApiKey, Organization
 from apps.subscriptions.models import Subscription
+from config.resetting import CATALOG, TRIED, _models, _path
 from tests.scenarios.lives import Shop
 from tests.world import World, make_world
 

@@ -1,4 +1,4 @@
-"""Beginning anew in a test environment."""
+"""The call that lets a test environment begin anew."""
 
 from typing import Any
 
@@ -7,10 +7,10 @@ from rest_framework import serializers
 from rest_framework.response import Response
 
 from apps.customers.selectors.customers import customers_of
-from apps.documents.services.resetting import reset_customer, reset_merchant
 from apps.kernel.errors import NotFoundError
 from apps.kernel.http.fields import StrictCharField
 from apps.kernel.http.views import ContractView, Request
+from config.resetting import reset_customer, reset_merchant
 
 
 class ResetSerializer(serializers.Serializer[Any]):
