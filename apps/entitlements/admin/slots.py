@@ -108,16 +108,29 @@ class SlotPoolAdmin(ReadOnlyModelAdmin):
         )
 
 
+class _OfPoolAdmin(ReadOnlyModelAdmin):
+    """What belongs to a pool: shown by its feature and its customer."""
+
+    list_select_related = ["pool__feature", "pool__customer__consumer", "pool__test_clock", "organization"]
+    ordering = ["-id"]
+
+    @display(description="Feature", header=True, ordering="id")
+    def shown(self, row: Any) -> list[str]:
+        return [row.pool.feature.key, row.public_id]
+
+    @display(description="Customer")
+    def customer_page(self, row: Any) -> str:
+        return link(row.pool.customer)
+
+
 @admin.register(Slot)
-class SlotAdmin(ReadOnlyModelAdmin):
+class SlotAdmin(_OfPoolAdmin):
     """Slots, held and ended."""
 
     empty_text = "POST /v1/slots acquires them."
     list_display = ["shown", "customer_page", "state", "holder", "acquired", "expires", "ended"]
     list_filter = ["organization", "end", ("ended_at", admin.EmptyFieldListFilter), "pool"]
     search_fields = ["public_id", "holder", "idempotency_key", "pool__feature__key", "pool__customer__public_id"]
-    list_select_related = ["pool__feature", "pool__customer__consumer", "pool__test_clock", "organization"]
-    ordering = ["-id"]
     actions_detail = ["release"]
 
     release = service_action(
@@ -128,14 +141,6 @@ class SlotAdmin(ReadOnlyModelAdmin):
         icon="lock_open",
         fits=lambda row: row.ended_at is None,
     )
-
-    @display(description="Slot", header=True, ordering="id")
-    def shown(self, row: Slot) -> list[str]:
-        return [row.pool.feature.key, row.public_id]
-
-    @display(description="Customer")
-    def customer_page(self, row: Slot) -> str:
-        return link(row.pool.customer)
 
     @display(description="State", label={"Held": "success", "Expired": "warning", "Forced": "danger"})
     def state(self, row: Slot) -> str:
@@ -155,15 +160,13 @@ class SlotAdmin(ReadOnlyModelAdmin):
 
 
 @admin.register(SlotBurst)
-class SlotBurstAdmin(ReadOnlyModelAdmin):
+class SlotBurstAdmin(_OfPoolAdmin):
     """More slots for some time."""
 
     empty_text = "Bursts are granted on the page of an entitlement with slots, or over the API."
     list_display = ["shown", "customer_page", "slots", "since", "until", "voided", "reason"]
     list_filter = ["organization", "pool"]
     search_fields = ["public_id", "reason", "idempotency_key", "pool__feature__key", "pool__customer__public_id"]
-    list_select_related = ["pool__feature", "pool__customer__consumer", "pool__test_clock", "organization"]
-    ordering = ["-id"]
     actions_detail = ["void"]
 
     void = service_action(
@@ -174,14 +177,6 @@ class SlotBurstAdmin(ReadOnlyModelAdmin):
         icon="block",
         fits=lambda row: row.voided_at is None,
     )
-
-    @display(description="Burst", header=True, ordering="id")
-    def shown(self, row: SlotBurst) -> list[str]:
-        return [row.pool.feature.key, row.public_id]
-
-    @display(description="Customer")
-    def customer_page(self, row: SlotBurst) -> str:
-        return link(row.pool.customer)
 
     @display(description="From", ordering="starts_at")
     def since(self, row: SlotBurst) -> str:

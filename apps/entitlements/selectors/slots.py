@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from django.db import connection
@@ -14,6 +14,7 @@ from apps.kernel.money import EXACT, round_to
 
 SHOWN_STEPS = 2_000
 AVERAGE_PLACES = 6
+MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,15 +169,12 @@ def slot_use(*, pool: SlotPool, start: datetime, end: datetime, at: datetime) ->
     with connection.cursor() as cursor:
         cursor.execute(STEPS, {"pool": pool.pk, "start": start, "end": end, "at": at})
         rows = cursor.fetchall()
-    weighted = Decimal(0)
+    weighted = 0
     for since, held, until in rows:
         if until is not None:
-            span = until - since
-            micros = (span.days * 86_400 + span.seconds) * 1_000_000 + span.microseconds
-            weighted = EXACT.add(weighted, EXACT.multiply(Decimal(held), Decimal(micros)))
-    whole = end - start
-    length = (whole.days * 86_400 + whole.seconds) * 1_000_000 + whole.microseconds
-    average = round_to(EXACT.divide(weighted, Decimal(length)), AVERAGE_PLACES) if length > 0 else Decimal(0)
+            weighted += held * ((until - since) // MICROSECOND)
+    length = (end - start) // MICROSECOND
+    average = round_to(EXACT.divide(Decimal(weighted), Decimal(length)), AVERAGE_PLACES) if length else Decimal(0)
     return SlotUse(
         start=start,
         end=end,
