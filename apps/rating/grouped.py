@@ -4,11 +4,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import reduce
-from itertools import combinations, product
 from typing import Any, Self
 
 from apps.kernel.errors import FieldError, InvalidError
 from apps.kernel.money import EXACT, format_decimal
+from apps.rating.groups import (
+    PriceGroup,
+    ambiguities,
+    other_paths,
+    read_dimensions,
+    read_free_units,
+    read_groups,
+    read_price,
+)
 from apps.rating.price_models import (
     REGISTRY,
     Component,
@@ -17,30 +25,15 @@ from apps.rating.price_models import (
     components_of,
     parse_properties,
 )
-from apps.rating.price_models.base import Counter, Reader
+from apps.rating.price_models.base import Counter
 from apps.rating.usage import Transaction, Usage
 
 # Names of the wire that make a price one of groups, whatever its model.
 NAMES = ("groups", "groupTiers", "groupBy", "sharedFreeUnits")
-MAXIMUM_GROUPS = 500
-MAXIMUM_DIMENSIONS = 5
 # Up to so many groups a line lists one by one; beyond, what those of a price come to.
 LISTED_GROUPS = 500
 SHARED, OWN = "shared", "own"
 ZERO = Decimal(0)
-
-
-@dataclass(frozen=True, slots=True)
-class PriceGroup:
-    """A price for usage whose dimensions have these values, sorted by the dimensions' names."""
-
-    match: tuple[tuple[str, str], ...]
-    price: PriceModel
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The dimensions that it names."""
-        return tuple(name for name, _ in self.match)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,20 +67,20 @@ class GroupedPrice:
             InvalidError: naming every bad field as `properties.…`.
         """
         errors: list[FieldError] = []
-        default = _read(errors, "properties", model, {k: v for k, v in properties.items() if k not in NAMES})
-        groups = _groups(errors, model, properties.get("groups"))
+        default = read_price(errors, "properties", model, {k: v for k, v in properties.items() if k not in NAMES})
+        groups = read_groups(errors, model, properties.get("groups"))
         tiers = properties.get("groupTiers", SHARED)
         if tiers not in (SHARED, OWN):
             errors.append(FieldError("properties.groupTiers", f"Give {SHARED} or {OWN}.", "invalid"))
         named = sorted({name for group in groups for name, _ in group.match})
-        dimensions = _dimensions(errors, properties.get("groupBy"), named)
+        dimensions = read_dimensions(errors, properties.get("groupBy"), named)
         if not errors and not groups and tiers == SHARED:
             errors.append(FieldError("properties.groups", f"Give a group, or groupTiers {OWN}.", "required"))
         if not errors and not dimensions:
             errors.append(FieldError("properties.groupBy", "Name the dimensions that make the groups.", "required"))
-        free = _free_units(errors, properties, is_shared=tiers == SHARED, default=default)
-        errors.extend(_ambiguities(groups))
-        errors.extend(_other_paths(default, groups))
+        free = read_free_units(errors, properties, is_shared=tiers == SHARED, default=default)
+        errors.extend(ambiguities(groups))
+        errors.extend(other_paths(default, groups))
         if errors or default is None:
             raise InvalidError("The price's properties are malformed.", errors=errors)
         return cls(default, tuple(groups), dimensions, tiers == OWN, free)
@@ -311,98 +304,6 @@ def priced(price: AnyPrice, usage: Usage) -> list[Component]:
 
 def _order(number: int | None) -> int:
     return -1 if number is None else number
-
-
-def _read(errors: list[FieldError], path: str, model: str, properties: Any) -> PriceModel | None:
-    try:
-        return parse_properties(model, properties)
-    except InvalidError as error:
-        errors.extend(
-            FieldError(problem.field.replace("properties", path, 1), problem.message, problem.code)
-            for problem in error.errors
-        )
-        return None
-
-
-def _groups(errors: list[FieldError], model: str, raw: Any) -> list[PriceGroup]:
-    rows = raw if raw is not None else []
-    if not isinstance(rows, list) or len(rows) > MAXIMUM_GROUPS:
-        errors.append(FieldError("properties.groups", f"Give a list of at most {MAXIMUM_GROUPS} groups.", "invalid"))
-        return []
-    found: list[PriceGroup] = []
-    for number, row in enumerate(rows):
-        path = f"properties.groups.{number}"
-        if not isinstance(row, Mapping) or not isinstance(row.get("properties"), Mapping):
-            errors.append(FieldError(path, "Give an object with match and properties.", "invalid"))
-            continue
-        match = row.get("match")
-        if not isinstance(match, Mapping) or not match or not all(isinstance(v, str) for v in match.values()):
-            errors.append(FieldError(f"{path}.match", "Give the value, as text, of a dimension or more.", "invalid"))
-            continue
-        price = _read(errors, f"{path}.properties", model, row["properties"])
-        if price is not None:
-            found.append(PriceGroup(tuple(sorted(match.items())), price))
-    return found
-
-
-def _dimensions(errors: list[FieldError], raw: Any, named: Sequence[str]) -> tuple[str, ...]:
-    found = named if raw is None else raw
-    if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
-        errors.append(FieldError("properties.groupBy", "Give a list of names of dimensions.", "invalid"))
-        return ()
-    missing = [name for name in named if name not in found]
-    if missing or len(set(found)) != len(found):
-        message = f"Name each dimension once, also {', '.join(missing)}." if missing else "Name each dimension once."
-        errors.append(FieldError("properties.groupBy", message, "invalid"))
-    if len(found) > MAXIMUM_DIMENSIONS:
-        errors.append(FieldError("properties.groupBy", f"Use at most {MAXIMUM_DIMENSIONS} dimensions.", "too_many"))
-    return tuple(found)
-
-
-def _free_units(
-    errors: list[FieldError], properties: Mapping[str, Any], *, is_shared: bool, default: PriceModel | None
-) -> Decimal:
-    reader = Reader(properties)
-    free = reader.optional("sharedFreeUnits", places=9, low=ZERO) or ZERO
-    errors.extend(reader.errors)
-    if free and not is_shared:
-        message = "Groups share free units only where they share tiers."
-        errors.append(FieldError("properties.sharedFreeUnits", message, "invalid"))
-    if free and isinstance(default, TransactionPriceModel):
-        message = "A price of single events has free events, or a free amount, instead."
-        errors.append(FieldError("properties.sharedFreeUnits", message, "invalid"))
-    return free
-
-
-def _ambiguities(groups: Sequence[PriceGroup]) -> Iterator[FieldError]:
-    """Two groups that fit the same usage and name equally many dimensions need a third that names them all."""
-    known: dict[tuple[tuple[str, str], ...], int] = {}
-    by_names: dict[tuple[str, ...], list[int]] = {}
-    for number, group in enumerate(groups):
-        first = known.setdefault(group.match, number)
-        if first != number:
-            yield FieldError(f"properties.groups.{number}.match", f"It is that of group {first}, too.", "duplicate")
-        # Those of the same dimensions differ in a value, so they never fit the same usage.
-        by_names.setdefault(group.names, []).append(number)
-    for (names, ones), (other_names, others) in combinations(by_names.items(), 2):
-        if len(names) != len(other_names):
-            continue
-        for first, second in product(ones, others):
-            both = {**dict(groups[first].match), **dict(groups[second].match)}
-            if both.items() >= set(groups[first].match) and tuple(sorted(both.items())) not in known:
-                text = ", ".join(f"{name} {value}" for name, value in sorted(both.items()))
-                message = f"Usage may fit it and group {first}; add a group for {text}."
-                yield FieldError(f"properties.groups.{second}.match", message, "ambiguous")
-
-
-def _other_paths(default: PriceModel | None, groups: Sequence[PriceGroup]) -> Iterator[FieldError]:
-    if not isinstance(default, TransactionPriceModel):
-        return
-    for number, group in enumerate(groups):
-        if isinstance(group.price, TransactionPriceModel) and group.price.rate_path() != default.rate_path():
-            yield FieldError(
-                f"properties.groups.{number}.properties", "All groups read the price at the same place.", "invalid"
-            )
 
 
 __all__ = ["AnyPrice", "GroupedPrice", "PriceGroup", "parse_price", "price_of", "priced"]
