@@ -155,12 +155,12 @@ def _drawn(rows: Sequence[FeedRate]) -> SafeString:
     first, last = rows[0].effective_from, rows[-1].effective_from
     span = (last - first).total_seconds() or 1
     low, high = min(row.value for row in rows), max(row.value for row in rows)
-    height = float(high - low) or 1
+    height = (high - low) or Decimal(1)
     points = []
-    previous: float | None = None
+    previous: Decimal | None = None
     for row in rows:
         x = EDGE + (WIDTH - 2 * EDGE) * (row.effective_from - first).total_seconds() / span
-        y = HEIGHT - EDGE - (HEIGHT - 2 * EDGE) * float(row.value - low) / height
+        y = HEIGHT - EDGE - (HEIGHT - 2 * EDGE) * (row.value - low) / height
         points += ([f"{x:.1f},{previous:.1f}"] if previous is not None else []) + [f"{x:.1f},{y:.1f}"]
         previous = y
     return format_html(
