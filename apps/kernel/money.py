@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from decimal import ROUND_DOWN, ROUND_HALF_UP, Context, Decimal
+from functools import cache
 
 # Wide enough for a 38-digit column times a quantity; the process-wide context is never relied on.
 EXACT = Context(prec=80)
@@ -188,7 +189,12 @@ def round_money(amount: Decimal, currency: str) -> Decimal:
 
 def round_to(amount: Decimal, digits: int) -> Decimal:
     """Round to a number of decimal places, halves away from zero."""
-    return amount.quantize(Decimal(1).scaleb(-digits), rounding=ROUND_HALF_UP, context=EXACT)
+    return amount.quantize(_unit(digits), rounding=ROUND_HALF_UP, context=EXACT)
+
+
+@cache
+def _unit(digits: int) -> Decimal:
+    return Decimal(1).scaleb(-digits)
 
 
 def allocate(total: Decimal, weights: Sequence[Decimal | int], *, digits: int) -> list[Decimal]:
@@ -222,7 +228,7 @@ def allocate(total: Decimal, weights: Sequence[Decimal | int], *, digits: int) -
 
 def format_decimal(value: Decimal) -> str:
     """Write a decimal plainly: no exponent, no trailing zeros, no negative zero."""
-    if value == 0:
+    if not value:
         return "0"
     text = format(value, "f")
     return text.rstrip("0").rstrip(".") if "." in text else text

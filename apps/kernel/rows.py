@@ -5,8 +5,10 @@ here for the base of all entities, and for nothing else.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
+from itertools import repeat
 from typing import Any
 
 import msgspec
@@ -33,8 +35,7 @@ def insert_rows(rows: Sequence[models.Model]) -> None:
     for row in rows:
         if isinstance(row, Entity) and not row.public_id:
             row.public_id = new_id(row.PREFIX)
-    columns = [_column(field) for field in fields]
-    _write(model, fields, ("\t".join([column(row) for column in columns]) for row in rows))
+    _write(model, fields, [_texts(field, _stored_values(field, rows)) for field in fields])
 
 
 def insert_values(model: type[models.Model], names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -50,10 +51,12 @@ def insert_values(model: type[models.Model], names: Sequence[str], rows: Iterabl
     rest = [field for field in by_name.values() if not isinstance(field, models.AutoField)]
     # One moment and one set of defaults for all.
     blank = model()
-    same = "".join("\t" + _column(field)(blank) for field in rest)
-    cells = [_cell(field) for field in given]
-    lines = ("\t".join([cell(value) for cell, value in zip(cells, row, strict=True)]) + same for row in rows)
-    _write(model, [*given, *rest], lines)
+    columns = list(zip(*rows, strict=True))
+    if not columns:
+        return
+    same = [repeat(_texts(field, _stored_values(field, [blank]))[0]) for field in rest]
+    texts = [_texts(field, values) for field, values in zip(given, columns, strict=True)]
+    _write(model, [*given, *rest], [*texts, *same])
 
 
 def update_rows(rows: Sequence[models.Model], names: Sequence[str]) -> None:
@@ -72,7 +75,7 @@ def update_rows(rows: Sequence[models.Model], names: Sequence[str]) -> None:
     for row in rows:
         if "updated_at" in written:
             row.updated_at = now  # type: ignore[attr-defined]
-    columns = [[_text(getattr(row, field.attname)) for row in rows] for field in fields]
+    columns = [_array_of([_text(getattr(row, field.attname)) for row in rows]) for field in fields]
     quote = connection.ops.quote_name
     numbered = [f"c{number}" for number in range(len(fields))]
     sets = ", ".join(
@@ -84,7 +87,7 @@ def update_rows(rows: Sequence[models.Model], names: Sequence[str]) -> None:
         cursor.execute(
             f"UPDATE {quote(model._meta.db_table)} AS target SET {sets}"
             f" FROM unnest({given}) AS given (pk, {', '.join(numbered)}) WHERE target.id = given.pk",
-            [[row.pk for row in rows], *columns],
+            [_array([row.pk for row in rows]), *columns],
         )
 
 
@@ -108,10 +111,9 @@ def many(keys: Iterable[int]) -> RawSQL:
     return RawSQL("SELECT unnest(%s::bigint[])", ["{" + ",".join(map(str, keys)) + "}"])
 
 
-def _write(model: type[models.Model], fields: Sequence[Any], lines: Iterable[str]) -> None:
-    text = "\n".join(lines)
-    if not text:
-        return
+def _write(model: type[models.Model], fields: Sequence[Any], columns: Sequence[Iterable[str]]) -> None:
+    """Write rows that are given column by column, as COPY reads them."""
+    text = "\n".join(map("\t".join, zip(*columns, strict=False)))
     quote = connection.ops.quote_name
     names = ", ".join(quote(field.column) for field in fields)
     statement = f"COPY {quote(model._meta.db_table)} ({names}) FROM STDIN"
@@ -129,8 +131,16 @@ def _escaped(text: str) -> str:
 
 
 def _instant(value: datetime) -> str:
+    if value.tzinfo is UTC:
+        return _utc(value)
     if value.tzinfo is None:
         raise TypeError(f"{value.isoformat()} has no time zone.")
+    return value.isoformat()
+
+
+# The rows of a set share most of their moments.
+@lru_cache(maxsize=1024)
+def _utc(value: datetime) -> str:
     return value.isoformat()
 
 
@@ -143,7 +153,8 @@ def _array(value: Sequence[int | Decimal]) -> str:
 
 
 def _json(value: Any) -> str:
-    return msgspec.json.encode(value).decode().replace("\\", "\\\\")
+    text = msgspec.json.encode(value).decode()
+    return text.replace("\\", "\\\\") if "\\" in text else text
 
 
 # How values of a field's kind are written; those of any other type take the way through the field.
@@ -163,40 +174,50 @@ _KINDS: dict[str, tuple[type, Callable[[Any], str]]] = {
 NULL = "\\N"
 
 
-def _cell(field: Any) -> Callable[[Any], str]:
-    """Give what writes a value of a field as COPY reads it.
+def _texts(field: Any, values: Sequence[Any]) -> list[str]:
+    """Write the values of a column as COPY reads them; a column at a time, since there may be very many.
 
     Raises:
         TypeError: its kind is not written this way.
     """
     if isinstance(field, models.JSONField):
-        return lambda value: NULL if value is None else _json(value)
+        return [NULL if value is None else _json(value) for value in values]
     if isinstance(field, ArrayField) and isinstance(field.base_field, models.IntegerField | models.DecimalField):
-        return lambda value: NULL if value is None else _array(value)
+        return [NULL if value is None else _array(value) for value in values]
     known = _KINDS.get(field.get_internal_type())
     if known is None:
         raise TypeError(f"Columns such as {field} are not written in sets.")
     plain, write = known
 
-    def cell(value: Any) -> str:
-        kind = type(value)
-        if kind is plain or (kind is int and plain is Decimal):
-            return write(value)
+    def odd(value: Any) -> str:
         if value is None:
             return NULL
+        if type(value) is int and plain is Decimal:
+            return str(value)
         # As an object of the model is saved: a choice, a number given as text.
         stored = field.get_db_prep_save(value, connection)
         return NULL if stored is None else _escaped(str(stored))
 
-    return cell
+    return [write(value) if type(value) is plain else odd(value) for value in values]
 
 
-def _column(field: Any) -> Callable[[models.Model], str]:
-    """Give what writes a field of a row."""
-    cell, name = _cell(field), field.attname
+def _stored_values(field: Any, rows: Sequence[models.Model]) -> list[Any]:
+    """Give what is stored of a field of new rows, such as the moment they are made."""
     if type(field).pre_save is not models.Field.pre_save:
-        return lambda row: cell(field.pre_save(row, add=True))
-    return lambda row: cell(getattr(row, name))
+        return [field.pre_save(row, add=True) for row in rows]
+    name = field.attname
+    return [getattr(row, name) for row in rows]
+
+
+def _array_of(texts: Sequence[str | None]) -> str:
+    """Write texts as an array; the driver would look at every character of every one."""
+    return "{" + ",".join(["NULL" if text is None else f'"{_quoted(text)}"' for text in texts]) + "}"
+
+
+def _quoted(text: str) -> str:
+    if "\\" in text:
+        text = text.replace("\\", "\\\\")
+    return text.replace('"', '\\"') if '"' in text else text
 
 
 def _text(value: Any) -> str | None:
@@ -204,10 +225,12 @@ def _text(value: Any) -> str | None:
     match value:
         case None:
             return None
+        case str():
+            return str(value)
         case bool():
             return "t" if value else "f"
         case datetime():
-            return value.isoformat()
+            return _instant(value)
         case list() | tuple():
             return _array(value)
         case dict():

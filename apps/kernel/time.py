@@ -165,7 +165,15 @@ def parse_instant(text: str) -> datetime:
 
 def format_instant(instant: datetime) -> str:
     """Write an instant as `2026-01-31T12:00:00Z`, with microseconds only where there are any."""
+    if instant.tzinfo is UTC:
+        return _utc_text(instant)
     return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+# The bounds of periods are written again and again. Only of UTC: elsewhere two instants of one clock time are equal.
+@lru_cache(maxsize=4096)
+def _utc_text(instant: datetime) -> str:
+    return instant.isoformat().replace("+00:00", "Z")
 
 
 def ratio(part: Period, whole: Period, *, basis: str, tz: str = "UTC") -> Fraction:
