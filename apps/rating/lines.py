@@ -89,6 +89,7 @@ def rate_usage(
     already_billed: Billed | None = None,
     discounts: Sequence[Discount] = (),
     carried: Decimal = Decimal(0),
+    described: Mapping[str, Any] | None = None,
 ) -> RatedLine:
     """Price the usage of a period, or what late usage adds to one that was billed.
 
@@ -105,6 +106,7 @@ def rate_usage(
         discounts: percentages off such a difference, which other lines have as lines of their own.
         carried: what earlier corrections of the period could not give back, because their invoices would have
             fallen below zero; 0 or less.
+        described: the price as provenance says it, where it is at hand.
     """
     steps, quantity = quantity_steps(usage.uncovered, None if usage.counted else terms)
     if usage.covered:
@@ -114,7 +116,8 @@ def rate_usage(
     params: dict[str, Any] = {"quantity": format_decimal(quantity)}
     if usage.counted:
         params["counted"] = dict(usage.counted)
-    described = price.describe()
+    if described is None:
+        described = price.describe()
     steps.append(step_of("evaluate", "price", described, amount, params, "price"))
     billed_quantity = quantity
     if already_billed is not None:

@@ -6,10 +6,12 @@ every price model and whatever else changes a line, to the minor unit.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
+
+from msgspec.structs import replace
 
 from apps.invoicing.domain.targets import TargetLine
 from apps.kernel.money import EXACT, format_decimal, round_to

@@ -1,10 +1,12 @@
 """The lines of commitments and caps on one invoice: what earlier invoices did not bill, cut or give back yet."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
+
+from msgspec.structs import replace
 
 from apps.invoicing.domain.cuts import PREFIX, calculation, cut_line, left_of_lines
 from apps.invoicing.domain.spend import (

@@ -1,10 +1,13 @@
 """What an invoice's lines should be: plain data, the same whether it is shown live or stored."""
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 from apps.kernel.money import EXACT
 from apps.rating.lines import bound_to_zero, evaluated
@@ -12,9 +15,8 @@ from apps.rating.tax import tax_stacked
 from apps.taxes.domain.treatment import Treatment
 
 
-@dataclass(frozen=True, slots=True)
-class TargetLine:
-    """One line as it should stand on an invoice now.
+class TargetLine(msgspec.Struct, frozen=True):
+    """One line as it should stand on an invoice now; a struct, since bills are made of very many.
 
     Attributes:
         reference: stable within the invoice; the same line at every calculation.
@@ -39,7 +41,7 @@ class TargetLine:
     metric_id: int | None = None
     description: str = ""
     is_late: bool = False
-    provenance: dict[str, Any] = field(default_factory=dict)
+    provenance: dict[str, Any] = msgspec.field(default_factory=dict)
     stored_id: int | None = None
     public_id: str = ""
     whole: Decimal | None = None

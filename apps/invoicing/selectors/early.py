@@ -2,10 +2,10 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 from decimal import Decimal
 
 from django.db.models import Max, Q, Sum
+from msgspec.structs import replace
 
 from apps.invoicing.domain.cuts import PREFIX
 from apps.invoicing.domain.early import WITHDRAWN, BilledEarly

@@ -9,6 +9,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 from django.db.models import Q, QuerySet
+from msgspec import structs
 
 from apps.catalog.models import PriceRevision
 from apps.invoicing.domain.crediting import Creditable
@@ -79,7 +80,7 @@ def within_credits(invoice: Invoice, lines: Sequence[TargetLine]) -> list[Target
         if not noted or line.gross >= bound:
             kept.append(line)
         elif bound or line.quantity:
-            kept.append(replace(line, gross=bound, provenance=bound_to_zero(line.provenance, bound)))
+            kept.append(structs.replace(line, gross=bound, provenance=bound_to_zero(line.provenance, bound)))
     return kept
 
 

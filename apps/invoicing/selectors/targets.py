@@ -1,9 +1,14 @@
 """What the lines of invoices should be, computed for many invoices at once."""
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 from apps.catalog.models import BillableMetric, PriceRevision
 from apps.catalog.selectors.terms import revisions_by_id
@@ -32,30 +37,30 @@ from apps.rating.lines import RatedLine, rate_usage
 from apps.rating.splits import rate_fee_parts, split_terms
 from apps.rating.usage import Usage
 from apps.subscriptions.domain.timeline import EMPTY, Timeline
+from apps.subscriptions.models import Subscription
 from apps.subscriptions.selectors.clocks import current_time
 from apps.subscriptions.selectors.subscriptions import pauses_of, read_pauses
 
+METERED, FEE = LineKind.METERED.value, LineKind.FEE.value
 OPEN = (InvoiceStatus.ACTIVE, InvoiceStatus.CLOSING, InvoiceStatus.CALCULATING, InvoiceStatus.FAILED)
 
 
-@dataclass(frozen=True, slots=True)
-class _Item:
-    """A charge of one invoice with the price it goes by, and its parts where that changes within its period."""
+class _Bill(msgspec.Struct, frozen=True):
+    """An invoice with what all of its lines need of its neighbours, fetched once."""
 
     invoice: Invoice
+    subscription: Subscription
+    agreed: Sequence[AdjustmentTerms]
+    moment: datetime
+    period_source: Mapping[str, object]
+    tax_rates: dict[int, Decimal]
+
+
+class _Item(msgspec.Struct, frozen=True, eq=False):
+    """A charge of one invoice with the price it goes by, and its parts where that changes within its period."""
+
+    bill: _Bill
     plan: "_Planned"
-
-    @property
-    def charge(self) -> Charge:
-        return self.plan.charge
-
-    @property
-    def revision(self) -> PriceRevision:
-        return self.plan.revision
-
-    @property
-    def parts(self) -> Sequence[ChargePart]:
-        return self.plan.parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +69,15 @@ class _Planned:
 
     Attributes:
         sources: of each part, what provenance says of where its figures come from, whoever is billed.
+        described: of each part, its price as provenance says it.
     """
 
     charge: Charge
     revision: PriceRevision
     parts: Sequence[ChargePart]
     sources: Sequence[Mapping[str, object]]
+    described: Sequence[Mapping[str, Any]]
+    is_usage: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,40 +159,19 @@ def calculated_lines(
         As `target_lines`.
     """
     planner = _Planner(terms)
-    items = [_Item(invoice, planned) for invoice in invoices for planned in planner.charges_of(invoice)]
-    asked = [
-        (item, part, metric)
-        for item in items
-        if item.revision.bills_usage and (metric := item.revision.metric) is not None
-        for part in item.parts
+    items = [
+        _Item(bill, planned)
+        for bill in _bills(invoices, terms, as_of)
+        for planned in planner.charges_of(bill.invoice)
     ]
-    answers = usage_of(
-        [
-            MeteredRequest(
-                UsageRequest(
-                    organization_id=item.invoice.organization_id,
-                    metric_id=metric.pk,
-                    subjects=terms.subjects.get(item.invoice.customer_id, ()),
-                    start=part.period.start,
-                    end=part.period.end,
-                ),
-                part.price,
-                metric,
-                AllowanceRequest(
-                    item.invoice.customer_id, item.invoice.subscription_id, item.revision.price_id, part.period
-                ),
-            )
-            for item, part, metric in asked
-        ]
-    )
+    asked = [(item, part) for item in items if item.plan.is_usage for part in item.plan.parts]
+    answers = usage_of([_metered_request(item, part, terms) for item, part in asked])
     usage: dict[int, list[Usage]] = defaultdict(list)
-    for (item, _, _), answer in zip(asked, answers, strict=True):
+    for (item, _), answer in zip(asked, answers, strict=True):
         usage[id(item)].append(answer)
     lines: dict[int, list[TargetLine]] = defaultdict(list)
     for item in items:
-        moment = as_of or current_time(item.invoice.subscription)
-        agreed = terms.adjustments.get(item.invoice.subscription_id, ())
-        lines[item.invoice.pk].extend(_lines(item, usage.get(id(item)), agreed, moment))
+        lines[item.bill.invoice.pk].extend(_lines(item, usage.get(id(item))))
     for invoice_id, others in beside.items():
         lines[invoice_id].extend(others)
     return settled_lines(
@@ -197,6 +184,24 @@ def calculated_lines(
         coupons=terms.coupons,
         early=terms.early,
     )
+
+
+def _bills(invoices: Sequence[Invoice], terms: Terms, as_of: datetime | None) -> Iterator[_Bill]:
+    for invoice in invoices:
+        subscription = invoice.subscription
+        agreed = terms.adjustments.get(invoice.subscription_id, ())
+        moment = as_of or current_time(subscription)
+        yield _Bill(invoice, subscription, agreed, moment, _period_source(invoice), {})
+
+
+def _metered_request(item: _Item, part: ChargePart, terms: Terms) -> MeteredRequest:
+    invoice, revision = item.bill.invoice, item.plan.revision
+    metric = revision.metric
+    assert metric is not None, "prices of usage have a metric"
+    subjects = terms.subjects.get(invoice.customer_id, ())
+    usage = UsageRequest(invoice.organization_id, metric.pk, subjects, part.period.start, part.period.end)
+    allowance = AllowanceRequest(invoice.customer_id, invoice.subscription_id, revision.price_id, part.period)
+    return MeteredRequest(usage, part.price, metric, allowance)
 
 
 class _Planner:
@@ -226,20 +231,21 @@ class _Planner:
             parts = parts_of(invoice.subscription, timeline, charge, revision, self.prices[revision.pk])
             if parts:
                 sources = [fixed_sources(revision, invoice.currency, parts, part) for part in parts]
-                found.append(_Planned(charge, revision, parts, sources))
+                described = [part.price.describe() for part in parts]
+                is_usage = revision.bills_usage and revision.metric is not None
+                found.append(_Planned(charge, revision, parts, sources, described, is_usage))
         return found
 
 
-def _lines(
-    item: _Item, usages: Sequence[Usage] | None, agreed: Sequence[AdjustmentTerms], as_of: datetime
-) -> list[TargetLine]:
-    revision, charge, invoice = item.revision, item.charge, item.invoice
+def _lines(item: _Item, usages: Sequence[Usage] | None) -> list[TargetLine]:
+    bill, plan = item.bill, item.plan
+    revision, charge, currency = plan.revision, plan.charge, bill.invoice.currency
     terms = (
-        quantity_terms(agreed, charge.service, is_in_advance=revision.is_prepaid, price_id=revision.price_id)
-        if agreed
+        quantity_terms(bill.agreed, charge.service, is_in_advance=revision.is_prepaid, price_id=revision.price_id)
+        if bill.agreed
         else None
     )
-    sources = [{**fixed, "period": _period_source(invoice)} for fixed in item.plan.sources]
+    sources = [{**fixed, "period": bill.period_source} for fixed in plan.sources]
     rated: list[tuple[Period, RatedLine]]
     if usages is not None:
         known = split_terms(terms, [usage.uncovered for usage in usages])
@@ -249,35 +255,42 @@ def _lines(
                 rate_usage(
                     price=part.price,
                     usage=usage,
-                    currency=invoice.currency,
+                    currency=currency,
                     period=part.period,
                     sources=source,
-                    calculated_at=as_of,
+                    calculated_at=bill.moment,
                     terms=own,
+                    described=described,
                 ),
             )
-            for part, usage, own, source in zip(item.parts, usages, known, sources, strict=True)
+            for part, usage, own, source, described in zip(
+                plan.parts, usages, known, sources, plan.described, strict=True
+            )
         ]
     else:
-        fees = fee_parts(invoice.subscription, charge, revision, item.parts, terms)
-        by_period = {part.period: source for part, source in zip(item.parts, sources, strict=True)}
+        fees = fee_parts(bill.subscription, charge, revision, plan.parts, terms)
+        by_period = {part.period: source for part, source in zip(plan.parts, sources, strict=True)}
         lines = rate_fee_parts(
             fees,
-            currency=invoice.currency,
+            currency=currency,
             whole=charge.whole,
-            basis=invoice.subscription.plan.proration,
+            basis=bill.subscription.plan.proration,
             sources=[by_period[fee.period] for fee in fees],
-            calculated_at=as_of,
+            calculated_at=bill.moment,
         )
         rated = [(fee.period, line) for fee, line in zip(fees, lines, strict=True)]
-    return [_line(item, period, line) for period, line in rated]
+    tax_rate = bill.tax_rates.get(revision.pk)
+    if tax_rate is None:
+        tax_rate = bill.tax_rates[revision.pk] = rate_of(bill.invoice, revision)
+    return [_line(plan, period, line, tax_rate) for period, line in rated]
 
 
-def _line(item: _Item, period: Period, rated: RatedLine) -> TargetLine:
-    revision = item.revision
+def _line(plan: _Planned, period: Period, rated: RatedLine, tax_rate: Decimal) -> TargetLine:
+    revision = plan.revision
+    bills_usage = revision.bills_usage
     return TargetLine(
-        kind=LineKind.METERED if revision.bills_usage else LineKind.FEE,
-        reference=f"{item.charge.price_id}:{format_instant(period.start)}",
+        kind=METERED if bills_usage else FEE,
+        reference=f"{plan.charge.price_id}:{format_instant(period.start)}",
         display_name=revision.invoice_display_name,
         payment_term=revision.payment_term,
         period_start=period.start,
@@ -285,11 +298,11 @@ def _line(item: _Item, period: Period, rated: RatedLine) -> TargetLine:
         quantity=rated.quantity,
         unit_price=rated.unit_price,
         gross=rated.subtotal,
-        tax_rate=rate_of(item.invoice, revision),
+        tax_rate=tax_rate,
         price_revision_id=revision.pk,
         metric_id=revision.metric_id,
         provenance=rated.provenance,
-        whole=rated.subtotal if revision.bills_usage else None,
+        whole=rated.subtotal if bills_usage else None,
     )
 
 
