@@ -30,7 +30,9 @@ class PartyFacts(models.Model):
 class InvoiceParties(models.Model):
     """Who an invoice is from and to; written when it is issued, and never changed."""
 
-    organization = models.ForeignKey("organizations.Organization", on_delete=models.PROTECT, related_name="+")
+    organization = models.ForeignKey(
+        "organizations.Organization", on_delete=models.PROTECT, related_name="+", db_index=False
+    )
     invoice = models.OneToOneField("invoicing.Invoice", on_delete=models.PROTECT, related_name="+")
     seller = models.ForeignKey(PartyFacts, on_delete=models.PROTECT, related_name="+")
     buyer = models.ForeignKey(PartyFacts, on_delete=models.PROTECT, related_name="+")

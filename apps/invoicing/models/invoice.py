@@ -62,8 +62,15 @@ CALCULATED_COLUMNS = (
 )
 
 
-# The versions never change but together with the revisions, whose history is kept.
-@pghistory.track(*in_sets(), exclude=["updated_at", "plan_version", "opened_version"])
+# They never change but together with the revisions, whose history is kept.
+VERSIONS = ("plan_version", "opened_version")
+
+
+@pghistory.track(
+    # Every period closes at its end.
+    *in_sets(silent=VERSIONS, unless="OLD.status = 'ACTIVE' AND NEW.status = 'CLOSING'"),
+    exclude=["updated_at", *VERSIONS],
+)
 class Invoice(Entity):
     """The bill of one period: live while the period is open, frozen and numbered once issued.
 
@@ -76,8 +83,11 @@ class Invoice(Entity):
 
     PREFIX: ClassVar[str] = "inv"
 
-    organization = models.ForeignKey("organizations.Organization", on_delete=models.PROTECT, related_name="+")
-    customer = models.ForeignKey("customers.Customer", on_delete=models.PROTECT, related_name="+")
+    # Found by the indexes below, as the customer's are.
+    organization = models.ForeignKey(
+        "organizations.Organization", on_delete=models.PROTECT, related_name="+", db_index=False
+    )
+    customer = models.ForeignKey("customers.Customer", on_delete=models.PROTECT, related_name="+", db_index=False)
     subscription = models.ForeignKey("subscriptions.Subscription", on_delete=models.PROTECT, related_name="+")
     sequence_number = models.PositiveIntegerField(help_text="0: upfront charges; n: the n-th billing period.")
     part = models.PositiveIntegerField(
@@ -100,7 +110,7 @@ class Invoice(Entity):
     price_revision_ids = ArrayField(models.BigIntegerField(), default=list, blank=True)
     next_revision_ids = ArrayField(models.BigIntegerField(), default=list, blank=True)
     plan_version = models.ForeignKey(
-        "catalog.PlanVersion", null=True, blank=True, on_delete=models.PROTECT, related_name="+",
+        "catalog.PlanVersion", null=True, blank=True, on_delete=models.PROTECT, related_name="+", db_index=False,
         help_text="That it is billed by, with the commitments and caps of it.",
     )  # fmt: skip
     opened_version = models.ForeignKey(

@@ -34,8 +34,11 @@ class InvoiceLine(Entity):
 
     PREFIX: ClassVar[str] = "li"
 
-    organization = models.ForeignKey("organizations.Organization", on_delete=models.PROTECT, related_name="+")
-    invoice = models.ForeignKey("invoicing.Invoice", on_delete=models.PROTECT, related_name="lines")
+    organization = models.ForeignKey(
+        "organizations.Organization", on_delete=models.PROTECT, related_name="+", db_index=False
+    )
+    # Found by its references below.
+    invoice = models.ForeignKey("invoicing.Invoice", on_delete=models.PROTECT, related_name="lines", db_index=False)
     kind = models.CharField(max_length=10, choices=LineKind)
     reference = models.CharField(max_length=120, help_text="What the line bills, the same at every calculation.")
     price_revision = models.ForeignKey(

@@ -16,13 +16,27 @@ class SubscriptionStatus(models.TextChoices):
     TERMINATED = "terminated", "Terminated"
 
 
-@pghistory.track(*in_sets(), exclude=["updated_at"])
+# What time moves, and tells by announcements: the next period, and the reminder of it.
+OF_PERIOD = (
+    "period_number",
+    "period_start",
+    "period_end",
+    "next_action_at",
+    "next_reminder_at",
+    "reminded_at",
+    "reminded_period",
+)
+
+
+@pghistory.track(*in_sets(silent=OF_PERIOD), exclude=["updated_at"])
 class Subscription(Entity):
     """Who has which plan, from when, and which period of it is open."""
 
     PREFIX: ClassVar[str] = "sub"
 
-    organization = models.ForeignKey("organizations.Organization", on_delete=models.PROTECT, related_name="+")
+    organization = models.ForeignKey(
+        "organizations.Organization", on_delete=models.PROTECT, related_name="+", db_index=False
+    )
     customer = models.ForeignKey("customers.Customer", on_delete=models.PROTECT, related_name="+")
     plan = models.ForeignKey("catalog.Plan", on_delete=models.PROTECT, related_name="+")
     plan_version = models.ForeignKey("catalog.PlanVersion", on_delete=models.PROTECT, related_name="+")
@@ -32,6 +46,7 @@ class Subscription(Entity):
         blank=True,
         on_delete=models.PROTECT,
         related_name="+",
+        db_index=False,
         help_text="What it moves to at the end of the open period.",
     )
     next_plan = models.ForeignKey(
@@ -40,6 +55,7 @@ class Subscription(Entity):
         blank=True,
         on_delete=models.PROTECT,
         related_name="+",
+        db_index=False,
         help_text="What the customer takes instead when this one ends.",
     )
     replaces = models.OneToOneField(
@@ -50,7 +66,7 @@ class Subscription(Entity):
         related_name="+",
         help_text="The subscription that a change of plan ended for this one.",
     )
-    product = models.ForeignKey("catalog.Product", on_delete=models.PROTECT, related_name="+")
+    product = models.ForeignKey("catalog.Product", on_delete=models.PROTECT, related_name="+", db_index=False)
     test_clock = models.ForeignKey(
         "subscriptions.TestClock",
         null=True,
