@@ -111,6 +111,11 @@ def many(keys: Iterable[int]) -> RawSQL:
     return RawSQL("SELECT unnest(%s::bigint[])", ["{" + ",".join(map(str, keys)) + "}"])
 
 
+def many_texts(texts: Iterable[str]) -> RawSQL:
+    """As `many`, of texts."""
+    return RawSQL("SELECT unnest(%s::text[])", [_array_of(list(texts))])
+
+
 def _write(model: type[models.Model], fields: Sequence[Any], columns: Sequence[Iterable[str]]) -> None:
     """Write rows that are given column by column, as COPY reads them."""
     text = "\n".join(map("\t".join, zip(*columns, strict=False)))

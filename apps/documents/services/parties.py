@@ -8,7 +8,7 @@ from apps.documents.domain.parties import Party
 from apps.documents.models import InvoiceParties, PartyFacts
 from apps.documents.selectors.parties import Sides, buyer_of, current_logos, current_sides, find_sides, seller_of
 from apps.invoicing.models import Invoice
-from apps.kernel.rows import insert_values
+from apps.kernel.rows import insert_values, many_texts
 
 COLUMNS = ("organization_id", "invoice_id", "seller_id", "buyer_id", "is_tax_exempt", "timezone", "is_later")
 
@@ -87,6 +87,6 @@ def _facts_keys(wanted: dict[tuple[int, str], Party]) -> dict[tuple[int, str], i
 
 def _known(wanted: dict[tuple[int, str], Party]) -> dict[tuple[int, str], int]:
     rows = PartyFacts.objects.filter(
-        organization_id__in={key[0] for key in wanted}, digest__in=[key[1] for key in wanted]
+        organization_id__in={key[0] for key in wanted}, digest__in=many_texts(key[1] for key in wanted)
     )
     return {(row[0], row[1]): row[2] for row in rows.values_list("organization_id", "digest", "pk")}

@@ -19,6 +19,7 @@ from apps.entitlements.domain.grants import ZERO
 from apps.entitlements.models import Entitlement, EntitlementMeter
 from apps.entitlements.selectors.histories import History, histories
 from apps.kernel.money import EXACT, round_to
+from apps.kernel.rows import many
 
 PLACES = 9
 
@@ -44,7 +45,7 @@ def coverage(requests: Sequence[CoverageRequest]) -> list[Decimal]:
     meters = list(
         EntitlementMeter.objects.filter(
             price_id__in=prices,
-            entitlement__customer_id__in=customers,
+            entitlement__customer_id__in=many(customers),
             entitlement__is_metered=True,
             entitlement__active_from__lt=max(one.end for one in requests),
         )

@@ -117,10 +117,14 @@ class InvoiceLine(Entity):
                 level=pgtrigger.Statement,
                 referencing=pgtrigger.Referencing(new="new_lines"),  # type: ignore[no-untyped-call]
                 func="""
+                    -- Each invoice by its key: the planner expects many and would read all there are.
                     IF EXISTS (
-                        SELECT 1 FROM invoicing_invoice
-                        WHERE id IN (SELECT invoice_id FROM new_lines)
-                          AND (number IS NOT NULL OR consolidated_into_id IS NOT NULL OR has_members)
+                        SELECT 1 FROM (SELECT DISTINCT invoice_id FROM new_lines) AS line
+                        CROSS JOIN LATERAL (
+                            SELECT number, consolidated_into_id, has_members FROM invoicing_invoice
+                            WHERE id = line.invoice_id OFFSET 0
+                        ) AS invoice
+                        WHERE number IS NOT NULL OR consolidated_into_id IS NOT NULL OR has_members
                     ) THEN
                         RAISE EXCEPTION 'lines of an issued invoice never change; write a credit note';
                     END IF;

@@ -4,7 +4,7 @@ The order is: percentages agreed with the subscriber → less what was billed of
 commitments → rebates and corrections held at zero → coupons → tax. ADR 0017 says why.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
 
@@ -56,9 +56,7 @@ def settled_lines(
     for invoice in sorted(invoices, key=lambda row: (row.due_until, row.pk)):
         plan = invoice.subscription.plan
         kept = _discounted(invoice, lines.get(invoice.pk, ()), adjustments)
-        sold = {revisions[i].price_id for i in invoice.subscription.price_revision_ids if i in revisions}
-        moment = as_of or current_time(invoice.subscription)
-        kept = _not_billed_early(invoice, kept, early.get(invoice.pk, {}), sold, moment)
+        kept = _not_billed_early(invoice, kept, early.get(invoice.pk), revisions, as_of)
         if spend is not None:
             kept = spend.settle(invoice, kept)
         kept = limit_rebates(within_credits(invoice, kept), is_last=invoice.is_of_corrections)
@@ -93,13 +91,15 @@ def _discounted(
 def _not_billed_early(
     invoice: Invoice,
     lines: Sequence[TargetLine],
-    early: Mapping[str, BilledEarly],
-    sold: Collection[int],
-    as_of: datetime,
+    early: Mapping[str, BilledEarly] | None,
+    revisions: Mapping[int, PriceRevision],
+    as_of: datetime | None,
 ) -> list[TargetLine]:
     """Give what the period comes to, less what was billed of it."""
-    due = less_billed_early(lines, early)
+    due = less_billed_early(lines, early or {})
     if early:
+        as_of = as_of or current_time(invoice.subscription)
+        sold = {revisions[i].price_id for i in invoice.subscription.price_revision_ids if i in revisions}
         is_settled = partial(is_settled_on, invoice, sold)
         due += withdrawn_lines(lines, early, is_settled=is_settled, currency=invoice.currency, as_of=as_of)
     return due

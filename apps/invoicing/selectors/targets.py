@@ -29,6 +29,7 @@ from apps.invoicing.selectors.parts import ChargePart, fee_parts, parts_of
 from apps.invoicing.selectors.rates import rate_of
 from apps.invoicing.selectors.stored import target_of
 from apps.invoicing.selectors.versions import dated_timelines
+from apps.kernel.rows import many
 from apps.kernel.time import Period, format_instant
 from apps.metering.selectors.links import SubjectSpan, subjects_of
 from apps.metering.selectors.usage import UsageRequest
@@ -187,11 +188,15 @@ def calculated_lines(
 
 
 def _bills(invoices: Sequence[Invoice], terms: Terms, as_of: datetime | None) -> Iterator[_Bill]:
+    # Customers without rates of their own share those of their plan.
+    shared: dict[tuple[int, bool], dict[int, Decimal]] = defaultdict(dict)
     for invoice in invoices:
         subscription = invoice.subscription
         agreed = terms.adjustments.get(invoice.subscription_id, ())
         moment = as_of or current_time(subscription)
-        yield _Bill(invoice, subscription, agreed, moment, _period_source(invoice), {})
+        has_own = bool(invoice.customer.tax_rates)
+        rates = {} if has_own else shared[subscription.plan_id, subscription.tax_exempt]
+        yield _Bill(invoice, subscription, agreed, moment, _period_source(invoice), rates)
 
 
 def _metered_request(item: _Item, part: ChargePart, terms: Terms) -> MeteredRequest:
@@ -367,7 +372,7 @@ def _stored_lines(invoices: Sequence[Invoice]) -> Iterable[InvoiceLine]:
     """Give the lines that are facts of their own: manual ones and adjustments."""
     return (
         InvoiceLine.objects.filter(
-            invoice_id__in=[invoice.pk for invoice in invoices],
+            invoice_id__in=many([invoice.pk for invoice in invoices]),
             kind__in=[LineKind.MANUAL, LineKind.ADJUSTMENT],
         )
         .select_related("tax_treatment")

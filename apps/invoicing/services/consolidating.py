@@ -10,7 +10,7 @@ from apps.invoicing.domain import states
 from apps.invoicing.events import InvoiceConsolidated
 from apps.invoicing.models import CALCULATED_COLUMNS, Invoice, InvoiceStatus
 from apps.invoicing.selectors.consolidation import consolidating, documents_of
-from apps.kernel.rows import update_rows
+from apps.kernel.rows import many, update_rows
 from apps.outbox.services import Announcement, publish_all
 
 # The class of the advisory locks by which calculations of one customer's documents take turns.
@@ -22,7 +22,7 @@ def take_document_turns(invoice_ids: Sequence[int]) -> None:
 
     Of two at once each would take some of them, and make a document of these (caller's transaction).
     """
-    rows = consolidating(Invoice.objects.filter(pk__in=invoice_ids, status=InvoiceStatus.CLOSING))
+    rows = consolidating(Invoice.objects.filter(pk__in=many(invoice_ids), status=InvoiceStatus.CLOSING))
     customers = sorted(set(rows.values_list("customer_id", flat=True)))
     if customers:
         with connection.cursor() as cursor:

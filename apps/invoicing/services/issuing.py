@@ -22,7 +22,7 @@ from apps.invoicing.services.holding import hold_rates
 from apps.invoicing.services.numbers import next_number
 from apps.invoicing.services.settlement import lock_for_settlement, mark_paid
 from apps.invoicing.services.spend import take_turns
-from apps.invoicing.services.taxing import TAX_COLUMNS, TaxColumns, tax_columns
+from apps.invoicing.services.taxing import TAX_COLUMNS, tax_columns
 from apps.invoicing.services.turns import take_credit_turns
 from apps.kernel.clock import wall_now
 from apps.kernel.ids import derived_id
@@ -187,7 +187,14 @@ def store_calculations(
     insert_values(
         InvoiceLine,
         LINE_COLUMNS,
-        [_row(invoice, line, taxes) for invoice in invoices for line in lines[invoice.pk] if line.stored_id is None],
+        [
+            (line_public_id(public_id, line.reference), *of_invoice, *_cells(line), *taxes(invoice, line).values())
+            for invoice in invoices
+            for public_id in [invoice.public_id]
+            for of_invoice in [(invoice.organization_id, invoice.pk, invoice.currency)]
+            for line in lines[invoice.pk]
+            if line.stored_id is None
+        ],
     )
     update_rows(
         [
@@ -302,18 +309,14 @@ def line_public_id(invoice_public_id: str, reference: str) -> str:
     return derived_id("li", invoice_public_id, reference)
 
 
-# In the order of `_row`.
-LINE_COLUMNS = (
-    "public_id",
-    "organization_id",
-    "invoice_id",
+# Of a line, in the order of `_cells`.
+CELLS = (
     "kind",
     "reference",
     "price_revision_id",
     "display_name",
     "description",
     "payment_term",
-    "currency",
     "period_start",
     "period_end",
     "quantity",
@@ -323,25 +326,22 @@ LINE_COLUMNS = (
     "total",
     "is_late",
     "provenance",
-    "tax_rate",
-    "tax_amount",
-    "tax_treatment_id",
-    "tax_parts",
+)
+LINE_COLUMNS = (
+    *("public_id", "organization_id", "invoice_id", "currency"),
+    *CELLS,
+    *("tax_rate", "tax_amount", "tax_treatment_id", "tax_parts"),
 )
 
 
-def _row(invoice: Invoice, line: TargetLine, taxes: TaxColumns) -> tuple[Any, ...]:
+def _cells(line: TargetLine) -> tuple[Any, ...]:
     return (
-        line_public_id(invoice.public_id, line.reference),
-        invoice.organization_id,
-        invoice.pk,
         line.kind,
         line.reference,
         line.price_revision_id,
         line.display_name,
         line.description,
         line.payment_term,
-        invoice.currency,
         line.period_start,
         line.period_end,
         line.quantity,
@@ -351,5 +351,4 @@ def _row(invoice: Invoice, line: TargetLine, taxes: TaxColumns) -> tuple[Any, ..
         line.total,
         line.is_late,
         line.provenance,
-        *taxes(invoice, line).values(),
     )

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -173,6 +174,8 @@ def record_of(n: int, request: UsageRequest, subject: int) -> Record:
     return {"n": n, "o": request.organization_id, "m": request.metric_id, "s": subject}
 
 
+# Those who are billed together ask for the same intervals.
+@lru_cache(maxsize=4096)
 def _whole_hours(start: datetime, end: datetime) -> tuple[datetime, datetime]:
     """Give the full hours inside an interval; an empty pair at its end when there are none."""
     first = floor_hour(start)
