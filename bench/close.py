@@ -117,7 +117,9 @@ def _worker(clock_id: int, as_of: str, ready: Any, begin: Any, told: Any) -> Non
     from django.db import connection
 
     from apps.kernel.lifecycle import run_due
+    from config.celery import look_less_for_cycles
 
+    look_less_for_cycles()
     connection.ensure_connection()
     ready.wait()
     begin.wait()
