@@ -48,7 +48,30 @@ class PublicIdField(models.CharField):
         super().__init__(*args, **kwargs)
 
 
-class Entity(models.Model):
+class Row(models.Model):
+    """Base of what is read by the thousand."""
+
+    class Meta:
+        abstract = True
+
+    @classmethod
+    def from_db(cls, db: str | None, field_names: Collection[str], values: Collection[Any], **options: Any) -> Self:
+        """Make the object of a row that was read.
+
+        As Django does, but for going through every field's descriptor, of which none has anything to do for a new
+        object: a tenth of what closing a period cost a worker was spent there. What was not read is left out, which
+        is how Django knows to read it when it is asked for.
+        """
+        if not _is_plain(cls):
+            return super().from_db(db, field_names, values, **options)
+        row = cls.__new__(cls)
+        state = row._state = ModelState()
+        state.adding, state.db = False, db
+        row.__dict__.update(zip(field_names, values, strict=True))
+        return row
+
+
+class Entity(Row):
     """Base of everything that the API names: integer key inside, `prefix_…` outside."""
 
     PREFIX: ClassVar[str]
@@ -60,21 +83,6 @@ class Entity(models.Model):
     class Meta:
         abstract = True
 
-    @classmethod
-    def from_db(cls, db: str | None, field_names: Collection[str], values: Collection[Any], **options: Any) -> Self:
-        """Make the object of a row that was read whole.
-
-        As Django does, but for going through every field's descriptor, of which none has anything to do for a new
-        object: a tenth of what closing a period cost a worker was spent there.
-        """
-        if len(values) != len(cls._meta.concrete_fields) or not _is_plain(cls):
-            return super().from_db(db, field_names, values, **options)
-        row = cls.__new__(cls)
-        state = row._state = ModelState()
-        state.adding, state.db = False, db
-        row.__dict__.update(zip(_names(cls), values, strict=True))
-        return row
-
     def save(self, *args: Any, **kwargs: Any) -> None:
         if not self.public_id:
             self.public_id = new_id(self.PREFIX)
@@ -82,11 +90,6 @@ class Entity(models.Model):
 
     def __str__(self) -> str:
         return str(getattr(self, "name", "") or self.public_id)
-
-
-@cache
-def _names(model: type[models.Model]) -> list[str]:
-    return [field.attname for field in model._meta.concrete_fields]
 
 
 @cache

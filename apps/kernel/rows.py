@@ -69,25 +69,51 @@ def update_rows(rows: Sequence[models.Model], names: Sequence[str]) -> None:
     if not rows:
         return
     model = type(rows[0])
-    written = [*names, "updated_at"] if any(f.name == "updated_at" for f in model._meta.fields) else list(names)
-    fields: list[Any] = [model._meta.get_field(name) for name in written]
+    fields = [model._meta.get_field(name) for name in names]
     now = wall_now()
-    for row in rows:
-        if "updated_at" in written:
+    if _says_when(model):
+        for row in rows:
             row.updated_at = now  # type: ignore[attr-defined]
-    columns = [_array_of([_text(getattr(row, field.attname)) for row in rows]) for field in fields]
+    columns = [[getattr(row, field.attname) for row in rows] for field in fields]  # type: ignore[union-attr]
+    _update(model, fields, [row.pk for row in rows], columns, now)
+
+
+def update_values(model: type[models.Model], names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write some columns of rows that are no objects: as `update_rows`, for very many of them.
+
+    Args:
+        names: the fields to write.
+        rows: the key and plain values of each, in the order of the names.
+    """
+    keys, *columns = [*zip(*rows, strict=True)] or [()]
+    if keys:
+        _update(model, [model._meta.get_field(name) for name in names], keys, columns, wall_now())
+
+
+def _says_when(model: type[models.Model]) -> bool:
+    return any(field.name == "updated_at" for field in model._meta.fields)
+
+
+def _update(
+    model: type[models.Model], fields: Sequence[Any], keys: Sequence[int], columns: Sequence[Sequence[Any]],
+    now: datetime,
+) -> None:  # fmt: skip
     quote = connection.ops.quote_name
-    numbered = [f"c{number}" for number in range(len(fields))]
-    sets = ", ".join(
-        f"{quote(field.column)} = given.{name}::{field.db_type(connection)}"
-        for field, name in zip(fields, numbered, strict=True)
-    )
+    sets = [
+        f"{quote(field.column)} = given.c{number}::{field.db_type(connection)}" for number, field in enumerate(fields)
+    ]
+    values: list[Any] = []
+    if _says_when(model):
+        sets.append("updated_at = %s")
+        values.append(now)
+    values += [_array(keys), *(_array_of([_text(value) for value in column]) for column in columns)]
     given = ", ".join(["%s::bigint[]", *["%s::text[]"] * len(fields)])
+    names = "".join(f", c{number}" for number in range(len(fields)))
     with connection.cursor() as cursor:
         cursor.execute(
-            f"UPDATE {quote(model._meta.db_table)} AS target SET {sets}"
-            f" FROM unnest({given}) AS given (pk, {', '.join(numbered)}) WHERE target.id = given.pk",
-            [_array([row.pk for row in rows]), *columns],
+            f"UPDATE {quote(model._meta.db_table)} AS target SET {', '.join(sets)}"
+            f" FROM unnest({given}) AS given (pk{names}) WHERE target.id = given.pk",
+            values,
         )
 
 

@@ -6,6 +6,7 @@ from django.db import models
 from django.db.models import Q
 
 from apps.catalog.models.products import BillableMetric, CatalogEntity, Feature, Fee
+from apps.kernel.models import Row
 
 
 class PaymentTerm(models.TextChoices):
@@ -18,7 +19,7 @@ class SupplyScope(models.TextChoices):
     OUTSIDE_SCOPE = "OUTSIDE_SCOPE", "Outside scope"
 
 
-class PriceTermsColumns(models.Model):
+class PriceTermsColumns(Row):
     """The columns that decide what a price bills; a price has them now, a revision for ever."""
 
     # No choices here: a model that an installation adds must not need a migration. Forms and the API offer them.

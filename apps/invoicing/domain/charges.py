@@ -1,7 +1,7 @@
 """Which charges fall due when: pure calendar work, before any amount is known."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 
@@ -68,11 +68,22 @@ def charges_due(
     ]
 
 
-# At a boundary many subscriptions share their calendar and their prices, so most of them ask the same.
-@lru_cache(maxsize=4096)
 def _charges_due(
     term: ChargeTerms, grid: Grid, *, after: datetime, until: datetime, plan_cadence: Cadence
-) -> tuple[Charge, ...]:
+) -> list[Charge]:
+    spans = _spans_due(replace(term, revision_id=0, price_id="", own_key=""), grid, after, until, plan_cadence)
+    return [
+        Charge(term.revision_id, term.price_id, service, whole, due_at, term.own_key)
+        for service, whole, due_at in spans
+    ]
+
+
+# Most prices of a plan share their calendar, and at a boundary most subscriptions do, so nearly all ask the same.
+@lru_cache(maxsize=4096)
+def _spans_due(
+    term: ChargeTerms, grid: Grid, after: datetime, until: datetime, plan_cadence: Cadence
+) -> list[tuple[Period, Period, datetime]]:
+    """Give service, full period and due instant of each charge of a price, whichever it is."""
     if term.cadence.is_once:
         charge = _one_time(term, grid, plan_cadence)
         candidates = [charge] if charge is not None else []
@@ -85,7 +96,7 @@ def _charges_due(
             candidates = [c for c in candidates if c.service.start == c.whole.start]
     if not term.is_billed_in_trial:
         candidates = [c for c in candidates if not grid.is_tried(c.service.start)]
-    return tuple(charge for charge in candidates if after < charge.due_at <= until)
+    return [(c.service, c.whole, c.due_at) for c in candidates if after < c.due_at <= until]
 
 
 def charges_running(terms: Sequence[ChargeTerms], grid: Grid, *, after: datetime, at: datetime) -> list[Charge]:

@@ -26,7 +26,7 @@ from apps.invoicing.services.taxing import TAX_COLUMNS, tax_columns
 from apps.invoicing.services.turns import take_credit_turns
 from apps.kernel.clock import wall_now
 from apps.kernel.ids import derived_id
-from apps.kernel.rows import insert_values, many, update_rows
+from apps.kernel.rows import insert_values, many, update_rows, update_values
 from apps.outbox.services import Announcement, publish, publish_all
 
 logger = logging.getLogger(__name__)
@@ -196,14 +196,15 @@ def store_calculations(
             if line.stored_id is None
         ],
     )
-    update_rows(
+    update_values(
+        InvoiceLine,
+        ["subtotal", "total", *TAX_COLUMNS],
         [
-            InvoiceLine(pk=line.stored_id, subtotal=line.subtotal, total=line.total, **taxes(invoice, line))
+            (line.stored_id, line.subtotal, line.total, *taxes(invoice, line).values())
             for invoice in invoices
             for line in lines[invoice.pk]
             if line.stored_id is not None
         ],
-        ["subtotal", "total", *TAX_COLUMNS],
     )
     for invoice in invoices:
         totals = totals_of(lines[invoice.pk])
