@@ -18,7 +18,6 @@ from apps.entitlements.services.checking import Question, Verdict, check, end_re
 from apps.kernel.errors import ForbiddenError
 from apps.kernel.http.views import Request
 from apps.metering.services.catching_up import catch_up
-from apps.organizations.models import Organization
 
 
 class AnswerSerializer(serializers.Serializer[Any]):
@@ -57,8 +56,7 @@ class Check(RightsView):
             )
         if data["consistent"]:
             catch_up(organization_id=self.organization_id)
-        seconds = Organization.objects.values_list("event_seconds_ahead", flat=True).get(pk=self.organization_id)
-        found = check(organization_id=self.organization_id, questions=questions, ahead=timedelta(seconds=seconds))
+        found = check(organization_id=self.organization_id, questions=questions)
         return Response({"object": "list", "data": [_answer(n, verdict) for n, verdict in enumerate(found)]})
 
 
@@ -111,7 +109,7 @@ def _question(row: dict[str, Any]) -> Question:
 
 
 def _answer(index: int, verdict: Verdict) -> dict[str, Any]:
-    history = verdict.history
+    standing = verdict.standing
     body: dict[str, Any] = {
         "index": index,
         "allowed": verdict.is_allowed,
@@ -124,21 +122,20 @@ def _answer(index: int, verdict: Verdict) -> dict[str, Any]:
         "overage": None,
         "reservation": None,
     }
-    if history is None:
+    if standing is None:
         return body
-    row = history.entitlement
+    row = standing.entitlement
     body |= {"entitlementId": row.public_id, "config": row.config}
     if row.is_metered:
-        balance = history.state.balance
         body |= {
-            "balance": plain(balance),
+            "balance": plain(standing.balance),
             "held": plain(verdict.held),
-            "available": plain(max(balance - verdict.held, Decimal(0))),
-            "overage": plain(history.state.overage),
+            "available": plain(max(standing.balance - verdict.held, Decimal(0))),
+            "overage": plain(standing.overage),
         }
     if verdict.room is not None:
         room = verdict.room
         body |= {"balance": room.limit, "held": room.held, "available": room.free}
     if verdict.reservation is not None:
-        body["reservation"] = render_reservation(verdict.reservation, history.at)
+        body["reservation"] = render_reservation(verdict.reservation, standing.at)
     return body
