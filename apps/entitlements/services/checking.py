@@ -11,8 +11,9 @@ from apps.entitlements.domain.access import has_room
 from apps.entitlements.domain.grants import ZERO
 from apps.entitlements.models import Entitlement, Reservation, ReservationStatus
 from apps.entitlements.selectors.asking import Asked
+from apps.entitlements.selectors.carrying import Standing
 from apps.entitlements.selectors.slots import Room, rooms_of
-from apps.entitlements.selectors.standings import Standing, find_kept_keys, standings
+from apps.entitlements.selectors.standings import find_kept_keys, standings
 from apps.kernel.errors import ConflictError
 from apps.kernel.ids import new_id
 
