@@ -1,15 +1,19 @@
-"""`python -m bench [ingest|stored|close|simulate|usage|visible|eventlog|storage|documents|long]`: figures, ratios."""
+"""Figures and ratios.
+
+`python -m bench [ingest|stored|close|simulate|usage|visible|eventlog|storage|documents|long|entitlements]`
+"""
 
 import argparse
 import json
 import sys
 from pathlib import Path
 
-from bench import close, documents, eventlog, ingest, long, simulate, storage, stored, usage, visible
+from bench import close, documents, entitlements, eventlog, ingest, long, simulate, storage, stored, usage, visible
 
 MEASUREMENTS = {
     "ingest": ingest, "stored": stored, "close": close, "simulate": simulate, "usage": usage, "visible": visible,
     "eventlog": eventlog, "storage": storage, "documents": documents, "long": long,
+    "entitlements": entitlements,
 }  # fmt: skip
 
 

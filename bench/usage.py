@@ -30,20 +30,20 @@ SELECT n, CASE WHEN n %% {SHARE} = 0 THEN %(asked)s ELSE (%(subjects)s::bigint[]
        (%(dimensions)s::bigint[])[1 + n / 7 %% {MODELS}] AS dimension, (100 + n %% 900)::numeric AS value
 FROM generate_series(%(first)s::bigint, %(last)s::bigint) AS n
 """
-EVENTS = f"""
+EVENTS = """
 INSERT INTO metering_event (public_id, organization_id, idempotency_key, event_type, source, subject_id, occurred_at,
                             accepted_at, data, metrics, dimensions, quantities)
-SELECT 'evt_bench' || n, %(organization)s, 'bench' || n, '{TYPE}', 'bench', subject, at, at,
+SELECT 'evt_bench' || n, %(organization)s, 'bench' || n, '{type}', 'bench', subject, at, at,
        jsonb_build_object('input', value), ARRAY[%(metric)s::bigint], ARRAY[dimension], ARRAY[value]
-FROM ({NUMBERED}) AS event
+FROM ({numbered}) AS event
 """
-WINDOWS = f"""
+WINDOWS = """
 INSERT INTO metering_window AS w (organization_id, metric_id, subject_id, hour, dimension_id, sum, count, min, max,
                                   moment, changed_at)
 SELECT %(organization)s, %(metric)s, subject, date_trunc('hour', at, 'UTC'), dimension, sum(value), count(*),
        min(value), max(value),
        sum(value * extract(epoch FROM date_trunc('hour', at, 'UTC') + interval '1 hour' - at)), now()
-FROM ({NUMBERED}) AS event GROUP BY 3, 4, 5 ORDER BY 3, 4, 5
+FROM ({numbered}) AS event GROUP BY 3, 4, 5 ORDER BY 3, 4, 5
 ON CONFLICT ON CONSTRAINT metering_window_once DO UPDATE SET
     sum = w.sum + excluded.sum, count = w.count + excluded.count, min = least(w.min, excluded.min),
     max = greatest(w.max, excluded.max), moment = w.moment + excluded.moment
@@ -126,8 +126,8 @@ def _fill(database: psycopg.Connection[Any], values: dict[str, Any], stored: int
     for first in range(stored, size, step):
         numbers = {"first": first, "last": min(first + step, size) - 1}
         with database.transaction():
-            database.execute(EVENTS, values | numbers)
-            database.execute(WINDOWS, values | numbers)
+            for statement in (EVENTS, WINDOWS):
+                database.execute(statement.format(numbered=NUMBERED, type=TYPE), values | numbers)
     for table in ("metering_event", "metering_window"):
         database.execute(f"VACUUM (ANALYZE) {table}")
     database.execute("CHECKPOINT")

@@ -9,9 +9,10 @@ _django = get_wsgi_application()
 
 from django.urls import get_resolver  # noqa: E402 - apps exist only from here on
 
+from apps.entitlements.api.wsgi import with_checks  # noqa: E402
 from apps.metering.api.wsgi import with_ingest  # noqa: E402
 
-application = with_ingest(_django)
+application = with_ingest(with_checks(_django))
 
 # All pages are loaded now rather than while the first caller waits.
 get_resolver().url_patterns  # noqa: B018

@@ -6,6 +6,7 @@ import pytest
 from django.db import connection
 from hypothesis import settings as hypothesis_settings
 
+from apps.entitlements.selectors.kept import memory
 from apps.metering.selectors.registry import forget_metrics
 from apps.metering.selectors.timing import forget_timing
 from apps.metering.services.committing import let_go
@@ -25,6 +26,7 @@ def _fresh_caches() -> Iterator[None]:
     forget_metrics()
     forget_interned()
     forget_timing()
+    memory.clear()
     yield
     forget_interned()
     # Its connection must not outlive the test's database.

@@ -30,7 +30,7 @@ organization, customer, feature, name, times = sys.argv[1:]
 asked = Asked(customer, None, feature)
 for n in range(int(times)):
     question = Question(asked, Decimal(1), timedelta(hours=1), f"{name}:{n}")
-    check(organization_id=int(organization), questions=[question], ahead=timedelta(0))
+    check(organization_id=int(organization), questions=[question])
 """
 
 

@@ -1,11 +1,11 @@
 """What all calls about rights share."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import ClassVar
 
 from apps.entitlements.models import Entitlement
 from apps.entitlements.selectors.entitlements import entitlements_of, present_of
-from apps.entitlements.selectors.histories import History, histories
+from apps.entitlements.selectors.histories import History, ahead_of, histories
 from apps.kernel.http.views import ContractView, Request
 from apps.metering.services.catching_up import catch_up
 
@@ -30,8 +30,3 @@ class RightsView(ContractView):
         """Wait until what was accepted before the call is counted, where the caller wants that."""
         if request.query_params.get("consistent", "").lower() in TRUE:
             catch_up(organization_id=self.organization_id)
-
-
-def ahead_of(rows: list[Entitlement]) -> timedelta:
-    """Give how far ahead senders' clocks may be: their usage counts at once."""
-    return timedelta(seconds=rows[0].organization.event_seconds_ahead) if rows else timedelta(0)

@@ -1,24 +1,21 @@
 """May it be used now: many questions in one call, and units set aside."""
 
-from datetime import timedelta
-from decimal import Decimal
 from typing import Any
 
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.response import Response
 
+from apps.entitlements.api.answers import answer_questions
 from apps.entitlements.api.base import READ, WRITE, RightsView
-from apps.entitlements.api.inputs import AskedSerializer, CheckSerializer
-from apps.entitlements.api.shapes import ReservationSerializer, plain, render_reservation
+from apps.entitlements.api.inputs import CheckSerializer
+from apps.entitlements.api.shapes import ReservationSerializer, render_reservation
 from apps.entitlements.models import Reservation, ReservationStatus
-from apps.entitlements.selectors.asking import Asked
 from apps.entitlements.selectors.entitlements import present_of
-from apps.entitlements.services.checking import Question, Verdict, check, end_reservation
+from apps.entitlements.services.checking import end_reservation
 from apps.kernel.errors import ForbiddenError
 from apps.kernel.http.views import Request
 from apps.metering.services.catching_up import catch_up
-from apps.organizations.models import Organization
 
 
 class AnswerSerializer(serializers.Serializer[Any]):
@@ -50,16 +47,11 @@ class Check(RightsView):
     )
     def post(self, request: Request) -> Response:
         data = self.read(CheckSerializer)
-        questions = [_question(row) for row in data["questions"]]
-        if any(question.hold is not None for question in questions) and not self.principal.allows(WRITE):
+        if any("reserveSeconds" in row for row in data["questions"]) and not self.principal.allows(WRITE):
             raise ForbiddenError(
                 "This API key may not reserve.", reason="insufficient_scope", required_permissions=[WRITE]
             )
-        if data["consistent"]:
-            catch_up(organization_id=self.organization_id)
-        seconds = Organization.objects.values_list("event_seconds_ahead", flat=True).get(pk=self.organization_id)
-        found = check(organization_id=self.organization_id, questions=questions, ahead=timedelta(seconds=seconds))
-        return Response({"object": "list", "data": [_answer(n, verdict) for n, verdict in enumerate(found)]})
+        return Response(answer_questions(self.organization_id, data["questions"], is_consistent=data["consistent"]))
 
 
 class ReservationView(RightsView):
@@ -98,47 +90,3 @@ class ReservationRelease(ReservationView):
 def _ended(row: Reservation, status: ReservationStatus) -> Response:
     now = present_of(row.entitlement)
     return Response(render_reservation(end_reservation(reservation_id=row.pk, status=status, as_of=now), now))
-
-
-def _question(row: dict[str, Any]) -> Question:
-    hold = row.get("reserveSeconds")
-    return Question(
-        asked=Asked(*(row.get(name) for name in AskedSerializer.NAMES)),
-        quantity=row.get("quantity", Decimal(0)),
-        hold=None if hold is None else timedelta(seconds=hold),
-        key=row.get("idempotencyKey", ""),
-    )
-
-
-def _answer(index: int, verdict: Verdict) -> dict[str, Any]:
-    history = verdict.history
-    body: dict[str, Any] = {
-        "index": index,
-        "allowed": verdict.is_allowed,
-        "reason": verdict.reason or None,
-        "entitlementId": None,
-        "config": None,
-        "balance": None,
-        "held": None,
-        "available": None,
-        "overage": None,
-        "reservation": None,
-    }
-    if history is None:
-        return body
-    row = history.entitlement
-    body |= {"entitlementId": row.public_id, "config": row.config}
-    if row.is_metered:
-        balance = history.state.balance
-        body |= {
-            "balance": plain(balance),
-            "held": plain(verdict.held),
-            "available": plain(max(balance - verdict.held, Decimal(0))),
-            "overage": plain(history.state.overage),
-        }
-    if verdict.room is not None:
-        room = verdict.room
-        body |= {"balance": room.limit, "held": room.held, "available": room.free}
-    if verdict.reservation is not None:
-        body["reservation"] = render_reservation(verdict.reservation, history.at)
-    return body

@@ -67,8 +67,6 @@ class CreateGrantSerializer(GrantFields):
 class AskedSerializer(serializers.Serializer[Any]):
     """One customer and one feature; a feature by its id, or by its key and its product."""
 
-    NAMES = ("customerId", "externalCustomerId", "featureId", "featureKey", "productId")
-
     customerId = StrictCharField(required=False)
     externalCustomerId = StrictCharField(required=False, max_length=255)
     featureId = StrictCharField(required=False)

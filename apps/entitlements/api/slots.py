@@ -7,6 +7,7 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.response import Response
 
+from apps.entitlements.api.answers import NAMES
 from apps.entitlements.api.base import RightsView
 from apps.entitlements.api.inputs import AskedSerializer, refuse
 from apps.entitlements.models import Slot, SlotBurst
@@ -153,7 +154,7 @@ class SlotList(SlotView):
         data = self.read(AcquireSerializer)
         found = acquire_slot(
             organization_id=self.organization_id,
-            asked=Asked(*(data.get(name) for name in AskedSerializer.NAMES)),
+            asked=Asked(*(data.get(name) for name in NAMES)),
             key=data["idempotencyKey"],
             lease=timedelta(seconds=data["leaseSeconds"]),
             holder=data.get("holder", ""),

@@ -1,6 +1,7 @@
 from typing import ClassVar
 
 import pghistory
+import pgtrigger
 from django.contrib.postgres.constraints import ExclusionConstraint
 from django.contrib.postgres.fields import DateTimeRangeField, RangeBoundary, RangeOperators
 from django.db import models
@@ -14,7 +15,18 @@ class TsTzRange(Func):
     output_field = DateTimeRangeField()
 
 
-@pghistory.track(exclude=["updated_at"])
+def counts_as_change(table: str) -> pgtrigger.Trigger:
+    """Give the trigger by which a change of a row counts as a change of its entitlement."""
+    return pgtrigger.Trigger(
+        name=f"{table}_changes_its_right",
+        operation=pgtrigger.Insert | pgtrigger.Update | pgtrigger.Delete,
+        when=pgtrigger.After,
+        func="UPDATE entitlements_entitlement SET revision = revision + 1"
+        " WHERE id IN (NEW.entitlement_id, OLD.entitlement_id); RETURN NULL;",
+    )
+
+
+@pghistory.track(exclude=["updated_at", "revision"])
 class Entitlement(Entity):
     """A customer's right to a feature for some time; what is left of it is derived from grants and usage."""
 
@@ -36,6 +48,9 @@ class Entitlement(Entity):
     )
     template = models.JSONField(null=True, blank=True, help_text="What it was made by.")
     metadata = models.JSONField(default=dict, blank=True)
+    revision = models.BigIntegerField(
+        default=0, editable=False, help_text="Counts changes of it, its grants and its prices, whoever makes them."
+    )
 
     # Of a metered feature.
     is_metered = models.BooleanField(default=False)
@@ -91,6 +106,15 @@ class Entitlement(Entity):
             # Serves bills: which rights had the subscriber?
             models.Index(fields=["customer", "active_from"], name="entitlement_of_customer"),
         ]
+        triggers = [
+            # Tells processes that what they keep of it does not hold any more.
+            pgtrigger.Trigger(
+                name="entitlement_counts_changes",
+                operation=pgtrigger.Update,
+                when=pgtrigger.Before,
+                func="NEW.revision = OLD.revision + 1; RETURN NEW;",
+            )
+        ]
 
 
 class EntitlementMeter(models.Model):
@@ -103,6 +127,7 @@ class EntitlementMeter(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["entitlement", "price"], name="entitlementmeter_price_once")]
+        triggers = [counts_as_change("entitlementmeter")]
 
     def __str__(self) -> str:
         return str(self.metric)

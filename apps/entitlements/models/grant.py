@@ -5,6 +5,7 @@ import pgtrigger
 from django.db import models
 from django.db.models import F, Q
 
+from apps.entitlements.models.entitlement import counts_as_change
 from apps.kernel.models import CurrencyCodeField, Entity, QuantityField, UnitPriceField
 
 
@@ -57,4 +58,5 @@ class Grant(Entity):
             # What balances were computed by must stay as it was.
             pgtrigger.ReadOnly(name="grant_is_frozen", exclude=["voided_at", "updated_at"]),
             pgtrigger.Protect(name="grant_is_kept", operation=pgtrigger.Delete),
+            counts_as_change("grant"),
         ]

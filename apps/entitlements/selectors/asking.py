@@ -9,7 +9,9 @@ from django.db.models import Q
 from apps.customers.models import Customer
 from apps.entitlements.domain.access import is_in_force
 from apps.entitlements.models import Entitlement
-from apps.entitlements.selectors.entitlements import entitlements_of, present_of
+from apps.entitlements.selectors.entitlements import entitlements_of
+from apps.kernel.clock import wall_now
+from apps.subscriptions.selectors.clocks import simulated_presents
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +27,11 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Right:
-    """An entitlement and the present of who holds it."""
+    """An entitlement and the present of who holds it, which may be a test clock's."""
 
     entitlement: Entitlement
     at: datetime
+    is_simulated: bool
 
 
 def find_rights(*, organization_id: int, asked: Sequence[Asked]) -> list[Right | None]:
@@ -43,27 +46,29 @@ def find_rights(*, organization_id: int, asked: Sequence[Asked]) -> list[Right |
         Q(feature__public_id__in=[one.feature_id for one in asked if one.feature_id])
         | Q(feature__key__in=[one.feature_key for one in asked if one.feature_key]),
     )
-    presents: dict[tuple[int, int | None], datetime] = {}
-    by_name: dict[tuple[str, str, str | None], Right] = {}
-    for row in rows:
-        holder = (row.customer_id, row.subscription_id)
-        if holder not in presents:
-            presents[holder] = present_of(row)
-        at = presents[holder]
+    now = wall_now()
+    found = list(rows)
+    simulated = simulated_presents({row.customer_id for row in found if row.subscription_id is None})
+    by_name: dict[tuple[bool, str, str, str | None], Right] = {}
+    for row in found:
+        clock = None if row.subscription is None else row.subscription.test_clock
+        clock_time = simulated.get(row.customer_id) if row.subscription is None else clock and clock.current_time
+        at = clock_time or now
         if not is_in_force(active_from=row.active_from, active_to=row.active_to, at=at):
             continue
-        right = Right(row, at)
-        for name in filter(None, (row.customer.public_id, row.customer.external_id)):
-            by_name[name, row.feature.public_id, None] = right
-            by_name[name, row.feature.key, row.feature.product.public_id] = right
+        right = Right(row, at, clock_time is not None)
+        for is_external, name in ((False, row.customer.public_id), (True, row.customer.external_id or "")):
+            by_name[is_external, name, row.feature.public_id, None] = right
+            by_name[is_external, name, row.feature.key, row.feature.product.public_id] = right
     return [by_name.get(_name(one)) for one in asked]
 
 
-def _name(one: Asked) -> tuple[str, str, str | None]:
-    customer = one.customer_id or one.external_customer_id or ""
+def _name(one: Asked) -> tuple[bool, str, str, str | None]:
+    is_external = one.customer_id is None
+    customer = (one.external_customer_id if is_external else one.customer_id) or ""
     if one.feature_id is not None:
-        return customer, one.feature_id, None
-    return customer, one.feature_key or "", one.product_id
+        return is_external, customer, one.feature_id, None
+    return is_external, customer, one.feature_key or "", one.product_id
 
 
 def customers_named(*, organization_id: int, customer_id: str | None, external_id: str | None) -> list[Customer]:

@@ -34,6 +34,9 @@ class History:
         run: segments since `begin`, which is where the past still matters.
         period: the usage period that holds the moment; its end is None where nothing resets.
         usage: by segment, what each metric (its key) counted.
+        kept: the state at the instant that was asked to be kept.
+        meters: what its usage is counted by, each metric once.
+        subjects: what the customer's events are named by.
     """
 
     entitlement: Entitlement
@@ -42,6 +45,9 @@ class History:
     run: Run
     period: tuple[datetime, datetime | None]
     usage: Sequence[Mapping[int, Decimal]] = ()
+    kept: State | None = None
+    meters: Sequence[EntitlementMeter] = ()
+    subjects: Sequence[SubjectSpan] = ()
 
     @property
     def state(self) -> State:
@@ -65,6 +71,8 @@ class _Plan:
     begin: State
     points: Sequence[datetime]
     meters: Sequence[EntitlementMeter]
+    subjects: Sequence[SubjectSpan]
+    keep: datetime | None
     asked: list[tuple[int, int, int]] = field(default_factory=list)
     usages: list[Decimal] = field(default_factory=list)
 
@@ -136,6 +144,7 @@ def histories(
     ahead: timedelta = NO_TIME,
     is_whole: bool = False,
     subjects: Mapping[int, Sequence[SubjectSpan]] | None = None,
+    keep: Mapping[int, datetime] | None = None,
 ) -> dict[int, History]:
     """Give what became of entitlements until moments, with a few queries for all of them.
 
@@ -146,6 +155,7 @@ def histories(
             senders run ahead.
         is_whole: whether to begin at the beginning also where the past no longer matters, to show it.
         subjects: what the customers' events are named by, where it is known already.
+        keep: by entitlement key, an instant whose state is wanted as well, or the right's beginning if later.
 
     Returns:
         By entitlement key.
@@ -161,12 +171,21 @@ def histories(
         if subjects is None:
             subjects = subjects_of(customer_ids=sorted({row.customer_id for row in metered}))
     plans = [
-        _plan(row, at, grants[row.pk], meters[row.pk], (cuts or {}).get(row.pk, ()), is_whole=is_whole)
+        _plan(
+            row,
+            at,
+            grants[row.pk],
+            meters[row.pk],
+            (cuts or {}).get(row.pk, ()),
+            (subjects or {}).get(row.customer_id, ()),
+            is_whole=is_whole,
+            keep=(keep or {}).get(row.pk),
+        )
         for row, at in asked
     ]
     requests: list[UsageRequest] = []
     for plan in plans:
-        _ask(plan, requests, (subjects or {}).get(plan.entitlement.customer_id, ()), ahead)
+        _ask(plan, requests, ahead)
     answers = period_usage(requests=requests)
     return {plan.entitlement.pk: _history(plan, answers) for plan in plans}
 
@@ -177,14 +196,19 @@ def _plan(
     grants: Sequence[GrantRow],
     meters: Sequence[EntitlementMeter],
     cuts: Sequence[datetime],
+    subjects: Sequence[SubjectSpan],
     *,
     is_whole: bool,
+    keep: datetime | None,
 ) -> _Plan:
     units = domain_grants(row, grants) if row.is_metered else []
     until = max(at if row.active_to is None else min(at, row.active_to), row.active_from)
     calendar = calendar_of(row)
     resets = [] if calendar is None else list(calendar.between(row.active_from, until))
     begin = opening(units, row.active_from)
+    if keep is not None:
+        keep = min(max(keep, begin.at), until)
+        cuts = [*cuts, keep]
     if not row.preserves_overage and not is_whole:
         latest = min([until, *cuts])
         for reset in reversed(resets):
@@ -194,10 +218,10 @@ def _plan(
     points = cut_points(units, resets, start=begin.at, until=until, cuts=cuts)
     # One price after the other may count the same metric; it counts once.
     unique = {meter.metric_id: meter for meter in meters}
-    return _Plan(row, at, units, resets, begin, points, list(unique.values()))
+    return _Plan(row, at, units, resets, begin, points, list(unique.values()), subjects, keep)
 
 
-def _ask(plan: _Plan, requests: list[UsageRequest], subjects: Sequence[SubjectSpan], ahead: timedelta) -> None:
+def _ask(plan: _Plan, requests: list[UsageRequest], ahead: timedelta) -> None:
     """Add what has to be read for a history; it remembers where the answers will be."""
     resets = frozenset(plan.resets)
     period_start = plan.begin.at
@@ -207,17 +231,28 @@ def _ask(plan: _Plan, requests: list[UsageRequest], subjects: Sequence[SubjectSp
         for meter in plan.meters:
             since = start if meter.metric.aggregation in ADDITIVE else period_start
             plan.asked.append((n, meter.metric_id, len(requests)))
-            requests.append(UsageRequest(plan.entitlement.organization_id, meter.metric_id, subjects, since, end))
+            requests.append(
+                UsageRequest(plan.entitlement.organization_id, meter.metric_id, plan.subjects, since, end)
+            )
 
 
 def _beyond(plan: _Plan, ahead: timedelta) -> list[datetime]:
     """Give until when usage that is dated ahead counts already: never beyond the running period."""
-    row, at = plan.entitlement, plan.at
-    if not ahead or plan.points[-1] != at:
+    if not ahead or plan.points[-1] != plan.at:
         return []
-    _, period_end = period_of(row, at)
-    end = at + ahead if period_end is None else min(at + ahead, period_end)
-    return [end] if end > at else []
+    end = ahead_until(plan.entitlement, plan.at, ahead)
+    return [end] if end > plan.at else []
+
+
+def ahead_of(rows: Sequence[Entitlement]) -> timedelta:
+    """Give how far ahead the clocks of a merchant's senders may be: their usage counts at once."""
+    return timedelta(seconds=rows[0].organization.event_seconds_ahead) if rows else NO_TIME
+
+
+def ahead_until(entitlement: Entitlement, at: datetime, ahead: timedelta) -> datetime:
+    """Give until when usage dated ahead of a moment counts at it."""
+    _, period_end = period_of(entitlement, at)
+    return at + ahead if period_end is None else min(at + ahead, period_end)
 
 
 def _history(plan: _Plan, answers: Sequence[Decimal | None]) -> History:
@@ -240,13 +275,24 @@ def _history(plan: _Plan, answers: Sequence[Decimal | None]) -> History:
         for quantity in known.values():
             summed = EXACT.add(summed, quantity)
         usages.append(summed)
-    found = run(
+    found = _run(plan, len(plan.points), usages[:-1], usages[-1])
+    kept = None
+    if plan.keep is not None:
+        upto = plan.points.index(plan.keep)
+        kept = _run(plan, upto + 1, usages[:upto]).state
+    period = period_of(plan.entitlement, plan.at)
+    return History(
+        plan.entitlement, plan.at, plan.grants, found, period, usage[:-1], kept, plan.meters, plan.subjects
+    )
+
+
+def _run(plan: _Plan, points: int, usages: Sequence[Decimal], beyond: Decimal = ZERO) -> Run:
+    return run(
         plan.grants,
         plan.resets,
         begin=plan.begin,
-        points=plan.points,
-        usages=usages[:-1],
+        points=plan.points[:points],
+        usages=usages,
         is_preserving=plan.entitlement.preserves_overage,
-        beyond=usages[-1],
+        beyond=beyond,
     )
-    return History(plan.entitlement, plan.at, plan.grants, found, period_of(plan.entitlement, plan.at), usage[:-1])

@@ -1,6 +1,6 @@
 """May this customer use so much of that now? Answers for many questions at once, and units held until used."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -10,11 +10,12 @@ from django.db import transaction
 from apps.entitlements.domain.access import has_room
 from apps.entitlements.domain.grants import ZERO
 from apps.entitlements.models import Entitlement, Reservation, ReservationStatus
-from apps.entitlements.selectors.asking import Asked, Right, find_rights
-from apps.entitlements.selectors.entitlements import held_units
-from apps.entitlements.selectors.histories import History, histories
+from apps.entitlements.selectors.asking import Asked
+from apps.entitlements.selectors.carrying import Standing
 from apps.entitlements.selectors.slots import Room, rooms_of
+from apps.entitlements.selectors.standings import find_kept_keys, standings
 from apps.kernel.errors import ConflictError
+from apps.kernel.ids import new_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +40,14 @@ class Verdict:
 
     Attributes:
         reason: why not; empty when allowed.
-        history: balance, usage and overage; None without a right.
+        standing: the right with balance and overage; None without one.
         held: units that reservations hold, this one's among them.
         room: of a feature with slots, how many may be held and are.
     """
 
     is_allowed: bool
     reason: str
-    history: History | None = None
+    standing: Standing | None = None
     held: Decimal = ZERO
     reservation: Reservation | None = None
     room: Room | None = None
@@ -55,7 +56,7 @@ class Verdict:
 NO_RIGHT, NOTHING_LEFT = "not_entitled", "limit_reached"
 
 
-def check(*, organization_id: int, questions: Sequence[Question], ahead: timedelta) -> list[Verdict]:
+def check(*, organization_id: int, questions: Sequence[Question]) -> list[Verdict]:
     """Answer questions, setting units aside where asked; n questions in, n verdicts out, same order.
 
     Where units are set aside the rights are locked, in one order, until the transaction ends: whoever asks at the
@@ -64,76 +65,96 @@ def check(*, organization_id: int, questions: Sequence[Question], ahead: timedel
     Raises:
         ConflictError: a key made a reservation of another quantity.
     """
-    if any(question.hold is not None for question in questions):
+    asked = [question.asked for question in questions]
+    holding = [question.asked for question in questions if question.hold is not None]
+    if not holding:
+        return _Answers(standings(organization_id=organization_id, asked=asked)).give(questions)
+    # Under the lock, which is a write, nothing new can be kept: so whatever is not kept yet is read once before.
+    pks = find_kept_keys(organization_id=organization_id, asked=holding)
+    if pks is None:
+        pks = _keys(standings(organization_id=organization_id, asked=holding))
+    while True:
         with transaction.atomic():
-            return _check(organization_id, questions, ahead)
-    return _check(organization_id, questions, ahead)
+            # In the order of their keys, so that two calls cannot wait for each other.
+            rows = Entitlement.objects.select_for_update(no_key=True).filter(pk__in=pks).order_by("pk")
+            list(rows.values_list("pk"))
+            found = standings(organization_id=organization_id, asked=asked)
+            needed = _keys(one for one, question in zip(found, questions, strict=True) if question.hold is not None)
+            if needed <= pks:
+                return _Answers(found).give(questions)
+        # Another right took its place meanwhile.
+        pks = needed
 
 
-def _check(organization_id: int, questions: Sequence[Question], ahead: timedelta) -> list[Verdict]:
-    rights = find_rights(organization_id=organization_id, asked=[question.asked for question in questions])
-    held_for = {
-        right.entitlement.pk
-        for question, right in zip(questions, rights, strict=True)
-        if right is not None and question.hold is not None and right.entitlement.is_metered
-    }
-    # In the order of their keys, so that two calls cannot wait for each other.
-    list(Entitlement.objects.select_for_update(no_key=True).filter(pk__in=held_for).order_by("pk").values_list("pk"))
-    known = {right.entitlement.pk: right for right in rights if right is not None}
-    past = histories([(right.entitlement, right.at) for right in known.values()], ahead=ahead)
-    rooms = rooms_of(
-        (right.entitlement for right in known.values()), at={pk: right.at for pk, right in known.items()}
-    )
-    held = held_units(past, at={key: right.at for key, right in known.items()})
-    return [
-        Verdict(False, NO_RIGHT)
-        if right is None
-        else _verdict(question, right, past[right.entitlement.pk], held, rooms)
-        for question, right in zip(questions, rights, strict=True)
-    ]
+def _keys(found: Iterable[Standing | None]) -> set[int]:
+    return {one.entitlement.pk for one in found if one is not None}
 
 
-def _verdict(
-    question: Question, right: Right, history: History, held: dict[int, Decimal], rooms: Mapping[int, Room]
-) -> Verdict:
-    row = right.entitlement
-    if not row.is_metered:
-        room = rooms.get(row.pk)
-        # What is held now is for who acquires it; asking for none asks for one.
-        is_free = room is None or room.free >= max(question.quantity, Decimal(1))
-        return Verdict(is_free, "" if is_free else NOTHING_LEFT, history, room=room)
-    reserved = held.get(row.pk, ZERO)
-    known = _find_reservation(question, right)
-    if known is not None:
-        return Verdict(True, "", history, reserved, known)
-    if not has_room(
-        balance=history.state.balance, held=reserved, quantity=question.quantity, is_soft=row.is_soft_limit
-    ):
-        return Verdict(False, NOTHING_LEFT, history, reserved)
-    if question.hold is None or not question.quantity:
-        return Verdict(True, "", history, reserved)
-    made = Reservation.objects.create(
-        organization_id=row.organization_id,
-        entitlement=row,
-        quantity=question.quantity,
-        made_at=right.at,
-        expires_at=right.at + question.hold,
-        idempotency_key=question.key,
-    )
-    # Later questions of the same call see it.
-    held[row.pk] = reserved + question.quantity
-    return Verdict(True, "", history, held[row.pk], made)
+class _Answers:
+    """Answers the questions of one call one after the other: the later ones see what the earlier ones set aside."""
 
-
-def _find_reservation(question: Question, right: Right) -> Reservation | None:
-    if question.hold is None or not question.key:
-        return None
-    known = Reservation.objects.filter(entitlement=right.entitlement, idempotency_key=question.key).first()
-    if known is not None and known.quantity != question.quantity:
-        raise ConflictError(
-            "This idempotency key belongs to another reservation; use a new key.", code="IDEMPOTENCY_KEY_REUSED"
+    def __init__(self, found: Sequence[Standing | None]) -> None:
+        self._found = found
+        rights = {one.entitlement.pk: one for one in found if one is not None}
+        self._held = {pk: one.held for pk, one in rights.items()}
+        self._rooms = rooms_of(
+            (one.entitlement for one in rights.values()), at={pk: one.at for pk, one in rights.items()}
         )
-    return known
+        self._known: dict[tuple[int, str], Reservation] = {}
+        self._made: list[Reservation] = []
+
+    def give(self, questions: Sequence[Question]) -> list[Verdict]:
+        """Answer, and store what was set aside."""
+        keys = {question.key for question in questions if question.hold is not None and question.key}
+        if keys:
+            rows = Reservation.objects.filter(entitlement__in=self._held, idempotency_key__in=keys)
+            self._known = {(row.entitlement_id, row.idempotency_key): row for row in rows}
+        verdicts = [self._verdict(*pair) for pair in zip(questions, self._found, strict=True)]
+        if self._made:
+            Reservation.objects.bulk_create(self._made)
+        return verdicts
+
+    def _verdict(self, question: Question, standing: Standing | None) -> Verdict:
+        if standing is None:
+            return Verdict(False, NO_RIGHT)
+        row = standing.entitlement
+        if not row.is_metered:
+            room = self._rooms.get(row.pk)
+            # What is held now is for who acquires it; asking for none asks for one.
+            is_free = room is None or room.free >= max(question.quantity, Decimal(1))
+            return Verdict(is_free, "" if is_free else NOTHING_LEFT, standing, room=room)
+        held = self._held[row.pk]
+        known = self._find_known(question, row)
+        if known is not None:
+            return Verdict(True, "", standing, held, known)
+        if not has_room(balance=standing.balance, held=held, quantity=question.quantity, is_soft=row.is_soft_limit):
+            return Verdict(False, NOTHING_LEFT, standing, held)
+        if question.hold is None or not question.quantity:
+            return Verdict(True, "", standing, held)
+        made = Reservation(
+            public_id=new_id(Reservation.PREFIX),
+            organization_id=row.organization_id,
+            entitlement=row,
+            quantity=question.quantity,
+            made_at=standing.at,
+            expires_at=standing.at + question.hold,
+            idempotency_key=question.key,
+        )
+        self._made.append(made)
+        if question.key:
+            self._known[row.pk, question.key] = made
+        self._held[row.pk] = held + question.quantity
+        return Verdict(True, "", standing, self._held[row.pk], made)
+
+    def _find_known(self, question: Question, row: Entitlement) -> Reservation | None:
+        if question.hold is None or not question.key:
+            return None
+        known = self._known.get((row.pk, question.key))
+        if known is not None and known.quantity != question.quantity:
+            raise ConflictError(
+                "This idempotency key belongs to another reservation; use a new key.", code="IDEMPOTENCY_KEY_REUSED"
+            )
+        return known
 
 
 @transaction.atomic

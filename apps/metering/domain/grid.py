@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from apps.kernel.time import add_months, floor_hour
@@ -80,6 +81,25 @@ def plan_hours(start: datetime | None, end: datetime, edges: Sequence[datetime] 
         elif a < z:
             ranges.append((a, z))
     return HourPlan(None if start is None else floor_hour(start), end, tuple(cut), tuple(ranges))
+
+
+# Those who are billed together ask for the same intervals.
+@lru_cache(maxsize=4096)
+def whole_hours(start: datetime, end: datetime) -> tuple[datetime, datetime]:
+    """Give the full hours inside an interval; an empty pair at its end when there are none."""
+    first = floor_hour(start)
+    if first < start:
+        first += HOUR
+    last = floor_hour(end)
+    return (first, last) if first < last else (end, end)
+
+
+def edge_spans(start: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:
+    """Give what is read from events: from the start to the first whole hour, and from the last to the end."""
+    first, last = whole_hours(start, end)
+    for a, z in ((start, first), (last, end)):
+        if a < z:
+            yield a, z
 
 
 def _edges(start: datetime, size: str, zone: ZoneInfo) -> Iterator[datetime]:

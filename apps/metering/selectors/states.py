@@ -1,18 +1,16 @@
 """Combined states of many usage questions at once: what windows and edge events of each add up to."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from functools import lru_cache
 from typing import Any
 
 import msgspec
 from django.db import connection
 
-from apps.kernel.time import floor_hour
 from apps.metering.aggregations import UsageState
-from apps.metering.domain.grid import HOUR, plan_hours
+from apps.metering.domain.grid import edge_spans, plan_hours, whole_hours
 from apps.metering.eventstore import Span, event_store
 from apps.metering.selectors.gone import require_raw
 from apps.metering.selectors.links import SubjectSpan
@@ -131,10 +129,10 @@ def _read(asked: Numbered, windows: str, events: str, answers: str, by: str = "n
             if part is None:
                 continue
             known = record_of(n, request, span.subject)
-            first, last = _whole_hours(*part)
+            first, last = whole_hours(*part)
             if first < last:
                 hours.append({**known, "a": first, "z": last})
-            spans += [{**known, "a": a, "z": z} for a, z in _edges(*part)]
+            spans += [{**known, "a": a, "z": z} for a, z in edge_spans(*part)]
     parts = [(sql, rows) for sql, rows in ((windows, hours), (events, spans)) if rows]
     if not parts:
         return []
@@ -172,25 +170,6 @@ def combined_rows(
 
 def record_of(n: int, request: UsageRequest, subject: int) -> Record:
     return {"n": n, "o": request.organization_id, "m": request.metric_id, "s": subject}
-
-
-# Those who are billed together ask for the same intervals.
-@lru_cache(maxsize=4096)
-def _whole_hours(start: datetime, end: datetime) -> tuple[datetime, datetime]:
-    """Give the full hours inside an interval; an empty pair at its end when there are none."""
-    first = floor_hour(start)
-    if first < start:
-        first += HOUR
-    last = floor_hour(end)
-    return (first, last) if first < last else (end, end)
-
-
-def _edges(start: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:
-    """Give what is read from events: from the start to the first whole hour, and from the last to the end."""
-    first, last = _whole_hours(start, end)
-    for a, z in ((start, first), (last, end)):
-        if a < z:
-            yield a, z
 
 
 def _seconds(span: timedelta) -> Decimal:

@@ -16,7 +16,7 @@ from apps.organizations.services.keys import create_api_key, revoke_api_key
 def _revoke(call: Call) -> str:
     revoke_api_key(key_id=call.row.pk, as_of=call.now)
     forget_principals()
-    return f"{call.row.name} stops working everywhere within five seconds."
+    return f"{call.row.name} stops working everywhere within a second."
 
 
 class ApiKeyForm(forms.ModelForm):

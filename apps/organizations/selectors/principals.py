@@ -12,7 +12,7 @@ from apps.organizations.domain.keys import hash_secret
 from apps.organizations.models import ApiKey
 
 # A revoked key therefore stops working within this time in every process that reaches the database.
-CACHE_SECONDS = 5.0
+CACHE_SECONDS = 1.0
 CACHE_ENTRIES = 10_000
 
 _cache: dict[bytes, tuple[float, Principal | None]] = {}

@@ -56,7 +56,7 @@ def create_api_key(
 
 
 def revoke_api_key(*, key_id: int, as_of: datetime) -> ApiKey:
-    """Make a key stop working (within five seconds, see `find_principal`); doing it twice is fine."""
+    """Make a key stop working (within a second, see `find_principal`); doing it twice is fine."""
     ApiKey.objects.filter(pk=key_id, revoked_at__isnull=True).update(revoked_at=as_of)
     return ApiKey.objects.get(pk=key_id)
 

@@ -33,6 +33,13 @@ def find_simulated_present(customer_id: int) -> datetime | None:
     return None if clock is None else clock.current_time
 
 
+def simulated_presents(customer_ids: Collection[int]) -> dict[int, datetime]:
+    """Give the time of the test clocks that customers live on; those of the wall clock are left out."""
+    live = Subscription.objects.filter(customer_id__in=customer_ids, test_clock__isnull=False)
+    live = live.exclude(status=SubscriptionStatus.TERMINATED).order_by("pk")
+    return dict(live.values_list("customer_id", "test_clock__current_time"))
+
+
 def simulated_names(organization_id: int, names: Collection[tuple[bool, str]]) -> set[tuple[bool, str]]:
     """Give those of some names, (is it the merchant's own id, id), whose customer subscribed on a test clock."""
     own = [value for is_external, value in names if not is_external]

@@ -1,0 +1,245 @@
+"""Kept states carried to the present by one statement, which also shows whether they still hold."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+
+from apps.entitlements.domain.engine import run
+from apps.entitlements.domain.grants import ZERO
+from apps.entitlements.domain.standing import spent
+from apps.entitlements.models import Entitlement
+from apps.entitlements.selectors.asking import Asked
+from apps.entitlements.selectors.histories import ahead_until
+from apps.entitlements.selectors.kept import HOUR, Kept
+from apps.kernel.money import EXACT
+from apps.kernel.prepared import read_prepared
+from apps.kernel.time import floor_hour
+from apps.metering.domain.grid import edge_spans, whole_hours
+
+# Everything that a kept state depends on, as it is in this statement's snapshot, and the usage since: a row for each
+# part of it, which as a rule is one a right. Each table is read by an index for each part, whatever the planner
+# believes of their number.
+#
+# `is_late` finds changes of hours before a state by transactions that were not done when it was made. Marks that no
+# transaction of this server can have left come from a backup of another.
+_READ = """
+SELECT r.i, e.revision, customer.public_id, customer.external_id,
+       (SELECT event_seconds_ahead FROM organizations_organization WHERE id = e.organization_id) AS ahead,
+       CASE WHEN e.subscription_id IS NULL THEN EXISTS (
+           SELECT FROM subscriptions_subscription AS live
+           WHERE live.customer_id = e.customer_id AND live.test_clock_id IS NOT NULL AND live.status <> 'terminated'
+       ) ELSE (
+           SELECT test_clock_id IS NOT NULL FROM subscriptions_subscription WHERE id = e.subscription_id
+       ) END AS is_simulated,
+       (
+           SELECT string_agg(concat_ws('/', subject, coalesce(since::text, '-'), coalesce(until::text, '-')), ','
+                             ORDER BY subject, since NULLS FIRST)
+           FROM (
+               SELECT subject.id AS subject, NULL::bigint AS since, NULL::bigint AS until
+               FROM metering_subject AS subject
+               WHERE subject.organization_id = customer.organization_id AND NOT subject.is_external
+                 AND subject.value = customer.public_id
+               UNION ALL
+               SELECT subject.id, (extract(epoch FROM lower(link.valid)) * 1000000)::bigint,
+                      (extract(epoch FROM upper(link.valid)) * 1000000)::bigint
+               FROM customers_externalidlink AS link
+               JOIN metering_subject AS subject ON subject.organization_id = link.organization_id
+                AND subject.is_external AND subject.value = link.external_id
+               WHERE link.customer_id = customer.id
+           ) AS named
+       ) AS names,
+       (
+           SELECT sum(held.quantity) FROM entitlements_reservation AS held
+           WHERE held.entitlement_id = e.id AND held.status = 'held' AND held.expires_at > %(at)s
+       ) AS held,
+       EXISTS (
+           SELECT FROM metering_window AS w
+           WHERE w.metric_id = r.m AND w.subject_id = r.s AND w.late_xid >= r.low AND w.hour < r.kept
+             AND NOT pg_visible_in_snapshot(w.late_xid, r.seen)
+             AND (w.late_xid < pg_snapshot_xmax(pg_current_snapshot())
+                  OR w.late_xid = pg_current_xact_id_if_assigned())
+       ) OR EXISTS (
+           SELECT FROM metering_windowgone AS gone
+           WHERE gone.metric_id = r.m AND gone.subject_id = r.s AND gone.late_xid >= r.low AND gone.hour < r.kept
+             AND NOT pg_visible_in_snapshot(gone.late_xid, r.seen)
+             AND (gone.late_xid < pg_snapshot_xmax(pg_current_snapshot())
+                  OR gone.late_xid = pg_current_xact_id_if_assigned())
+       ) AS is_late,
+       (
+           SELECT CASE WHEN r.c THEN sum(count) ELSE sum(sum) END FROM metering_window
+           WHERE metric_id = r.m AND subject_id = r.s AND hour >= r.a AND hour < r.z
+       ) AS hours,
+       raw.one, raw.other
+FROM jsonb_to_recordset(%(parts)s::jsonb)
+    AS r(i int, e bigint, m bigint, s bigint, c boolean, kept timestamptz, low xid8, seen pg_snapshot, a timestamptz,
+         z timestamptz, since timestamptz, one timestamptz, other timestamptz)
+CROSS JOIN LATERAL (SELECT * FROM entitlements_entitlement WHERE id = r.e OFFSET 0) AS e
+CROSS JOIN LATERAL (SELECT * FROM customers_customer WHERE id = e.customer_id OFFSET 0) AS customer
+CROSS JOIN LATERAL (
+    SELECT sum(CASE WHEN r.c THEN 1 ELSE x.v END) FILTER (WHERE event.occurred_at < r.one) AS one,
+           sum(CASE WHEN r.c THEN 1 ELSE x.v END) FILTER (WHERE event.occurred_at < r.other) AS other
+    FROM metering_event AS event CROSS JOIN LATERAL unnest(event.metrics, event.quantities) AS x(m, v)
+    WHERE event.subject_id = r.s AND event.occurred_at >= r.since
+      AND event.occurred_at < greatest(r.one, r.other)
+      AND event.organization_id = e.organization_id AND x.m = r.m
+) AS raw
+"""
+# The driver remembers how to send statements of less than 4,096 characters.
+READ = re.sub(r"\s+", " ", _READ)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A right in force at the present of who holds it.
+
+    Attributes:
+        balance: units left, not less what reservations hold.
+        overage: usage that nothing covered.
+        held: units that running reservations hold.
+    """
+
+    entitlement: Entitlement
+    at: datetime
+    balance: Decimal = ZERO
+    overage: Decimal = ZERO
+    held: Decimal = ZERO
+
+
+@dataclass(slots=True)
+class Part:
+    """What one row of the read is about.
+
+    Attributes:
+        kept: the state that it is for.
+        segment: the segment that the windows' hours are of.
+        is_last: whether the events are those dated at the moment or later: what the windows have of them, and what
+            counts of them already. Else they are of the segment, too.
+    """
+
+    asked: Asked
+    kept: Kept
+    segment: int
+    is_last: bool
+
+
+def carried(usable: Sequence[tuple[Asked, Kept]], at: datetime) -> Iterator[tuple[Asked, Standing]]:
+    """Carry kept states to a moment; those that do not hold any more are left out."""
+    parts: list[Part] = []
+    rows: list[dict[str, Any]] = []
+    tallies = {}
+    for asked, kept in usable:
+        tallies[asked] = tally = Tally(kept, at)
+        for segment, is_last, row in tally.parts():
+            rows.append({"i": len(parts), "e": kept.entitlement.pk, **row})
+            parts.append(Part(asked, kept, segment, is_last))
+    values = {"parts": msgspec.json.encode(rows).decode(), "at": at}
+    for i, *seen, held, is_late, hours, one, other in read_prepared(READ, values):
+        part = parts[i]
+        tally = tallies[part.asked]
+        tally.held = held or ZERO
+        tally.is_seen = True
+        if is_late or not _is_same(part.asked, part.kept, *seen):
+            tally.is_stale = True
+        tally.add(part, hours or ZERO, one or ZERO, other or ZERO)
+    for asked, tally in tallies.items():
+        if tally.is_seen and not tally.is_stale:
+            balance, overage = tally.left()
+            yield asked, Standing(tally.kept.entitlement, at, balance, overage, tally.held)
+
+
+def _is_same(
+    asked: Asked,
+    kept: Kept,
+    revision: int,
+    public_id: str,
+    external_id: str | None,
+    ahead: int,
+    is_simulated: bool,
+    names: str | None,
+) -> bool:
+    """Whether what a state was made of is as it was, apart from usage."""
+    if revision != kept.entitlement.revision or is_simulated:
+        return False
+    if (asked.external_customer_id if asked.customer_id is None else asked.customer_id) != (
+        external_id if asked.customer_id is None else public_id
+    ):
+        return False
+    return kept.state is None or (names or "", ahead) == (kept.names, kept.ahead_seconds)
+
+
+class Tally:
+    """What a kept state and the usage since add up to at a moment."""
+
+    def __init__(self, kept: Kept, at: datetime) -> None:
+        self.kept, self.at = kept, at
+        self.held, self.is_seen, self.is_stale = ZERO, False, False
+        self._edges = [at] if kept.state is None else [kept.state.at, *(cut for cut in kept.cuts if cut < at), at]
+        self._used = [ZERO] * (len(self._edges) - 1)
+        self._beyond = ZERO
+
+    def parts(self) -> Iterator[tuple[int, bool, dict[str, Any]]]:
+        """Give what has to be read: at least one part, which shows whether the state still holds.
+
+        The hour of the moment is read whole, and what is dated in it at the moment or later is read from the events
+        and taken off again: as a rule there is none.
+        """
+        kept, at = self.kept, self.at
+        known = {"low": kept.seen.low, "seen": kept.seen.snapshot}
+        if kept.state is None or not kept.metrics or not kept.subjects:
+            yield 0, True, known
+            return
+        close = floor_hour(at)
+        close = at if close == at else close + HOUR
+        beyond = ahead_until(kept.entitlement, at, timedelta(seconds=kept.ahead_seconds))
+        last = len(self._edges) - 2
+        for metric, is_number in kept.metrics:
+            for span in kept.subjects:
+                row = {**known, "m": metric, "s": span.subject, "c": is_number, "kept": kept.state.at}
+                for segment, (start, end) in enumerate(pairwise(self._edges)):
+                    part = span.within(start, close if segment == last else end)
+                    first, until = (at, at) if part is None else whole_hours(*part)
+                    for since, one in () if part is None else edge_spans(*part):
+                        yield segment, False, {**row, "since": since, "one": one}
+                    if segment == last:
+                        one, other = (min(end, span.end) if span.end else end for end in (close, beyond))
+                        since = max(at, span.start) if span.start else at
+                        yield (
+                            segment,
+                            True,
+                            {**row, "a": first, "z": until, "since": since, "one": one, "other": other},
+                        )
+                    elif first < until:
+                        yield segment, False, {**row, "a": first, "z": until}
+
+    def add(self, part: Part, hours: Decimal, one: Decimal, other: Decimal) -> None:
+        """Add what was read for a part."""
+        if self.kept.state is None:
+            return
+        if part.is_last:
+            self._beyond = EXACT.add(self._beyond, other)
+            one = -one
+        self._used[part.segment] = EXACT.add(self._used[part.segment], EXACT.add(hours, one))
+
+    def left(self) -> tuple[Decimal, Decimal]:
+        """Give balance and overage at the moment."""
+        kept = self.kept
+        if kept.state is None:
+            return ZERO, ZERO
+        if len(self._used) == 1 and self.at not in kept.cuts:
+            return spent(kept.state, used=self._used[0], beyond=self._beyond)
+        state = run(
+            kept.grants,
+            kept.resets,
+            begin=kept.state,
+            points=self._edges,
+            usages=self._used,
+            is_preserving=kept.entitlement.preserves_overage,
+            beyond=self._beyond,
+        ).state
+        return state.balance, state.overage
