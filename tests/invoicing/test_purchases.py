@@ -12,6 +12,8 @@ from apps.invoicing.models import GrantPurchase, Invoice, InvoiceDecision, Payme
 from apps.kernel.time import parse_instant
 from apps.outbox.models import OutboxEvent
 from apps.rating.lines import recompute
+from tests.documents.papers import equip
+from tests.documents.rules import problems
 from tests.entitlements.kit import MILLION, START, Kit
 from tests.recomputing import _issued_is_recomputed  # noqa: F401 - a fixture
 from tests.world import make_world
@@ -357,8 +359,12 @@ def test_a_fine_price_is_kept_exactly_and_billed_in_minor_units(kit: Kit) -> Non
 
 
 def test_its_document_can_be_had(kit: Kit) -> None:
-    deal = Deal(kit)
-    sold = deal.buy()
+    equip(kit.world)
+    deal = Deal(kit, currency="EUR", defaultTaxRate=19)
+    sold = deal.buy(price="5.005")
+    for kind in ("ubl", "cii"):
+        xml = deal.api.call("get", f"/v2/invoices/{sold['invoiceId']}/eInvoice?format={kind}", expect=200).content
+        assert problems(xml, kind) == []
     answer = deal.api.call("get", f"/v2/invoices/{sold['invoiceId']}/pdf", expect=200)
     assert b"".join(answer.streaming_content)[:4] == b"%PDF" if answer.streaming else answer.content[:4] == b"%PDF"
     listed = deal.api.get(f"/v2/invoices/lineItems?subscriptionId={deal.subscription}")["data"]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from django.db.models import QuerySet
 
+from apps.entitlements.models import Grant
 from apps.invoicing.models import GrantPurchase, Invoice, PaymentSession
 
 
@@ -28,6 +29,14 @@ def purchases_on(invoices: Sequence[Invoice]) -> dict[int, GrantPurchase]:
 def find_purchase(invoice: Invoice) -> GrantPurchase | None:
     """Find what an invoice sold."""
     return purchases_on([invoice]).get(invoice.pk)
+
+
+def find_purchase_of(grant: Grant) -> GrantPurchase | None:
+    """Find what a grant was bought by; also of one that took along what another right had left of it."""
+    if not grant.invoice_reference:
+        return None
+    rows = with_sides(GrantPurchase.objects.filter(organization_id=grant.organization_id))
+    return rows.filter(invoice__public_id=grant.invoice_reference).first()
 
 
 def payment_pages(purchase: GrantPurchase) -> list[PaymentSession]:
