@@ -177,6 +177,7 @@ SPECTACULAR_SETTINGS = {
         "ChangeTimingEnum": [("now", "now"), ("period_end", "period_end")],
         "CreditNoteStatusEnum": [("ISSUED", "ISSUED"), ("VOIDED", "VOIDED")],
         "KeyStateEnum": "apps.metering.selectors.verdicts.KeyState",
+        "GrantPurchaseStatusEnum": "apps.invoicing.models.purchase.PurchaseStatus",
         "TaxRateKindEnum": [(kind, kind) for kind in ("standard", "reduced", "zero", "exempt")],
     },
     "POSTPROCESSING_HOOKS": [

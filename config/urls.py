@@ -33,8 +33,9 @@ urlpatterns = [
     path("", include("apps.catalog.api.urls")),
     path("", include("apps.metering.api.urls")),
     path("", include("apps.subscriptions.api.urls")),
-    path("", include("apps.entitlements.api.urls")),
+    # Buying grants comes before grants by their ids.
     path("", include("apps.invoicing.api.urls")),
+    path("", include("apps.entitlements.api.urls")),
     path("", include("apps.documents.api.urls")),
     # Of all apps, so of none.
     path("v0/merchants/<str:public_id>/reset", MerchantReset.as_view()),

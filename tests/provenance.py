@@ -114,6 +114,10 @@ class _Calculation:
                 self.early.append((params, self.amount))
             elif step["op"] == "subtract" and "quantity" in params and params.get("kind") != "part":
                 self.billed -= _read(params["quantity"])
+            if params.get("kind") == "apart":
+                # The whole quantity stands there at the price of the unit.
+                assert step["op"] == "subtract"
+                self.parts = [Part(self.billed, self.parts[0].unit_price)]
             if (
                 step["op"] not in ("round", "setToBound")
                 and step["source"] != "earlyBills"

@@ -40,9 +40,12 @@ class InvoiceConsolidated:
 @outbox_event("invoice.paid.v0")
 @dataclass(frozen=True, slots=True)
 class InvoicePaid:
+    """One of a purchase names the grant that was bought."""
+
     invoice_id: str
     paid_amount: Decimal
     currency: str
+    grant_id: str | None = None
 
 
 @outbox_event("credit_note.issued.v0")

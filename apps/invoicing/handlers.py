@@ -6,7 +6,8 @@ from apps.catalog.selectors.feeds import register_billed_until
 from apps.catalog.services.plans import register_follower
 from apps.customers.models import Customer
 from apps.customers.services.customers import register_blocker
-from apps.invoicing.models import Invoice, InvoiceStatus
+from apps.entitlements.services.granting import register_key_holder
+from apps.invoicing.models import GrantPurchase, Invoice, InvoiceStatus
 from apps.invoicing.selectors.fed import billed_until
 from apps.invoicing.selectors.keeping import bills_needing
 from apps.invoicing.services.migrating import follow_default
@@ -22,6 +23,11 @@ def unsettled_invoices(customer: Customer) -> dict[str, Any] | None:
     return {"type": "invoices", "count": len(items), "items": items} if items else None
 
 
+def is_key_of_purchase(entitlement_id: int, key: str) -> bool:
+    return GrantPurchase.objects.filter(entitlement_id=entitlement_id, idempotency_key=key).exists()
+
+
+register_key_holder(is_key_of_purchase)
 register_blocker(unsettled_invoices)
 register_keeper(bills_needing)
 register_follower(follow_default)

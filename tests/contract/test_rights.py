@@ -94,8 +94,56 @@ def test_grants_are_made_listed_read_and_voided(kit: Kit, client: Paygentic) -> 
     assert len(grants.list(entitlement_id=right, include_voided=True).data) == 1
 
 
+def test_grants_are_bought(kit: Kit, client: Paygentic) -> None:
+    customer, subscription, clock = kit.subscriber([kit.price(kit.feature(), MILLION)])
+    right = str(kit.right(customer)["entitlementId"])
+    terms = {
+        "entitlement_id": right, "amount": 500_000, "price": "5.00", "idempotency_key": "k",
+        "success_url": "https://shop.test/done", "cancel_url": "https://shop.test/no",
+        "payment_expires_at": datetime(2026, 1, 20, tzinfo=UTC), "expires_at": datetime(2027, 1, 1, tzinfo=UTC),
+        "reset_max_rollover": 100, "reset_min_rollover": 0,
+    }  # fmt: skip
+    sold = client.entitlements.grants.purchase(**terms)
+    assert (sold.object, sold.entitlement_id, sold.grant_amount, sold.price, sold.currency) == (
+        "grant_purchase", right, 500_000, "5.00", "usd",
+    )  # fmt: skip
+    (session,) = sold.payment_sessions
+    assert (session.amount, session.expires_at) == (500, datetime(2026, 1, 20, tzinfo=UTC))
+    assert client.entitlements.grants.purchase(**terms) == sold
+    for bad, status in (
+        ({"price": "5.01"}, 409),
+        ({"idempotency_key": "k2", "price": "0.49"}, 400),
+        ({"entitlement_id": "ent_none"}, 404),
+    ):
+        with pytest.raises(errors.PaygenticError) as refused:
+            client.entitlements.grants.purchase(**{**terms, **bad})
+        assert refused.value.status_code == status
+    assert client.entitlements.grants.list(entitlement_id=right).data == []
+    with httpx.Client(transport=httpx.WSGITransport(app=application), base_url="http://testserver") as browser:
+        path = "/checkout/" + session.url.rsplit("/", 1)[1]
+        form = browser.get(path)
+        assert "tokens: 500,000 units" in form.text
+        token = form.text.split('name="csrfmiddlewaretoken" value="')[1].split('"')[0]
+        paid = browser.post(path, data={"csrfmiddlewaretoken": token})
+        assert (paid.status_code, paid.headers["location"]) == (302, "https://shop.test/done")
+    assert client.invoices_v2.get(id=sold.invoice_id).status == "PAID"
+    (grant,) = client.entitlements.grants.list(entitlement_id=right).data
+    assert (grant.amount, grant.idempotency_key, grant.reset_max_rollover) == (500_000, "k", 100)
+    late = client.entitlements.grants.purchase(**{**terms, "idempotency_key": "late"})
+    kit.world.advance(clock, "2026-01-21T00:00:00Z")
+    assert client.invoices_v2.get(id=late.invoice_id).status == "CANCELLED"
+    assert len(client.entitlements.grants.list(entitlement_id=right).data) == 1
+    listed = client.invoices_v2.list(request={"subscription_id": subscription})
+    assert {sold.invoice_id, late.invoice_id} <= {row.id for row in listed.data}
+    lines = client.invoices_v2.get_line_items(id=sold.invoice_id)
+    assert [line.total_price for line in lines.line_items] == ["5.00"]
+
+
 def test_a_merchant_and_a_customer_begin_anew(kit: Kit, client: Paygentic) -> None:
     customer, subscription, _ = kit.subscriber([kit.price(kit.feature(), MILLION)])
+    right = str(kit.right(customer)["entitlementId"])
+    sold = client.entitlements.grants.purchase(entitlement_id=right, amount=5, price="5.00", idempotency_key="k")
+    client.invoices_v2.record_invoice_payment(id=sold.invoice_id, method="out_of_band")
     client.merchants.reset(merchant_id=kit.world.id, merchant_reset={"scope": "customer", "customer_id": customer})
     with pytest.raises(errors.PaygenticError) as gone:
         client.subscriptions.get(id=subscription)

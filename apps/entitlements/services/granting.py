@@ -1,5 +1,6 @@
 """Units given to an entitlement: granted, voided, taken along."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -12,6 +13,14 @@ from apps.entitlements.selectors.histories import histories
 from apps.kernel.errors import ConflictError, FieldError, InvalidError
 from apps.kernel.money import EXACT, round_to
 from apps.outbox.services import Announcement, publish_all
+
+# Who else has keys of an entitlement: what is about to be bought, which a higher app knows.
+_key_holders: list[Callable[[int, str], bool]] = []
+
+
+def register_key_holder(holds: Callable[[int, str], bool]) -> None:
+    """Let a higher app tell whether an idempotency key of an entitlement (by its key) is used already."""
+    _key_holders.append(holds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +72,11 @@ def create_grant(
                 "This idempotency key belongs to another grant; use a new key.", code="IDEMPOTENCY_KEY_REUSED"
             )
         return known, False
+    # What is bought has the key of its purchase.
+    if terms.price is None and any(holds(row.pk, terms.idempotency_key) for holds in _key_holders):
+        raise ConflictError(
+            "This idempotency key belongs to a purchase; use a new key.", code="IDEMPOTENCY_KEY_REUSED"
+        )
     require_grantable(row, as_of)
     if terms.expires_at is not None and terms.expires_at <= terms.effective_at:
         message = "The expiry must lie after the start."

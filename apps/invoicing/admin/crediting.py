@@ -105,5 +105,7 @@ credit_action = service_action(
     form=CreditForm,
     icon="undo",
     submit="Issue credit note",
-    fits=lambda invoice: invoice.status in CREDITED and invoice.grand_total > 0,
+    fits=lambda invoice: (
+        invoice.status in (CREDITED if not invoice.is_purchase else ("PAID",)) and invoice.grand_total > 0
+    ),
 )

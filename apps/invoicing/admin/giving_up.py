@@ -63,7 +63,7 @@ write_off_action = service_action(
     run=_write_off,
     form=ReasonForm,
     icon="money_off",
-    fits=lambda invoice: invoice.status in UNPAID and not _is_awaited(invoice),
+    fits=lambda invoice: invoice.status in UNPAID and not (_is_awaited(invoice) or invoice.is_purchase),
 )
 reinstate_action = service_action(
     title="Reinstate",

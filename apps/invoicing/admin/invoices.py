@@ -41,19 +41,24 @@ COLOURS = {
 }
 
 
-class EarlyFilter(admin.SimpleListFilter):
-    """Bills of whole periods, or those of usage before its end."""
+class KindFilter(admin.SimpleListFilter):
+    """Bills of whole periods, those of usage before its end, or what was bought beside the plan."""
 
-    title = "early bills"
+    title = "what it bills"
     parameter_name = "early"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("no", "Bills of periods"), ("yes", "Early bills")]
+        return [("no", "Bills of periods"), ("yes", "Early bills"), ("purchase", "Purchases")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        if self.value() is None:
-            return queryset
-        return queryset.filter(part__gt=0) if self.value() == "yes" else queryset.filter(part=0)
+        match self.value():
+            case "no":
+                return queryset.filter(part=0, is_purchase=False)
+            case "yes":
+                return queryset.filter(part__gt=0)
+            case "purchase":
+                return queryset.filter(is_purchase=True)
+        return queryset
 
 
 class ConsolidatedFilter(admin.SimpleListFilter):
@@ -86,7 +91,7 @@ class InvoiceResource(resources.ModelResource):
     class Meta:
         model = Invoice
         fields = (
-            "number", "public_id", "customer", "subscription", "sequence_number", "part", "status",
+            "number", "public_id", "customer", "subscription", "sequence_number", "part", "is_purchase", "status",
             "consolidated_into", "currency", "subtotal", "total_tax", "grand_total", "paid_amount", "credited_amount",
             "balance_applied", "period_start", "period_end", "issued_at", "due_at", "paid_at",
         )  # fmt: skip
@@ -138,7 +143,7 @@ class InvoiceAdmin(ReadOnlyModelAdmin):
         "paid_shown",
         "subscription_page",
     ]
-    list_filter = ["organization", "status", "currency", "issued_at", EarlyFilter, ConsolidatedFilter]
+    list_filter = ["organization", "status", "currency", "issued_at", KindFilter, ConsolidatedFilter]
     search_fields = ["number", "public_id", "customer__consumer__name", "customer__consumer__email"]
     list_select_related = [
         "customer__consumer", "subscription__plan", "subscription__test_clock", "organization",

@@ -8,6 +8,7 @@ from apps.invoicing.domain.taxes import TaxShare, tax_in_words, tax_shares
 from apps.invoicing.domain.words import steps_in_words
 from apps.invoicing.models import Invoice, InvoiceStatus
 from apps.invoicing.selectors.invoices import listed_lines, members_of, stored_lines, totals, with_neighbours
+from apps.invoicing.selectors.purchases import find_purchase
 from apps.kernel.money import format_decimal, format_money, format_unit_price
 
 DOCUMENTS = {"pdf": "Download PDF", "facturx": "Factur-X", "ubl": "UBL", "cii": "CII"}
@@ -61,6 +62,7 @@ def paper_context(row: Invoice) -> dict[str, Any]:
             if amount
         ],
         "decisions": list(invoice.decisions.order_by("pk")),
+        "purchase": find_purchase(invoice),
         "credit_notes": list(invoice.credit_notes.order_by("pk")),
         "open_amount": format_money(
             invoice.unpaid_amount if live is None else sums.grand_total - invoice.settled_amount,

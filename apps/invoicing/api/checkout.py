@@ -6,6 +6,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_http_methods
 
 from apps.invoicing.models import PaymentSession, SessionStatus
+from apps.invoicing.selectors.purchases import find_purchase
 from apps.invoicing.services.sessions import complete_session
 from apps.kernel.errors import ConflictError
 from apps.kernel.money import format_money
@@ -17,6 +18,7 @@ def checkout(request: HttpRequest, public_id: str) -> HttpResponse:
     """Show a session; a POST pays it with the sandbox, which exists in test environments only."""
     session = get_object_or_404(_sessions(), public_id=public_id)
     invoice = session.invoice
+    purchase = find_purchase(invoice)
     now = current_time(invoice.subscription)
     is_sandbox = invoice.organization.environment == "test"
     problem = ""
@@ -26,7 +28,7 @@ def checkout(request: HttpRequest, public_id: str) -> HttpResponse:
         except ConflictError as error:
             problem = error.message
         else:
-            target = invoice.subscription.redirect_on_success
+            target = purchase.success_url if purchase is not None else invoice.subscription.redirect_on_success
             return redirect(target or request.path)
         session.refresh_from_db()
     is_open = session.status == SessionStatus.PENDING and session.expires_at > now
@@ -37,6 +39,7 @@ def checkout(request: HttpRequest, public_id: str) -> HttpResponse:
         "customer": invoice.customer.consumer.name,
         "amount": format_money(session.amount, session.currency),
         "is_open": is_open,
+        "purchase": purchase,
         "is_paid": session.status == SessionStatus.COMPLETED,
         "is_sandbox": is_sandbox,
         "problem": problem,

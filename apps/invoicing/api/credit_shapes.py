@@ -27,6 +27,9 @@ class PreviewCreditNoteSerializer(serializers.Serializer[Any]):
     amount = DecimalStringField(places=9, required=False)
     lines = CreditLineInputSerializer(many=True, required=False, max_length=1000)  # type: ignore[call-arg]
     destination = serializers.ChoiceField(choices=["balance", "refund"], default="balance")
+    voidGrant = serializers.BooleanField(
+        default=False, help_text="Of a purchase: take back what is left of the units that it bought."
+    )
 
     def validate(self, data: dict[str, Any]) -> dict[str, Any]:
         if "amount" in data and "lines" in data:

@@ -58,6 +58,7 @@ class CreditingView(InvoiceView):
             amount=data.get("amount"),
             lines=None if lines is None else {line["lineId"]: line["amount"] for line in lines},
             wants_refund=data["destination"] == "refund",
+            voids_grant=data["voidGrant"],
         )
 
     def note(self, public_id: str) -> CreditNote:

@@ -9,9 +9,10 @@ from django.conf import settings
 from apps.catalog.models import PriceRevision
 from apps.catalog.selectors.terms import revisions_by_id
 from apps.invoicing.api.provenance import render_provenance
+from apps.invoicing.api.purchase_shapes import render_purchased
 from apps.invoicing.api.tax_shapes import render_line_tax
 from apps.invoicing.domain.targets import TargetLine, Totals
-from apps.invoicing.models import Invoice, InvoiceLine, InvoiceStatus, PaymentSession
+from apps.invoicing.models import GrantPurchase, Invoice, InvoiceLine, InvoiceStatus, PaymentSession
 from apps.invoicing.selectors.invoices import (
     find_pending_session,
     listed_lines,
@@ -20,6 +21,7 @@ from apps.invoicing.selectors.invoices import (
     stored_lines,
     totals,
 )
+from apps.invoicing.selectors.purchases import purchases_on
 from apps.invoicing.services.issuing import line_public_id
 from apps.kernel.money import format_amount, format_decimal
 from apps.kernel.time import format_instant
@@ -39,13 +41,17 @@ def provider_of(invoice: Invoice) -> str:
 
 
 def render_invoice(
-    invoice: Invoice, lines: Sequence[TargetLine] | None, members: Sequence[Invoice] | None = None
+    invoice: Invoice,
+    lines: Sequence[TargetLine] | None,
+    members: Sequence[Invoice] | None = None,
+    purchases: Mapping[int, GrantPurchase] | None = None,
 ) -> dict[str, Any]:
     """Give an invoice in the wire's form.
 
     Args:
         lines: its lines as they are now while it is open, None once they are stored.
         members: those of a document of several invoices, if they are at hand.
+        purchases: by invoice key what was sold, if it is at hand.
     """
     sums, count = totals(invoice, lines)
     currency = invoice.currency
@@ -92,6 +98,9 @@ def render_invoice(
     if invoice.has_members:
         found = members if members is not None else members_of([invoice])[invoice.pk]
         body["members"] = [_member(member) for member in found]
+    if invoice.is_purchase:
+        sold = purchases if purchases is not None else purchases_on([invoice])
+        body["grantPurchase"] = render_purchased(sold[invoice.pk])
     if invoice.failure_reason:
         body["failureReason"] = invoice.failure_reason
     if invoice.status in LINKABLE and invoice.unpaid_amount > 0:
@@ -123,8 +132,8 @@ def _member(invoice: Invoice) -> dict[str, Any]:
 
 def render_invoices(invoices: Sequence[Invoice]) -> list[dict[str, Any]]:
     """Give a page of invoices; the open ones with live totals, computed together, or with why there are none."""
-    live, members = listed_lines(invoices), members_of(invoices)
-    return [render_invoice(invoice, live.get(invoice.pk), members.get(invoice.pk)) for invoice in invoices]
+    live, members, sold = listed_lines(invoices), members_of(invoices), purchases_on(invoices)
+    return [render_invoice(invoice, live.get(invoice.pk), members.get(invoice.pk), sold) for invoice in invoices]
 
 
 def lines_of(invoice: Invoice) -> tuple[list[TargetLine | InvoiceLine], Mapping[int, PriceRevision]]:

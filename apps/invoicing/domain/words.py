@@ -3,6 +3,7 @@
 from decimal import Decimal
 from typing import Any
 
+from apps.invoicing.domain.apart import APART
 from apps.kernel.money import EXACT, format_decimal
 from apps.rating.grouped import price_of, priced
 from apps.rating.lines import ALLOWANCE, PART, REST
@@ -24,7 +25,11 @@ OF_QUANTITY = {
 }
 OF_ALLOWANCE = "take off what the allowance pays for"
 # Amounts that are added, each written as one that is taken off.
-ADDED = {PART: "add the part", REST: "add what rounding left of the part before"}
+ADDED = {
+    PART: "add the part",
+    REST: "add what rounding left of the part before",
+    APART: "add what grants pay, which a line of its own takes off",
+}
 WORDS = {
     "evaluate": "price the quantity",
     "prorate": "take the part of the period",

@@ -11,6 +11,7 @@ from apps.invoicing.models.credit import (
 from apps.invoicing.models.decision import DecisionKind, InvoiceDecision
 from apps.invoicing.models.invoice import CALCULATED_COLUMNS, Invoice, InvoiceStatus
 from apps.invoicing.models.line import InvoiceLine, LineKind
+from apps.invoicing.models.purchase import LEAST_PRICE, MOST_PRICE, GrantPurchase, PurchaseStatus
 from apps.invoicing.models.run import BillingRun, BillingRunItem, RunItemStatus, RunStatus
 from apps.invoicing.models.series import DocumentKind, NumberingFormat, NumberSeries, Reset
 from apps.invoicing.models.session import PaymentSession, SessionStatus
@@ -27,6 +28,8 @@ from apps.invoicing.models.watching import (
 
 __all__ = [
     "CALCULATED_COLUMNS",
+    "LEAST_PRICE",
+    "MOST_PRICE",
     "AdjustmentType",
     "Alert",
     "AlertDirection",
@@ -44,6 +47,7 @@ __all__ = [
     "CustomerBalance",
     "DecisionKind",
     "DocumentKind",
+    "GrantPurchase",
     "Invoice",
     "InvoiceDecision",
     "InvoiceLine",
@@ -53,6 +57,7 @@ __all__ = [
     "NumberingFormat",
     "PassedThreshold",
     "PaymentSession",
+    "PurchaseStatus",
     "Reset",
     "RunItemStatus",
     "RunStatus",

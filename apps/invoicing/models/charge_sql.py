@@ -6,7 +6,8 @@ LINES_OF_CHARGE = """
     JOIN invoicing_invoice bill ON bill.id = line.invoice_id
     JOIN catalog_pricerevision revision ON revision.id = line.price_revision_id
     WHERE bill.subscription_id = of_subscription AND revision.price_id = of_price
-        AND line.kind IN ('fee', 'metered', 'adjustment') AND bill.status <> 'CANCELLED'
+        AND (line.kind IN ('fee', 'metered', 'adjustment') OR starts_with(line.reference, 'discount:grants:'))
+        AND bill.status <> 'CANCELLED'
         AND (bill.issued_at IS NOT NULL OR line.gross < 0)
         AND (
             line.period_start < of_line.period_end AND line.period_end > of_line.period_start

@@ -7,6 +7,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import F, Q
 
+from apps.invoicing.models.purchase_sql import FOLLOWS_INVOICE
 from apps.kernel.history import in_sets
 from apps.kernel.models import AmountField, CurrencyCodeField, Entity
 
@@ -47,6 +48,7 @@ FROZEN_COLUMNS = (
     "period_end",
     "has_members",
     "consolidated_into_id",
+    "is_purchase",
 )
 # What a calculation writes.
 CALCULATED_COLUMNS = (
@@ -79,6 +81,8 @@ class Invoice(Entity):
 
     Invoices of one customer may be issued as one document. It is an invoice as well, with the number, the due date
     and the payment, but without lines of its own: they stay with its members, whose sum it is.
+
+    What a customer buys beside the plan is billed by an invoice of its own, a purchase: issued at once, of no period.
     """
 
     PREFIX: ClassVar[str] = "inv"
@@ -100,6 +104,9 @@ class Invoice(Entity):
         "self", null=True, blank=True, on_delete=models.PROTECT, related_name="members", db_index=False,
         help_text="The document it was issued on.",
     )  # fmt: skip
+    is_purchase = models.BooleanField(
+        default=False, help_text="Of what was bought beside the plan, in the period of that number."
+    )
     status = models.CharField(max_length=14, choices=InvoiceStatus)
     currency = CurrencyCodeField()
     period_start = models.DateTimeField()
@@ -176,7 +183,16 @@ class Invoice(Entity):
             models.UniqueConstraint(
                 fields=["subscription", "sequence_number", "part"],
                 name="invoice_one_per_period_and_part",
-                condition=Q(has_members=False),
+                condition=Q(has_members=False, is_purchase=False),
+            ),
+            # It is made whole, and stands for itself.
+            models.CheckConstraint(
+                name="invoice_of_purchase_is_whole",
+                condition=Q(is_purchase=False)
+                | (
+                    Q(part=0, has_members=False, consolidated_into__isnull=True, sequence_number__gte=1)
+                    & ~Q(status__in=(*UNCALCULATED, "DRAFT"))
+                ),
             ),
             # Only the document has a number, and is paid.
             models.CheckConstraint(
@@ -285,6 +301,15 @@ class Invoice(Entity):
                     RETURN NULL;
                 """,
             ),
+            # Who paid has what was bought, and who did not has nothing.
+            pgtrigger.Trigger(
+                name="purchase_follows",
+                when=pgtrigger.After,
+                timing=pgtrigger.Deferred,
+                operation=pgtrigger.Update,
+                condition=pgtrigger.Condition("OLD.status <> NEW.status AND NEW.is_purchase"),
+                func=FOLLOWS_INVOICE,
+            ),
             # A member is voided with its document, never alone.
             pgtrigger.Trigger(
                 name="member_falls_with_document",
@@ -365,7 +390,7 @@ class Invoice(Entity):
     @property
     def is_of_corrections(self) -> bool:
         """Whether it bills nothing but what was found after the last period of its subscription."""
-        has_terms = bool(self.price_revision_ids) or self.has_members
+        has_terms = bool(self.price_revision_ids) or self.has_members or self.is_purchase
         return self.period_start == self.period_end and self.sequence_number > 0 and not has_terms
 
     @property
@@ -373,6 +398,8 @@ class Invoice(Entity):
         """What it bills, for people."""
         if self.has_members:
             return "Several subscriptions"
+        if self.is_purchase:
+            return "Purchase"
         if self.sequence_number == 0:
             return "Invoice 0"
         if self.is_of_corrections:

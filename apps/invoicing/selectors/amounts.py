@@ -1,7 +1,8 @@
 """What happens to the amounts of invoices once their lines are rated, in one fixed order.
 
 The order is: percentages agreed with the subscriber → less what was billed of it early → spend caps → minimum
-commitments → rebates and corrections held at zero → coupons → tax. ADR 0017 says why.
+commitments → rebates and corrections held at zero → coupons → tax. ADR 0017 says why. Before tax, usage whose price
+asks for it is shown in full, with what units paid of it on a line of its own: that moves no amount.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from functools import partial
 from apps.catalog.models import PriceRevision
 from apps.catalog.selectors.terms import revisions_by_id
 from apps.invoicing.domain.adjustments import AdjustmentTerms, discounts_of, with_discounts
+from apps.invoicing.domain.apart import grants_apart
 from apps.invoicing.domain.coupons import with_coupons
 from apps.invoicing.domain.early import BilledEarly, less_billed_early, withdrawn_lines
 from apps.invoicing.domain.targets import TargetLine, limit_rebates
@@ -52,6 +54,7 @@ def settled_lines(
     """
     spend = spend_book(invoices, lines, revisions, next_ids)
     prices = _prices(lines, revisions if spend is None else spend.revisions) if coupons.rows else {}
+    apart = {key for key, row in revisions.items() if row.price.grant_discount_enabled}
     found: dict[int, list[TargetLine]] = {}
     for invoice in sorted(invoices, key=lambda row: (row.due_until, row.pk)):
         plan = invoice.subscription.plan
@@ -66,7 +69,7 @@ def settled_lines(
         if reached:
             kept = with_coupons(kept, reached, currency=invoice.currency, plan_id=plan.pk, prices=prices)
             coupons.note(invoice, kept)
-        found[invoice.pk] = kept
+        found[invoice.pk] = kept if invoice.is_early else grants_apart(kept, apart, currency=invoice.currency)
     return taxed_lines(invoices, found, revisions)
 
 

@@ -287,7 +287,7 @@ def agreements_of(*, subscription: Subscription) -> QuerySet[SpendAgreement]:
 
 def _read_windows(book: SpendBook, subscription_ids: Sequence[int]) -> None:
     # Early bills are parts of a period and documents are of several; what they bill counts, but they are no windows.
-    rows = Invoice.objects.filter(subscription_id__in=subscription_ids, part=0, has_members=False)
+    rows = Invoice.objects.filter(subscription_id__in=subscription_ids, part=0, has_members=False, is_purchase=False)
     for row in rows.exclude(status=InvoiceStatus.CANCELLED).order_by("subscription_id", "sequence_number").only(
         "pk", "subscription_id", "sequence_number", "calculated_at", "due_after", "due_until", "period_start",
         "plan_version_id", "price_revision_ids",

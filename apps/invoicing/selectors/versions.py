@@ -111,7 +111,9 @@ def _versions_of(subscriptions: Mapping[int, Subscription]) -> Mapping[int, _Ver
         return {}
     invoices: dict[int, list[Invoice]] = defaultdict(list)
     # Early bills are parts of a period and documents are of several.
-    rows = Invoice.objects.filter(subscription_id__in=many(subscriptions), part=0, has_members=False)
+    rows = Invoice.objects.filter(
+        subscription_id__in=many(subscriptions), part=0, has_members=False, is_purchase=False
+    )
     for row in rows.order_by("subscription_id", "due_after", "sequence_number", "pk").only(
         "pk", "subscription_id", "sequence_number", "status", "due_after", "due_until", "plan_version_id",
         "opened_version_id",

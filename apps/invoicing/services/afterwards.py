@@ -81,7 +81,9 @@ def open_corrections(*, subscription_ids: Sequence[int], rest: timedelta = timed
     )
     last = {
         invoice.subscription_id: invoice
-        for invoice in Invoice.objects.filter(subscription__in=subscriptions, part=0, has_members=False)
+        for invoice in Invoice.objects.filter(
+            subscription__in=subscriptions, part=0, has_members=False, is_purchase=False
+        )
         .order_by("subscription_id", "-sequence_number")
         .distinct("subscription_id")
     }

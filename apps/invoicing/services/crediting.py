@@ -31,6 +31,7 @@ from apps.invoicing.selectors.credits import creditable_of, refundable_amount
 from apps.invoicing.selectors.invoices import with_neighbours
 from apps.invoicing.services.activation import activate_paid_subscription
 from apps.invoicing.services.balances import credit_balance, void_credit
+from apps.invoicing.services.fulfilling import void_bought
 from apps.invoicing.services.numbers import next_number
 from apps.invoicing.services.settlement import lock_for_settlement, mark_paid
 from apps.invoicing.services.turns import take_credit_turns
@@ -51,12 +52,14 @@ class CreditRequest:
         amount: with tax, major units; shared out over what is left of the lines.
         lines: amounts without tax, major units, by the public ids of lines.
         wants_refund: what is not due any more is paid back as far as it was paid, instead of going to the balance.
+        voids_grant: of a purchase: what is left of the units that it bought is taken back.
     """
 
     reason: str = ""
     amount: Decimal | None = None
     lines: Mapping[str, Decimal] | None = None
     wants_refund: bool = False
+    voids_grant: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,10 @@ def plan_credit(*, invoice: Invoice, asked: CreditRequest) -> PlannedCredit:
             code="INVOICE_NOT_CREDITABLE",
             details={"status": invoice.status},
         )
+    if invoice.is_purchase and invoice.status != InvoiceStatus.PAID:
+        raise ConflictError("Nothing was paid for this purchase yet; void the invoice instead.", code="PURCHASE_OPEN")
+    if asked.voids_grant and not invoice.is_purchase:
+        raise _refused("voidGrant", "This invoice bought no grant.")
     charges, rows = creditable_of(invoice)
     left = sum((charge.left for charge in charges), ZERO)
     if left <= 0:
@@ -171,6 +178,8 @@ def issue_credit_note(*, invoice_id: int, asked: CreditRequest, as_of: datetime)
         ),
         as_of,
     )
+    if asked.voids_grant:
+        void_bought(invoice=invoice, as_of=as_of)
     if note.balance_amount:
         credit_balance(note=note, as_of=as_of)
     if note.due_amount:

@@ -336,4 +336,4 @@ def _credit(subscription_id: int) -> Decimal:
 
 
 def _invoices(subscription_id: int) -> QuerySet[Invoice]:
-    return with_neighbours(Invoice.objects.filter(subscription_id=subscription_id))
+    return with_neighbours(Invoice.objects.filter(subscription_id=subscription_id, is_purchase=False))

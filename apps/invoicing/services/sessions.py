@@ -4,7 +4,7 @@ from django.db import transaction
 
 from apps.invoicing.domain import states
 from apps.invoicing.events import PaymentSessionCompleted
-from apps.invoicing.models import Invoice, InvoiceStatus, PaymentSession, SessionStatus
+from apps.invoicing.models import GrantPurchase, Invoice, InvoiceStatus, PaymentSession, SessionStatus
 from apps.invoicing.services.settlement import lock_for_settlement, settle_invoice
 from apps.kernel.errors import ConflictError, UnprocessableError
 from apps.outbox.services import publish
@@ -17,6 +17,8 @@ def open_session(
 ) -> PaymentSession:
     """Make the hosted page of an invoice, in place of an older one (caller's transaction).
 
+    That of a purchase ends with the time to pay for it.
+
     Raises:
         UnprocessableError: the invoice is not waiting for money.
     """
@@ -28,6 +30,13 @@ def open_session(
         )
     if invoice.unpaid_amount <= 0:
         raise UnprocessableError("There is nothing left to pay on this invoice.", code="INVOICE_NO_BALANCE")
+    expires_at = as_of + life
+    if invoice.is_purchase:
+        expires_at = min(expires_at, GrantPurchase.objects.get(invoice=invoice).payment_expires_at)
+        if expires_at <= as_of:
+            raise UnprocessableError(
+                "The time to pay for this purchase is over; place a new one.", code="INVOICE_NOT_LINKABLE_STATUS"
+            )
     for old in PaymentSession.objects.filter(invoice=invoice, status=SessionStatus.PENDING):
         old.status = SessionStatus.CANCELLED
         old.save(update_fields=["status", "updated_at"])
@@ -37,7 +46,7 @@ def open_session(
         entity_type=entity_type,
         amount=invoice.unpaid_amount,
         currency=invoice.currency,
-        expires_at=as_of + life,
+        expires_at=expires_at,
     )
 
 

@@ -7,6 +7,7 @@ from apps.invoicing.domain import states
 from apps.invoicing.events import InvoicePaid
 from apps.invoicing.models import Invoice, InvoiceStatus, PaymentSession, SessionStatus
 from apps.invoicing.services.activation import activate_paid_subscription
+from apps.invoicing.services.fulfilling import fulfil_purchase
 from apps.kernel.errors import ConflictError
 from apps.outbox.services import publish
 from apps.subscriptions.models import Subscription
@@ -14,10 +15,10 @@ from apps.subscriptions.models import Subscription
 
 @transaction.atomic
 def settle_invoice(*, invoice_id: int, as_of: datetime, note: str = "") -> Invoice:
-    """Mark an invoice as paid in full; a subscription that waited for it becomes active.
+    """Mark an invoice as paid in full; what waited for it becomes active: a subscription, or units that are bought.
 
     Raises:
-        ConflictError: the invoice is already paid, or not issued.
+        ConflictError: the invoice is already paid, or not issued; or nothing could use what it is to buy any more.
     """
     invoice = lock_for_settlement(invoice_id=invoice_id)
     if invoice.status == InvoiceStatus.PAID:
@@ -32,10 +33,11 @@ def settle_invoice(*, invoice_id: int, as_of: datetime, note: str = "") -> Invoi
 def lock_for_settlement(*, invoice_id: int) -> Invoice:
     """Lock an invoice that is about to be paid (caller's transaction).
 
-    Invoice 0 moves its subscription too, which is locked first, as a termination does: one order cannot deadlock.
+    Invoice 0 moves its subscription too, and a purchase its rights; so the subscription is locked first, as a
+    termination does: one order cannot deadlock.
     """
     invoice = Invoice.objects.get(pk=invoice_id)
-    if invoice.sequence_number == 0:
+    if invoice.sequence_number == 0 or invoice.is_purchase:
         Subscription.objects.select_for_update(of=("self",)).get(pk=invoice.subscription_id)
     return Invoice.objects.select_for_update(of=("self",)).get(pk=invoice_id)
 
@@ -51,14 +53,23 @@ def settle_out_of_band(*, invoice_id: int, as_of: datetime, reason: str = "") ->
 
 
 def mark_paid(*, invoice: Invoice, as_of: datetime, note: str) -> None:
-    """Write the paid state of a locked, issued invoice and announce it (caller's transaction)."""
+    """Write the paid state of a locked, issued invoice and announce it (caller's transaction).
+
+    What it buys is there then.
+    """
+    grant = fulfil_purchase(invoice=invoice, as_of=as_of) if invoice.is_purchase else None
     invoice.status = InvoiceStatus.PAID
     invoice.paid_amount += max(invoice.unpaid_amount, Decimal(0))
     invoice.paid_at = as_of
     invoice.settlement_note = note[:1000]
     invoice.save(update_fields=["status", "paid_amount", "paid_at", "settlement_note", "updated_at"])
     publish(
-        InvoicePaid(invoice_id=invoice.public_id, paid_amount=invoice.paid_amount, currency=invoice.currency),
+        InvoicePaid(
+            invoice_id=invoice.public_id,
+            paid_amount=invoice.paid_amount,
+            currency=invoice.currency,
+            grant_id=grant.public_id if grant is not None else None,
+        ),
         organization_id=invoice.organization_id,
         object_id=invoice.public_id,
         at=as_of,

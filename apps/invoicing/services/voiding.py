@@ -22,6 +22,7 @@ from apps.invoicing.models import (
 from apps.invoicing.models.invoice import UNCALCULATED
 from apps.invoicing.selectors.credits import credit_notes_on
 from apps.invoicing.services.balances import return_balance
+from apps.invoicing.services.fulfilling import give_up_purchase
 from apps.kernel.errors import ConflictError
 from apps.outbox.services import publish
 from apps.subscriptions.models import Subscription, SubscriptionStatus
@@ -36,6 +37,7 @@ def void_invoice(*, invoice_id: int, as_of: datetime, reason: str, by: str = "")
 
     Its number stays used. What it billed counts as never billed: a coupon is not used by it, the balance has
     back what it paid, and usage that was billed early comes on its period's own bill. Nothing else is billed again.
+    What it was to buy is not bought.
 
     Raises:
         ConflictError: it is not a draft or unpaid, has credit notes, stands on a document of several, is the
@@ -56,6 +58,8 @@ def void_invoice(*, invoice_id: int, as_of: datetime, reason: str, by: str = "")
     for row in [invoice, *members]:
         row.status, row.next_action_at = InvoiceStatus.CANCELLED, None
         row.save(update_fields=["status", "next_action_at", "balance_applied", "updated_at"])
+    if invoice.is_purchase:
+        give_up_purchase(invoice=invoice, as_of=as_of)
     _end_sessions(invoice)
     _announce(
         invoice,
@@ -181,6 +185,10 @@ def _check(invoice: Invoice, target: InvoiceStatus) -> None:
             code="INVOICE_STATE",
             details={"status": invoice.status, "wanted": target},
         )
+    if invoice.is_purchase and target == InvoiceStatus.WRITTEN_OFF:
+        raise ConflictError(
+            "Nothing was delivered for this invoice yet; void it instead of writing it off.", code="PURCHASE_OPEN"
+        )
     if invoice.sequence_number == 0 and invoice.subscription.status == SubscriptionStatus.PENDING_PAYMENT:
         raise ConflictError(
             "A subscription waits for this invoice; end the subscription instead, which voids it.",
@@ -191,11 +199,15 @@ def _check(invoice: Invoice, target: InvoiceStatus) -> None:
 
 def _refuse_built_on(invoice: Invoice) -> None:
     """Check that nothing was worked out from what an invoice billed: that would give it back a second time."""
+    if invoice.is_purchase:
+        return
     later = Q(sequence_number__gt=invoice.sequence_number)
     if invoice.is_early:
         later |= Q(sequence_number=invoice.sequence_number, part=0)
         later |= Q(sequence_number=invoice.sequence_number, part__gt=invoice.part)
-    of_subscription = Invoice.objects.filter(subscription_id=invoice.subscription_id, has_members=False)
+    of_subscription = Invoice.objects.filter(
+        subscription_id=invoice.subscription_id, has_members=False, is_purchase=False
+    )
     calculated = of_subscription.filter(later).exclude(status__in=(*UNCALCULATED, InvoiceStatus.CANCELLED))
     waiting = InvoiceLine.objects.filter(
         invoice__subscription_id=invoice.subscription_id,

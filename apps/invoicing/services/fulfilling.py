@@ -1,0 +1,94 @@
+"""What becomes of units that are to be bought when their invoice is paid, or given up."""
+
+from datetime import datetime
+
+from django.db.models import Q
+
+from apps.entitlements.models import Entitlement, Grant
+from apps.entitlements.services.granting import GrantTerms, create_grant, void_grant
+from apps.invoicing.models import GrantPurchase, Invoice, PurchaseStatus
+from apps.kernel.errors import ConflictError
+
+
+def fulfil_purchase(*, invoice: Invoice, as_of: datetime) -> Grant:
+    """Make the grant that a locked invoice, which is being paid, was for (caller's transaction).
+
+    Where another right to the feature took the place of the one that it was bought for, that one gets it.
+
+    Raises:
+        ConflictError: its time is over, or no right is left that could use it.
+    """
+    purchase = (
+        GrantPurchase.objects.select_for_update(of=("self",)).select_related("entitlement").get(invoice=invoice)
+    )
+    if purchase.payment_expires_at <= as_of:
+        raise ConflictError(
+            "The time to pay for this is over; place a new purchase.",
+            code="PURCHASE_EXPIRED",
+            details={"paymentExpiresAt": purchase.payment_expires_at.isoformat()},
+        )
+    target = _target(purchase, as_of)
+    terms = GrantTerms(
+        amount=purchase.amount,
+        # The key is one of the right that was named; another has keys of its own.
+        idempotency_key=purchase.idempotency_key if target == purchase.entitlement else purchase.public_id,
+        effective_at=purchase.effective_at or as_of,
+        expires_at=purchase.expires_at,
+        rollover_min=purchase.rollover_min,
+        rollover_max=purchase.rollover_max,
+        price=purchase.price,
+        unit_price=purchase.unit_price,
+        currency=purchase.currency,
+        invoice_reference=invoice.public_id,
+    )
+    grant, _ = create_grant(entitlement_id=target.pk, terms=terms, as_of=as_of)
+    _end(purchase, PurchaseStatus.PAID, as_of, grant)
+    return grant
+
+
+def give_up_purchase(*, invoice: Invoice, as_of: datetime) -> None:
+    """Let what a voided invoice was for not be bought (caller's transaction)."""
+    purchase = GrantPurchase.objects.select_for_update().get(invoice=invoice)
+    is_late = purchase.payment_expires_at <= as_of
+    _end(purchase, PurchaseStatus.EXPIRED if is_late else PurchaseStatus.CANCELLED, as_of)
+
+
+def void_bought(*, invoice: Invoice, as_of: datetime) -> int:
+    """Take back what is left of the units that an invoice bought, also where they were taken along to other rights.
+
+    What was used stays used (caller's transaction).
+    """
+    grants = Grant.objects.filter(
+        organization_id=invoice.organization_id, invoice_reference=invoice.public_id, voided_at__isnull=True
+    )
+    ids = list(grants.order_by("entitlement_id", "pk").values_list("pk", flat=True))
+    for grant_id in ids:
+        void_grant(grant_id=grant_id, as_of=as_of)
+    return len(ids)
+
+
+def _target(purchase: GrantPurchase, as_of: datetime) -> Entitlement:
+    own = purchase.entitlement
+    if own.active_to is None or own.active_to > as_of:
+        return own
+    found = (
+        Entitlement.objects.filter(
+            Q(active_to__isnull=True) | Q(active_to__gt=as_of),
+            customer_id=own.customer_id,
+            feature_id=own.feature_id,
+            is_metered=True,
+        )
+        .order_by("active_from")
+        .first()
+    )
+    if found is None:
+        raise ConflictError(
+            "The entitlement is over, and none took its place: nothing could use the units. Void the invoice.",
+            code="ENTITLEMENT_NOT_ACTIVE",
+        )
+    return found
+
+
+def _end(purchase: GrantPurchase, status: PurchaseStatus, as_of: datetime, grant: Grant | None = None) -> None:
+    purchase.status, purchase.ended_at, purchase.grant = status, as_of, grant
+    purchase.save(update_fields=["status", "ended_at", "grant", "updated_at"])
