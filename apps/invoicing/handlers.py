@@ -3,15 +3,17 @@
 from typing import Any
 
 from apps.catalog.selectors.feeds import register_billed_until
-from apps.catalog.services.plans import register_follower
+from apps.catalog.services.plans import register_follower as register_plan_follower
 from apps.customers.models import Customer
 from apps.customers.services.customers import register_blocker
 from apps.entitlements.services.granting import register_key_holder
 from apps.invoicing.models import GrantPurchase, Invoice, InvoiceStatus
 from apps.invoicing.selectors.fed import billed_until
 from apps.invoicing.selectors.keeping import bills_needing
+from apps.invoicing.services.buying import give_up_with_subscriptions
 from apps.invoicing.services.migrating import follow_default
 from apps.metering.services.dropping import register_keeper
+from apps.subscriptions.services.following import register_follower
 
 # What is consolidated is settled with its document, which is looked at by itself.
 SETTLED = (InvoiceStatus.PAID, InvoiceStatus.CANCELLED, InvoiceStatus.WRITTEN_OFF, InvoiceStatus.CONSOLIDATED)
@@ -30,5 +32,6 @@ def is_key_of_purchase(entitlement_id: int, key: str) -> bool:
 register_key_holder(is_key_of_purchase)
 register_blocker(unsettled_invoices)
 register_keeper(bills_needing)
-register_follower(follow_default)
+register_plan_follower(follow_default)
+register_follower(give_up_with_subscriptions)
 register_billed_until(billed_until)

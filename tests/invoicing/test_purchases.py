@@ -10,6 +10,7 @@ from django.test import Client
 from apps.entitlements.models import Grant
 from apps.invoicing.models import GrantPurchase, Invoice, InvoiceDecision, PaymentSession
 from apps.kernel.time import parse_instant
+from apps.organizations.models import Organization
 from apps.outbox.models import OutboxEvent
 from apps.rating.lines import recompute
 from tests.documents.papers import equip
@@ -103,6 +104,17 @@ def test_a_purchase_is_an_issued_invoice_with_a_page_and_no_grant_yet(kit: Kit) 
     assert deal.grants == []
     assert kit.right(deal.customer)["balance"] == 1_000_000
     settle_constraints()
+
+
+def test_nobody_has_to_approve_it(kit: Kit) -> None:
+    deal = Deal(kit)
+    Organization.objects.filter(pk=kit.world.merchant.pk).update(auto_approve=False)
+    sold = deal.buy()
+    assert deal.invoice(sold)["status"] == "ISSUED"
+    deal.pay(sold)
+    kit.world.advance(deal.clock, "2026-02-02T00:00:00Z")
+    assert "DRAFT" in {row["status"] for row in kit.world.invoices(deal.subscription)}
+    assert len(deal.grants) == 1
 
 
 def test_paying_on_the_page_makes_the_grant_once(kit: Kit) -> None:
@@ -267,6 +279,20 @@ def test_the_end_of_the_subscription_cancels_what_is_not_paid(kit: Kit) -> None:
     deal.api.post(f"/v0/subscriptions/{deal.subscription}/termination", {"reason": "gone"}, expect=200)
     invoice = deal.invoice(sold)
     assert (invoice["status"], invoice["grantPurchase"]["status"]) == ("CANCELLED", "cancelled")
+    settle_constraints()
+
+
+def test_so_does_an_end_that_comes_by_itself(kit: Kit) -> None:
+    price = kit.price(kit.feature(), SOFT)
+    plan, clock, customer = kit.world.plan(kit.product, [price]), kit.world.clock(START), kit.world.customer()
+    kit.world.subscribe(customer, plan, at=START, clock=clock, endingAt="2026-01-11T00:00:00Z")
+    right = kit.right(customer)["entitlementId"]
+    kit.world.api.post(f"/v1/entitlements/{right}/grants/purchase", ORDER)
+    kit.world.advance(clock, "2026-01-12T00:00:00Z")
+    sold = GrantPurchase.objects.get()
+    assert (sold.status, sold.invoice.status, sold.ended_at) == (
+        "cancelled", "CANCELLED", parse_instant("2026-01-11T00:00:00Z"),
+    )  # fmt: skip
     settle_constraints()
 
 

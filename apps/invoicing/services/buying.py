@@ -1,7 +1,7 @@
 """Units that are bought: an invoice of their own, which makes the grant when it is paid in time."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -24,6 +24,7 @@ from apps.invoicing.services.voiding import void_invoice
 from apps.kernel.clock import wall_now
 from apps.kernel.errors import ConflictError, FieldError, InvalidError
 from apps.kernel.money import EXACT, round_to
+from apps.kernel.rows import many
 from apps.kernel.time import Period, format_instant
 from apps.outbox.services import publish_all
 from apps.rating.lines import rate_fee
@@ -38,6 +39,7 @@ UNIT_PRICE_PLACES = 15
 INSTANT = timedelta(microseconds=1)
 CHUNK = 1_000
 OVER = "The time to pay was over."
+ENDED = "The subscription ended."
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +98,14 @@ def purchase_grant(*, entitlement_id: int, terms: PurchaseTerms, as_of: datetime
     return _store(row, subscription, terms, as_of), True
 
 
-def cancel_purchases(*, subscription_id: int, as_of: datetime, reason: str, by: str) -> int:
-    """Void the invoices of what a subscription was about to buy (caller's transaction, which holds it)."""
-    open_ones = GrantPurchase.objects.filter(invoice__subscription_id=subscription_id, status=PurchaseStatus.OPEN)
-    ids = list(open_ones.order_by("pk").values_list("invoice_id", flat=True))
-    for invoice_id in ids:
-        void_invoice(invoice_id=invoice_id, as_of=as_of, reason=reason, by=by)
-    return len(ids)
+def give_up_with_subscriptions(moments: Sequence[tuple[Subscription, datetime]]) -> None:
+    """Void the invoices of what ended subscriptions were about to buy (caller's transaction, which holds them)."""
+    ended = {subscription.pk: at for subscription, at in moments if subscription.status != SubscriptionStatus.ACTIVE}
+    open_ones = GrantPurchase.objects.filter(invoice__subscription_id__in=many(ended), status=PurchaseStatus.OPEN)
+    for purchase in list(open_ones.select_related("invoice").order_by("pk")):
+        # An end may be dated back.
+        at = max(ended[purchase.invoice.subscription_id], purchase.placed_at)
+        void_invoice(invoice_id=purchase.invoice_id, as_of=at, reason=ENDED)
 
 
 @transaction.atomic

@@ -9,7 +9,6 @@ from apps.invoicing.domain import states
 from apps.invoicing.models import DecisionKind, Invoice, InvoiceStatus, PaymentSession, SessionStatus
 from apps.invoicing.selectors.spend import commits_to_spend
 from apps.invoicing.services.balances import return_balance
-from apps.invoicing.services.buying import cancel_purchases
 from apps.invoicing.services.periods import close_invoice, cross_boundaries
 from apps.invoicing.services.prepaid import reconcile_prepaid
 from apps.invoicing.services.voiding import note_decision
@@ -63,9 +62,6 @@ def terminate_subscription(
             start = format_instant(subscription.period_start)
             raise refused("terminatedAt", f"Periods before {start} are billed; end it there or later.")
         _end_open_period(subscription, ends_at)
-        cancel_purchases(
-            subscription_id=subscription.pk, as_of=as_of, reason=reason or "The subscription ended.", by=by
-        )
     else:
         _cancel_unpaid(subscription, as_of, reason=reason, by=by)
     mark_terminated(subscription=subscription, at=ends_at, by=by, reason=reason, change_reason=change_reason)
