@@ -21,6 +21,7 @@ from apps.catalog.models import (
 )
 from apps.catalog.selectors.feeds import known_feeds
 from apps.catalog.selectors.spend import Spend, spend_of_price
+from apps.catalog.services.credits import credit_errors
 from apps.catalog.services.spend import FIELDS, merged, put_on_revision, spend_errors
 from apps.kernel.errors import ConflictError, FieldError, InvalidError
 from apps.kernel.time import Cadence
@@ -39,6 +40,7 @@ REVISED = (
     "is_obligation",
     "is_flat",
     "supply_scope",
+    "pricing_unit_id",
 )
 # What a price has beside its terms.
 SWAPPED = (
@@ -189,6 +191,7 @@ def check_price(price: Price, spend: Spend | None = None) -> None:
         errors.extend(_feed_errors(price, model))
     errors.extend(_cadence_errors(price))
     errors.extend(_template_errors(price, model))
+    errors.extend(credit_errors(price, model, min(unit_prices), spend or {}))
     if price.supply_scope == "OUTSIDE_SCOPE":
         if not price.outside_scope_label:
             errors.append(FieldError("tax.outsideScopeLabel", "Label what is outside the scope.", "required"))
