@@ -112,6 +112,7 @@ def update_price(*, price_id: int, changes: dict[str, Any], spend: Mapping[str, 
                     "subscriptionCount": subscriptions,
                 },
             )
+    _check_unit_change(price, changes)
     present = spend_of_price(price)
     wanted = merged(present, spend or {})
     before = {name: getattr(price, name) for name in (*REVISED, "metric_id", "fee_id")}
@@ -126,6 +127,24 @@ def update_price(*, price_id: int, changes: dict[str, Any], spend: Mapping[str, 
     else:
         price.save()
     return price
+
+
+def _check_unit_change(price: Price, changes: Mapping[str, Any]) -> None:
+    """Refuse to count the use of live subscribers' rights in something else from one period to the next.
+
+    Raises:
+        ConflictError: live subscriptions bill the price.
+    """
+    if "pricing_unit" not in changes or changes["pricing_unit"] == price.pricing_unit:
+        return
+    subscriptions = sum(count(price.pk) for count in _subscription_counters)
+    if subscriptions:
+        raise ConflictError(
+            "Live subscriptions bill this price, and its unit decides what their rights are counted in; publish a"
+            " version of the plan with another price.",
+            code="PRICE_IN_USE",
+            details={"priceId": price.public_id, "fields": ["pricingUnitId"], "subscriptionCount": subscriptions},
+        )
 
 
 @transaction.atomic

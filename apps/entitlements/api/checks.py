@@ -10,7 +10,7 @@ from rest_framework.response import Response
 
 from apps.entitlements.api.base import READ, WRITE, RightsView
 from apps.entitlements.api.inputs import AskedSerializer, CheckSerializer
-from apps.entitlements.api.shapes import ReservationSerializer, plain, render_reservation
+from apps.entitlements.api.shapes import ReservationSerializer, plain, render_reservation, unit_id_of
 from apps.entitlements.models import Reservation, ReservationStatus
 from apps.entitlements.selectors.asking import Asked
 from apps.entitlements.selectors.entitlements import present_of
@@ -31,6 +31,8 @@ class AnswerSerializer(serializers.Serializer[Any]):
     held = serializers.FloatField(allow_null=True)
     available = serializers.FloatField(allow_null=True)
     overage = serializers.FloatField(allow_null=True)
+    pricingUnitId = serializers.CharField(allow_null=True)
+    cost = serializers.FloatField(allow_null=True)
     reservation = ReservationSerializer(allow_null=True)
 
 
@@ -122,6 +124,8 @@ def _answer(index: int, verdict: Verdict) -> dict[str, Any]:
         "held": None,
         "available": None,
         "overage": None,
+        "pricingUnitId": None,
+        "cost": None,
         "reservation": None,
     }
     if history is None:
@@ -135,6 +139,8 @@ def _answer(index: int, verdict: Verdict) -> dict[str, Any]:
             "held": plain(verdict.held),
             "available": plain(max(balance - verdict.held, Decimal(0))),
             "overage": plain(history.state.overage),
+            "pricingUnitId": unit_id_of(row),
+            "cost": plain(verdict.cost),
         }
     if verdict.room is not None:
         room = verdict.room

@@ -54,8 +54,8 @@ def find_rights(*, organization_id: int, asked: Sequence[Asked]) -> list[Right |
             continue
         right = Right(row, at)
         for name in filter(None, (row.customer.public_id, row.customer.external_id)):
-            by_name[name, row.feature.public_id, None] = right
-            by_name[name, row.feature.key, row.feature.product.public_id] = right
+            by_name[name, row.right_to.public_id, None] = right
+            by_name[name, row.right_to.key, row.right_to.product.public_id] = right
     return [by_name.get(_name(one)) for one in asked]
 
 

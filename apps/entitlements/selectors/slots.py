@@ -60,7 +60,7 @@ def slots_of(*, organization_id: int) -> QuerySet[Slot]:
 def bursts_of(entitlement: Entitlement) -> QuerySet[SlotBurst]:
     """Give the bursts of who holds an entitlement, newest first."""
     rows = SlotBurst.objects.select_related("pool__test_clock").filter(
-        pool__customer_id=entitlement.customer_id, pool__feature_id=entitlement.feature_id
+        pool__customer_id=entitlement.customer_id, pool__feature_id=entitlement.right_to_id
     )
     return rows.order_by("-pk")
 
@@ -108,8 +108,8 @@ def rooms_of(rows: Iterable[Entitlement], *, at: dict[int, datetime]) -> dict[in
         if row.slots is None:
             continue
         moment = at[row.pk]
-        limit = limit_of(customer_id=row.customer_id, feature_id=row.feature_id, at=moment)
-        held = held_slots(moment).filter(pool__customer_id=row.customer_id, pool__feature_id=row.feature_id)
+        limit = limit_of(customer_id=row.customer_id, feature_id=row.right_to_id, at=moment)
+        held = held_slots(moment).filter(pool__customer_id=row.customer_id, pool__feature_id=row.right_to_id)
         found[row.pk] = Room(limit, held.count())
     return found
 

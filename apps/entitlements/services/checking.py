@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import Decimal
+from decimal import ROUND_UP, Decimal
 
 from django.db import transaction
 
@@ -13,8 +13,10 @@ from apps.entitlements.models import Entitlement, Reservation, ReservationStatus
 from apps.entitlements.selectors.asking import Asked, Right, find_rights
 from apps.entitlements.selectors.entitlements import held_units
 from apps.entitlements.selectors.histories import History, histories
+from apps.entitlements.selectors.pools import costs_of
 from apps.entitlements.selectors.slots import Room, rooms_of
 from apps.kernel.errors import ConflictError
+from apps.kernel.money import EXACT
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class Verdict:
         reason: why not; empty when allowed.
         history: balance, usage and overage; None without a right.
         held: units that reservations hold, this one's among them.
+        cost: units that the use would take: what was asked for, or the credits of a pool that it draws.
         room: of a feature with slots, how many may be held and are.
     """
 
@@ -48,10 +51,12 @@ class Verdict:
     reason: str
     history: History | None = None
     held: Decimal = ZERO
+    cost: Decimal = ZERO
     reservation: Reservation | None = None
     room: Room | None = None
 
 
+SMALLEST = Decimal("1e-9")
 NO_RIGHT, NOTHING_LEFT = "not_entitled", "limit_reached"
 
 
@@ -73,7 +78,7 @@ def check(*, organization_id: int, questions: Sequence[Question], ahead: timedel
 def _check(organization_id: int, questions: Sequence[Question], ahead: timedelta) -> list[Verdict]:
     rights = find_rights(organization_id=organization_id, asked=[question.asked for question in questions])
     held_for = {
-        right.entitlement.pk
+        right.entitlement.drawn_id
         for question, right in zip(questions, rights, strict=True)
         if right is not None and question.hold is not None and right.entitlement.is_metered
     }
@@ -84,17 +89,39 @@ def _check(organization_id: int, questions: Sequence[Question], ahead: timedelta
     rooms = rooms_of(
         (right.entitlement for right in known.values()), at={pk: right.at for pk, right in known.items()}
     )
-    held = held_units(past, at={key: right.at for key, right in known.items()})
+    present = {right.entitlement.drawn_id: right.at for right in known.values()}
+    held = held_units(present, at=present)
+    costs = _costs(questions, rights, ahead)
     return [
         Verdict(False, NO_RIGHT)
         if right is None
-        else _verdict(question, right, past[right.entitlement.pk], held, rooms)
-        for question, right in zip(questions, rights, strict=True)
+        else _verdict(question, right, past[right.entitlement.pk], cost, held, rooms)
+        for question, right, cost in zip(questions, rights, costs, strict=True)
     ]
 
 
+def _costs(questions: Sequence[Question], rights: Sequence[Right | None], ahead: timedelta) -> list[Decimal]:
+    """Give the units that each use would take; those of a pool are credits."""
+    costs = [question.quantity for question in questions]
+    in_credits = {
+        n: (right.entitlement, right.at, costs[n])
+        for n, right in enumerate(rights)
+        if right is not None and right.entitlement.pool_id is not None and costs[n]
+    }
+    found = costs_of(list(in_credits.values()), ahead=ahead)
+    # As precise as what is held can be written down, and never less than the use takes.
+    for n, cost in zip(in_credits, found, strict=True):
+        costs[n] = cost.quantize(SMALLEST, rounding=ROUND_UP, context=EXACT)
+    return costs
+
+
 def _verdict(
-    question: Question, right: Right, history: History, held: dict[int, Decimal], rooms: Mapping[int, Room]
+    question: Question,
+    right: Right,
+    history: History,
+    cost: Decimal,
+    held: dict[int, Decimal],
+    rooms: Mapping[int, Room],
 ) -> Verdict:
     row = right.entitlement
     if not row.is_metered:
@@ -102,34 +129,34 @@ def _verdict(
         # What is held now is for who acquires it; asking for none asks for one.
         is_free = room is None or room.free >= max(question.quantity, Decimal(1))
         return Verdict(is_free, "" if is_free else NOTHING_LEFT, history, room=room)
-    reserved = held.get(row.pk, ZERO)
+    reserved = held.get(row.drawn_id, ZERO)
     known = _find_reservation(question, right)
     if known is not None:
-        return Verdict(True, "", history, reserved, known)
-    if not has_room(
-        balance=history.state.balance, held=reserved, quantity=question.quantity, is_soft=row.is_soft_limit
-    ):
-        return Verdict(False, NOTHING_LEFT, history, reserved)
-    if question.hold is None or not question.quantity:
-        return Verdict(True, "", history, reserved)
+        return Verdict(True, "", history, reserved, cost, known)
+    if not has_room(balance=history.state.balance, held=reserved, quantity=cost, is_soft=row.is_soft_limit):
+        return Verdict(False, NOTHING_LEFT, history, reserved, cost)
+    if question.hold is None or not cost:
+        return Verdict(True, "", history, reserved, cost)
     made = Reservation.objects.create(
         organization_id=row.organization_id,
-        entitlement=row,
-        quantity=question.quantity,
+        entitlement_id=row.drawn_id,
+        quantity=cost,
+        asked_quantity=question.quantity if row.pool_id is not None else None,
         made_at=right.at,
         expires_at=right.at + question.hold,
         idempotency_key=question.key,
     )
     # Later questions of the same call see it.
-    held[row.pk] = reserved + question.quantity
-    return Verdict(True, "", history, held[row.pk], made)
+    held[row.drawn_id] = EXACT.add(reserved, cost)
+    return Verdict(True, "", history, held[row.drawn_id], cost, made)
 
 
 def _find_reservation(question: Question, right: Right) -> Reservation | None:
     if question.hold is None or not question.key:
         return None
-    known = Reservation.objects.filter(entitlement=right.entitlement, idempotency_key=question.key).first()
-    if known is not None and known.quantity != question.quantity:
+    drawn_id = right.entitlement.drawn_id
+    known = Reservation.objects.filter(entitlement_id=drawn_id, idempotency_key=question.key).first()
+    if known is not None and (known.asked_quantity or known.quantity) != question.quantity:
         raise ConflictError(
             "This idempotency key belongs to another reservation; use a new key.", code="IDEMPOTENCY_KEY_REUSED"
         )

@@ -172,7 +172,9 @@ def calculated_lines(
                 metric,
                 AllowanceRequest(
                     item.invoice.customer_id, item.invoice.subscription_id, item.revision.price_id, part.period
-                ),
+                )
+                if item.revision.pricing_unit_id is None
+                else None,
             )
             for item, part, metric in asked
         ]
@@ -243,6 +245,7 @@ def _lines(
     rated: list[tuple[Period, RatedLine]]
     if usages is not None:
         known = split_terms(terms, [usage.uncovered for usage in usages])
+        unit = "" if revision.pricing_unit is None else revision.pricing_unit.public_id
         rated = [
             (
                 part.period,
@@ -254,6 +257,7 @@ def _lines(
                     sources=source,
                     calculated_at=as_of,
                     terms=own,
+                    pricing_unit=unit,
                 ),
             )
             for part, usage, own, source in zip(item.parts, usages, known, sources, strict=True)
