@@ -134,8 +134,8 @@ def test_a_features_units_go_into_the_pool(kit: PoolKit) -> None:
     kit.world.advance(clock, "2026-01-15T00:00:00Z")
     assert (kit.kit.right(customer)["balance"], kit.left(customer)) == (100, (100, 0))
     kit.world.advance(clock, "2026-02-01T02:00:00Z")
-    # What was given once went first, being there as long; the month's are filled up.
-    assert kit.left(customer)[0] in (700, 800)
+    # What the plan gives goes first; the feature's are filled up.
+    assert kit.left(customer) == (700, 0)
     assert kit.kit.right(customer)["hasAccess"] is True
 
 
@@ -208,7 +208,7 @@ def test_credits_of_a_plan_end_with_the_subscription_and_granted_ones_do_not(kit
     kit.kit.use(customer, "2026-01-10T00:00:00Z", 100)
     kit.world.advance(clock, "2026-01-15T00:00:00Z")
     assert kit.left(customer) == (10_150, 0)
-    kit.world.api.post(f"/v0/subscriptions/{subscription}/terminate", {"reason": "test"}, expect=200)
+    kit.world.api.post(f"/v0/subscriptions/{subscription}/termination", {"reason": "x"}, expect=200)
     assert kit.left(customer, "2026-01-15T00:00:01Z") == (250, 0)
     # Nobody sells the usage any more, so it draws nothing.
     kit.kit.use(customer, "2026-01-16T00:00:00Z", 100)
@@ -285,22 +285,31 @@ def test_a_customer_without_a_subscription_may_have_credits(kit: PoolKit) -> Non
 def test_a_right_issued_by_hand_draws_until_a_subscription_does(kit: PoolKit) -> None:
     feature = kit.kit.feature("chat")
     price = kit.price("2", feature={"featureId": feature})
-    customer = kit.world.customer()
-    body = {"customerId": customer, "featureId": feature, "template": {}, "activeFrom": "2026-01-01T00:00:00Z"}
-    right = kit.world.api.post("/v1/entitlements", body)
+    # A subscription to something else, for a test clock to live on.
+    other = kit.world.product()
+    plan = kit.world.plan(other, [kit.world.usage_price(kit.world.metric(other, eventType="x"))])
+    clock, customer = kit.world.clock("2026-01-01T00:00:00Z"), kit.world.customer()
+    kit.world.subscribe(customer, plan, at="2026-01-01T00:00:00Z", clock=clock)
+    right = kit.world.api.post("/v1/entitlements", {"customerId": customer, "featureId": feature, "template": {}})
     assert right["pricingUnitId"] == kit.unit
-    kit.grant(customer, 1_000, effectiveAt="2026-01-01T00:00:00Z")
+    kit.grant(customer, 1_000)
     kit.kit.use(customer, "2026-01-10T00:00:00Z", 100)
-    assert kit.left(customer, "2026-01-11T00:00:00Z") == (800, 0)
-    clock = kit.world.clock("2026-01-20T00:00:00Z")
+    kit.world.advance(clock, "2026-01-20T00:00:00Z")
+    assert kit.left(customer) == (800, 0)
     plan = kit.world.plan(kit.kit.product, [price])
     subscription = kit.world.subscribe(customer, plan, at="2026-01-20T00:00:00Z", clock=clock)["id"]
     kit.kit.use(customer, "2026-01-21T00:00:00Z", 100)
     kit.world.advance(clock, "2026-01-22T00:00:00Z")
     assert kit.left(customer) == (600, 0)
-    kit.world.api.post(f"/v0/subscriptions/{subscription}/terminate", {"reason": "x"}, expect=200)
+    kit.world.api.post(f"/v0/subscriptions/{subscription}/termination", {"reason": "x"}, expect=200)
     kit.kit.use(customer, "2026-01-23T00:00:00Z", 100)
-    assert kit.left(customer, "2026-01-24T00:00:00Z") == (400, 0)
+    kit.world.advance(clock, "2026-01-24T00:00:00Z")
+    assert kit.left(customer) == (400, 0)
+    # The end of the right ends it.
+    kit.world.api.delete(f"/v1/entitlements/{right['id']}", expect=200)
+    kit.kit.use(customer, "2026-01-24T12:00:00Z", 100)
+    kit.world.advance(clock, "2026-01-25T00:00:00Z")
+    assert kit.left(customer) == (400, 0)
 
 
 def test_a_feature_of_mixed_units_is_not_issued(kit: PoolKit) -> None:
@@ -328,9 +337,8 @@ def test_checks_are_in_units_of_use_and_hold_credits(kit: PoolKit) -> None:
         ask(chat, 1),
     )
     # 20 × 2 and 2 × 30 are all there is.
-    assert (first["allowed"], first["cost"], first["reservation"]["quantity"], first["reservation"]["askedQuantity"]) == (
-        True, 40, 40, 20,
-    )  # fmt: skip
+    held = first["reservation"]
+    assert (first["allowed"], first["cost"], held["quantity"], held["askedQuantity"]) == (True, 40, 40, 20)
     assert (second["allowed"], second["available"], second["pricingUnitId"]) == (True, 0, kit.unit)
     assert (third["allowed"], third["reason"], third["cost"]) == (False, "limit_reached", 2)
     (again,) = kit.kit.check(ask(chat, 20, reserveSeconds=60, idempotencyKey="a"))
@@ -358,13 +366,14 @@ def test_a_cheaper_band_is_not_given_out_of_hand(kit: PoolKit) -> None:
 
 def test_a_line_in_credits_takes_no_terms_of_money(kit: PoolKit) -> None:
     _, subscription, _ = kit.subscriber(kit.both())
-    (line, _) = kit.world.api.get(f"/v0/subscriptions/{subscription}/intervals")["data"]
-    edit = {"edit": [{"id": line["id"], "unitPrice": "5"}]}
-    answer = kit.world.api.call("post", f"/v0/subscriptions/{subscription}/intervals", edit)
-    assert answer.status_code in (400, 409)
+    path = f"/v0/subscriptions/{subscription}/intervals"
+    line = kit.world.api.get(path)["intervals"][0]
+    cut = {"id": line["id"], "unitPrice": "5", "endDate": "2026-03-01T00:00:00Z"}
+    body = {"edit": [cut], "changeReason": "commercial", "idempotencyKey": "e"}
+    assert kit.world.api.post(path, body, expect=409)["code"] == "PRICE_IN_CREDITS"
     waived = {
-        "type": "usageDiscount", "value": "5", "targetPriceIds": [line["priceId"]], "idempotencyKey": "a",
-        "from": "2026-01-01T00:00:00Z",
+        "type": "usageDiscount", "usageDiscount": "5", "targetPriceIds": [line["priceId"]],
+        "effectiveFrom": "2026-02-01T00:00:00Z",
     }  # fmt: skip
-    answer = kit.world.api.call("post", f"/v0/subscriptions/{subscription}/adjustments", waived)
-    assert answer.status_code == 400
+    answer = kit.world.api.post(f"/v0/subscriptions/{subscription}/adjustments", waived, expect=400)
+    assert [error["field"] for error in answer["errors"]] == ["targetPriceIds"]

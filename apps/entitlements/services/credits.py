@@ -16,6 +16,9 @@ from apps.kernel.ids import new_id
 from apps.outbox.services import Announcement, publish_all
 from apps.subscriptions.models import Subscription, SubscriptionStatus
 
+# Before what is granted by hand: that stays, when these are filled up again or end with their subscription.
+PRIORITY = -1
+
 
 def follow_plans(moments: Sequence[tuple[Subscription, datetime]]) -> None:
     """Give subscriptions the credits of their plan versions, and let their usage draw them (caller's transaction).
@@ -99,6 +102,7 @@ def _mint(subscription: Subscription, pool: CreditPool, one: CreditAllocation, a
         entitlement=pool,
         subscription=subscription,
         amount=one.amount,
+        priority=PRIORITY,
         granted_at=at,
         effective_at=at,
         recurrence=one.recurrence,
