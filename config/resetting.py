@@ -133,7 +133,14 @@ def _count_redemptions(organization_id: int) -> None:
 
 
 def _path(model: type[models.Model], owner: type[models.Model]) -> str | None:
-    """Give the shortest way from a model to its owner along what it refers to; None where there is none."""
+    """Give the shortest way from a model to its owner along what it refers to; None where there is none.
+
+    What every row refers to goes before what only some do: by the latter not all rows are found.
+    """
+    return _shortest(model, owner, through_optional=False) or _shortest(model, owner, through_optional=True)
+
+
+def _shortest(model: type[models.Model], owner: type[models.Model], *, through_optional: bool) -> str | None:
     reached: list[tuple[type[models.Model], str]] = [(model, "")]
     seen = {model}
     for here, path in reached:
@@ -146,6 +153,8 @@ def _path(model: type[models.Model], owner: type[models.Model]) -> str | None:
                 continue
             if target is owner and field.name == owner._meta.model_name:
                 return f"{path}{field.name}"
+            if field.null and not through_optional:
+                continue
             if target not in seen and target is not Organization and target.__module__.startswith("apps."):
                 seen.add(target)
                 reached.append((target, f"{path}{field.name}__"))

@@ -70,7 +70,9 @@ def owned(world: World) -> dict[str, str]:
     slotted = world.api.post("/v1/entitlements", right)["id"]
     burst = {"slots": 1, "endsAt": "2026-02-01T00:00:00Z", "idempotencyKey": "b"}
     slot = {"customerId": customer, "featureId": static, "idempotencyKey": "s"}
+    unit = {"merchantId": world.id, "key": "credits", "name": "Credits"}
     return {
+        "v1/pricingUnits": world.api.post("/v1/pricingUnits", unit)["id"],
         "v1/slots": world.api.post("/v1/slots", slot)["id"],
         "burst": world.api.post(f"/v1/entitlements/{slotted}/bursts", burst)["id"],
         "v1/entitlements": entitlement,

@@ -11,7 +11,11 @@ from apps.subscriptions.services.following import register_follower
 
 
 def rights_in_force(customer: Customer) -> dict[str, Any] | None:
-    rows = Entitlement.objects.filter(customer=customer).select_related("subscription__test_clock").order_by("-pk")
+    rows = (
+        Entitlement.objects.filter(customer=customer, feature__isnull=False)
+        .select_related("subscription__test_clock")
+        .order_by("-pk")
+    )
     live = [row for row in rows if row.active_to is None or row.active_to > present_of(row)][:100]
     items = [{"id": row.public_id, "status": "active"} for row in live]
     return {"type": "entitlements", "count": len(items), "items": items} if items else None

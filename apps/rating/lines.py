@@ -26,6 +26,8 @@ ROUNDING = "HALF_UP"
 CARRIED = "carried"
 # Marks the step that takes off what an allowance pays for.
 ALLOWANCE = "entitlement"
+# Marks the step by which usage in credits costs no money.
+CREDITS = "pricingUnit"
 # Mark what a part of a period takes over: the amount of another part, or what rounding left of it.
 PART, REST = "part", "rounding"
 # Thirds of a cent's half add up to it again: beyond these places are only errors of the last digits of parts.
@@ -90,6 +92,7 @@ def rate_usage(
     discounts: Sequence[Discount] = (),
     carried: Decimal = Decimal(0),
     described: Mapping[str, Any] | None = None,
+    pricing_unit: str = "",
 ) -> RatedLine:
     """Price the usage of a period, or what late usage adds to one that was billed.
 
@@ -107,6 +110,7 @@ def rate_usage(
         carried: what earlier corrections of the period could not give back, because their invoices would have
             fallen below zero; 0 or less.
         described: the price as provenance says it, where it is at hand.
+        pricing_unit: what the price is in, if not in money: then nothing is owed, and what it comes to are credits.
     """
     steps, quantity = quantity_steps(usage.uncovered, None if usage.counted else terms)
     if usage.covered:
@@ -141,8 +145,12 @@ def rate_usage(
         before, amount = amount, EXACT.add(amount, carried)
         params = {"amount": format_decimal(-carried), "kind": CARRIED}
         steps.append(step_of("subtract", "amount", format_decimal(before), amount, params, "earlierInvoice"))
+    if pricing_unit:
+        drawn, amount = amount, Decimal(0)
+        params = {"amount": "0", "credits": format_decimal(drawn), "pricingUnitId": pricing_unit}
+        steps.append(step_of("replace", "amount", format_decimal(drawn), amount, params, CREDITS))
     subtotal = _rounded(steps, amount, currency)
-    unit_price = _unit_price(parts, amount, billed_quantity)
+    unit_price = Decimal(0) if pricing_unit else _unit_price(parts, amount, billed_quantity)
     return RatedLine(
         quantity=billed_quantity,
         unit_price=unit_price,

@@ -70,7 +70,7 @@ def test_what_would_bill_by_other_terms_than_meant_is_refused(world: World) -> N
     assert list(refused(world, f"/v0/prices/{made}", {"pricingUnitId": "pu_1"}, "patch")) == ["pricingUnitId"]
     plan = {"currency": "USD", "merchantId": world.id, "name": "P", "productId": product, "prices": [made]}
     credits = {"creditAllocations": [{"pricingUnitId": "pu_1", "amount": 100}]}
-    assert list(refused(world, "/v0/plans", {**plan, **credits})) == ["creditAllocations"]
+    assert list(refused(world, "/v0/plans", {**plan, **credits})) == ["creditAllocations.0.pricingUnitId"]
     assert world.api.post("/v0/plans", {**plan, "creditAllocations": []})["creditAllocations"] == []
 
 

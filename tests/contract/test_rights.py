@@ -156,3 +156,46 @@ def test_a_merchant_and_a_customer_begin_anew(kit: Kit, client: Paygentic) -> No
     client.merchants.reset(merchant_id=kit.world.id, merchant_reset={"scope": "merchant", "keep_catalog": False})
     with pytest.raises(errors.PaygenticError):
         client.products.get(id=kit.product)
+
+
+def test_a_price_and_a_plan_in_credits(kit: Kit, client: Paygentic) -> None:
+    unit = kit.world.api.post("/v1/pricingUnits", {"merchantId": kit.world.id, "key": "tokens", "name": "T"})["id"]
+    feature = kit.feature()
+    price = client.prices.create(
+        invoice_display_name="Tokens",
+        payment_term="in_arrears",
+        properties={"unit_price": "2"},
+        billable_metric_id=kit.metric,
+        model="standard",
+        pricing_unit_id=unit,
+        feature={"feature_id": feature, "entitlement_template": {"usagePeriod": {"interval": "P1M"}}},
+    )
+    assert price.pricing_unit_id == unit
+    assert client.prices.get(id=price.id).pricing_unit_id == unit
+    plan = client.plans.create(
+        currency="USD",
+        merchant_id=kit.world.id,
+        name="Credits",
+        product_id=kit.product,
+        billing_cadence="P1M",
+        prices=[price.id],
+        credit_allocations=[{"pricing_unit_id": unit, "amount": 10_000, "recurrence_period": "P1M"}],
+    )
+    assert plan.credit_allocations is not None
+    (given,) = plan.credit_allocations
+    assert (given.pricing_unit_id, given.amount, given.recurrence_period) == (unit, 10_000, "P1M")
+    assert plan.prices is not None
+    assert plan.prices[0].pricing_unit_id == unit
+    version = client.plans.get_plan_version(id=plan.id, version_number=1)
+    assert version.prices[0].pricing_unit_id == unit
+    clock, customer = kit.world.clock(START), kit.world.customer()
+    kit.world.subscribe(customer, plan.id, at=START, clock=clock)
+    kit.use(customer, START, 1_500)
+    (item,) = client.entitlements.list(request={"customer_id": customer, "at": datetime(2026, 1, 2, tzinfo=UTC)}).data
+    assert (item.pricing_unit_id, item.balance, item.usage_in_period, item.overage) == (unit, 7_000, 3_000, 0)
+    assert item.current_period_end == datetime(2026, 2, 1, tzinfo=UTC)
+    grant = client.entitlements.grants.create(entitlement_id=item.entitlement_id, amount=5, idempotency_key="g")
+    assert grant.entitlement_id == item.entitlement_id
+    changed = client.plans.update(id=plan.id, credit_allocations=[{"pricing_unit_id": unit, "amount": 1}])
+    assert changed.credit_allocations is not None
+    assert changed.credit_allocations[0].recurrence_period is None

@@ -17,6 +17,7 @@ from unfold.widgets import (
 from apps.catalog.admin.base import CatalogAdmin
 from apps.catalog.admin.spend import SpendForm, SpendInline, own_fields
 from apps.catalog.admin.thresholds import PlanThresholdsForm, change_thresholds, words_of_thresholds
+from apps.catalog.admin.units import PlanCreditsForm, change_credits, words_of_credits
 from apps.catalog.domain.cadences import find_cadence_problem, find_interval_problem
 from apps.catalog.domain.days import find_day_problem
 from apps.catalog.domain.trials import find_trial_problem
@@ -63,7 +64,7 @@ class PlanForm(SpendForm):
 
     class Meta:
         model = Plan
-        exclude = ["deleted_at", "public_id", "default_version", "billing_version", "credit_allocations"]
+        exclude = ["deleted_at", "public_id", "default_version", "billing_version"]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -161,9 +162,9 @@ class PlanAdmin(CatalogAdmin):
     list_display = ["name", "public_id", "product", "currency", "billing_cadence", "price_list", "version"]
     list_filter = ["organization", "currency", "billing_cadence", ("deleted_at", admin.EmptyFieldListFilter)]
     list_select_related = ["product", "default_version", "organization"]
-    readonly_fields = ["public_id", "default_version", "versions", "thresholds"]
-    actions_detail = ["mint_version", "billing_thresholds"]
-    exclude = ["deleted_at", "billing_version", "credit_allocations"]
+    readonly_fields = ["public_id", "default_version", "versions", "thresholds", "credits"]
+    actions_detail = ["mint_version", "billing_thresholds", "credit_allocations"]
+    exclude = ["deleted_at", "billing_version"]
 
     mint_version = service_action(
         title="Mint version",
@@ -183,6 +184,16 @@ class PlanAdmin(CatalogAdmin):
         run=change_thresholds,
         form=PlanThresholdsForm,
         icon="stacked_line_chart",
+    )
+
+    credit_allocations = service_action(
+        title="Credits",
+        permissions=["edit_catalog"],
+        description="Each subscriber is given them when the subscription begins. Other credits are a new version of "
+        "the plan.",
+        run=change_credits,
+        form=PlanCreditsForm,
+        icon="toll",
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
@@ -208,6 +219,10 @@ class PlanAdmin(CatalogAdmin):
     @display(description="Billing thresholds")
     def thresholds(self, plan: Plan) -> str:
         return words_of_thresholds(plan.default_version)
+
+    @display(description="Credits")
+    def credits(self, plan: Plan) -> str:
+        return words_of_credits(plan.default_version)
 
     @display(description="Versions")
     def versions(self, plan: Plan) -> str:

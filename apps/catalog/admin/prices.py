@@ -31,6 +31,7 @@ NAMES = {
     "isObligation": "is_obligation",
     "grantDiscountEnabled": "grant_discount_enabled",
     "tax": "outside_scope_label",
+    "pricingUnitId": "pricing_unit",
     "invoiceDisplayGroup": "invoice_display_group",
     "minimumCommitment": "commitment_amount",
     "spendCap": "cap_amount",
@@ -74,9 +75,15 @@ class PriceAdmin(CatalogAdmin):
     empty_text = "A price puts terms on a metric or a fee."
     form = PriceForm
     list_display = ["invoice_display_name", "public_id", "parent", "model", "figures", "payment_term", "cadence"]
-    list_filter = ["organization", "model", "payment_term", ("deleted_at", admin.EmptyFieldListFilter)]
+    list_filter = [
+        "organization",
+        "model",
+        "payment_term",
+        "pricing_unit",
+        ("deleted_at", admin.EmptyFieldListFilter),
+    ]
     search_fields = ["invoice_display_name", "public_id", "metric__name", "fee__name"]
-    list_select_related = ["metric", "fee", "organization"]
+    list_select_related = ["metric", "fee", "pricing_unit", "organization"]
     readonly_fields = ["public_id", "revision_number"]
 
     @display(description="Of")
@@ -85,7 +92,8 @@ class PriceAdmin(CatalogAdmin):
 
     @display(description="Price")
     def figures(self, price: Price) -> str:
-        return describe(price.properties)
+        figures = describe(price.properties)
+        return figures if price.pricing_unit is None else format_html("{} {}", figures, link(price.pricing_unit))
 
     @display(description="Cadence")
     def cadence(self, price: Price) -> str:

@@ -1,6 +1,7 @@
 from decimal import Decimal
 from typing import Any
 
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
@@ -9,7 +10,7 @@ from apps.catalog.domain.cadences import NAMED, find_cadence_problem, find_inter
 from apps.catalog.domain.trials import find_trial_problem
 from apps.catalog.models import Aggregation, FeatureType, MetricMode, RoundingFunction, TrialUsage
 from apps.kernel.http.fields import (
-    AbsentField,
+    DecimalStringField,
     InstantField,
     StrictCharField,
     StringMapField,
@@ -19,9 +20,6 @@ from apps.rating.price_models import REGISTRY
 
 KEY = r"^[a-z0-9]+(-[a-z0-9]+)*$"
 MODELS = sorted(REGISTRY)
-NO_UNITS: dict[str, Any] = {
-    "max_length": "There is no pricing unit to give credits of; leave this out or send an empty list."
-}
 MODEL_ERRORS: dict[str, Any] = {"invalid_choice": f"Prices can be made with the models {', '.join(MODELS)}."}
 
 
@@ -124,7 +122,7 @@ class CreatePriceSerializer(SpendFields):
     properties = serializers.DictField()
     billableMetricId = StrictCharField(required=False)
     feeId = StrictCharField(required=False)
-    pricingUnitId = AbsentField("pricing unit")
+    pricingUnitId = StrictCharField(required=False, allow_null=True)
     model = serializers.ChoiceField(choices=MODELS, required=False, error_messages=MODEL_ERRORS)
     invoiceDisplayGroup = StrictCharField(max_length=255, required=False, allow_null=True)
     billingCadence = StrictCharField(max_length=20, required=False, allow_null=True)
@@ -138,7 +136,7 @@ class CreatePriceSerializer(SpendFields):
 
 class UpdatePriceSerializer(SpendFields):
     billableMetricId = StrictCharField(required=False)
-    pricingUnitId = AbsentField("pricing unit")
+    pricingUnitId = StrictCharField(required=False, allow_null=True)
     invoiceDisplayName = StrictCharField(max_length=255, required=False)
     invoiceDisplayGroup = StrictCharField(max_length=255, required=False, allow_null=True)
     model = serializers.ChoiceField(choices=MODELS, required=False, error_messages=MODEL_ERRORS)
@@ -221,6 +219,22 @@ class TrialField(StrictCharField):
         return text
 
 
+@extend_schema_field(OpenApiTypes.DOUBLE)
+class CreditsField(DecimalStringField):
+    """A number of credits, as a number or as a string, exact."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(places=9, accept_number=True, **kwargs)
+
+
+class CreditAllocationSerializer(serializers.Serializer[Any]):
+    """Credits that each subscriber is given: once, or again after each period."""
+
+    pricingUnitId = StrictCharField()
+    amount = CreditsField()
+    recurrencePeriod = StrictCharField(max_length=20, required=False, allow_null=True)
+
+
 class PlanFieldsSerializer(SpendFields):
     """What creating and changing a plan share."""
 
@@ -238,9 +252,7 @@ class PlanFieldsSerializer(SpendFields):
     billingAnchor = InstantField(required=False, allow_null=True)
     billingDay = serializers.IntegerField(min_value=1, max_value=31, required=False, allow_null=True)
     billingMonth = serializers.IntegerField(min_value=1, max_value=12, required=False, allow_null=True)
-    creditAllocations = serializers.ListField(
-        child=serializers.DictField(), required=False, max_length=0, error_messages=NO_UNITS
-    )
+    creditAllocations = CreditAllocationSerializer(many=True, required=False)
     stablePriceIds = serializers.BooleanField(required=False)
     versionTransition = VersionTransitionSerializer(required=False)
     proration = serializers.ChoiceField(choices=["second", "day", "none"], required=False)
@@ -271,6 +283,7 @@ class MintVersionSerializer(SpendFields):
     prices = serializers.ListField(child=PlanLineField(), max_length=200)
     basedOnVersionId = StrictCharField(required=False)
     billingThresholds = ThresholdsField(required=False, allow_null=True)
+    creditAllocations = CreditAllocationSerializer(many=True, required=False)
 
 
 class TransitionVersionSerializer(serializers.Serializer[Any]):

@@ -120,6 +120,8 @@ def render_price(price: Price) -> dict[str, Any]:
         body["tax"]["outsideScopeLabel"] = price.outside_scope_label
     if price.metric is not None:
         body["billableMetricId"] = price.metric.public_id
+    if price.pricing_unit is not None:
+        body["pricingUnitId"] = price.pricing_unit.public_id
     if price.fee is not None:
         body["feeId"] = price.fee.public_id
     body.update(render_spend(shown_spend_of_price(price)))
@@ -204,7 +206,7 @@ def render_plan(plan: Plan, slots: list[PlanVersionPrice]) -> dict[str, Any]:
         "renewalReminderEnabled": plan.renewal_reminder_enabled,
         "renewalReminderDays": plan.renewal_reminder_days,
         "stablePriceIds": plan.stable_price_ids,
-        "creditAllocations": plan.credit_allocations,
+        "creditAllocations": render_allocations(plan.default_version),
         "usageBillingInterval": plan.usage_billing_interval,
         "billingThresholds": plan.default_version.billing_thresholds if plan.default_version else None,
         "versionTransition": {"effectiveDate": plan.version_effective, "proration": "none"},
@@ -214,6 +216,19 @@ def render_plan(plan: Plan, slots: list[PlanVersionPrice]) -> dict[str, Any]:
         body["defaultVersionId"] = plan.default_version.public_id
         body.update(render_spend(shown_spend(plan.default_version.spend_terms.all())))
     return body
+
+
+def render_allocations(version: PlanVersion | None) -> list[dict[str, Any]]:
+    """Give the credits that a version gives each subscriber."""
+    rows = version.allocations.all() if version is not None else ()
+    return [
+        {
+            "pricingUnitId": row.pricing_unit.public_id,
+            "amount": row.amount.normalize() + 0,
+            **({"recurrencePeriod": row.recurrence} if row.recurrence else {}),
+        }
+        for row in rows
+    ]
 
 
 def render_version(version: PlanVersion, plan: Plan, subscription_count: int) -> dict[str, Any]:
@@ -237,6 +252,7 @@ def render_full_version(
     """Give a plan version with its prices."""
     body = render_version(version, plan, subscription_count)
     body["prices"] = [render_plan_price(slot, plan) for slot in slots]
+    body["creditAllocations"] = render_allocations(version)
     if version.based_on is not None:
         body["basedOnVersionId"] = version.based_on.public_id
     body.update(render_spend(shown_spend(version.spend_terms.all())))

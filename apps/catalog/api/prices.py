@@ -11,7 +11,7 @@ from apps.catalog.api.spend import SpendShown, read_spend
 from apps.catalog.domain.cadences import NAMED
 from apps.catalog.domain.templates import as_json
 from apps.catalog.domain.thresholds import BillingThresholds
-from apps.catalog.models import BillableMetric, Feature, Fee, Plan
+from apps.catalog.models import BillableMetric, Feature, Fee, Plan, PricingUnit
 from apps.catalog.selectors.catalog import (
     available_plans,
     features_of,
@@ -21,10 +21,20 @@ from apps.catalog.selectors.catalog import (
     prices_of,
     slots_of_versions,
 )
-from apps.catalog.services.plans import NewThresholds, PlanLine, Unchanged, create_plan, update_plan
+from apps.catalog.selectors.units import find_unit
+from apps.catalog.services.credits import AllocationTerms
+from apps.catalog.services.plans import (
+    NewAllocations,
+    NewThresholds,
+    PlanLine,
+    Unchanged,
+    create_plan,
+    update_plan,
+)
 from apps.catalog.services.prices import create_price, delete_price, update_price
 from apps.customers.models import Customer
 from apps.kernel.clock import wall_now
+from apps.kernel.errors import FieldError, InvalidError
 from apps.kernel.http.fields import ThresholdsField
 from apps.kernel.http.pagination import list_page
 from apps.kernel.http.shapes import page_of
@@ -79,6 +89,7 @@ class PriceSerializer(SpendShown):
     quantity = serializers.IntegerField()
     tax = inputs.PriceTaxSerializer()
     billableMetricId = serializers.CharField(required=False)
+    pricingUnitId = serializers.CharField(required=False)
     feeId = serializers.CharField(required=False)
     billingCadence = serializers.CharField(allow_null=True)
     createdAt = serializers.DateTimeField()
@@ -98,6 +109,7 @@ class PlanSerializer(SpendShown):
     billingInterval = serializers.CharField()
     versionTransition = inputs.VersionTransitionSerializer()
     usageBillingInterval = serializers.CharField()
+    creditAllocations = inputs.CreditAllocationSerializer(many=True)
     billingThresholds = ThresholdsField(allow_null=True)
     prices = PriceSerializer(many=True)
     createdAt = serializers.DateTimeField()
@@ -121,6 +133,13 @@ class PriceView(CatalogView):
         rows = features_of(organization_id=self.organization_id)
         return self.get_own(rows, data["featureId"], "feature")
 
+    def pricing_unit(self, public_id: str | None) -> PricingUnit | None:
+        found = find_unit(public_id, organization_id=self.organization_id) if public_id is not None else None
+        if public_id is not None and found is None:
+            message = f"There is no pricing unit {public_id[:64]}."
+            raise InvalidError(message, errors=[FieldError("pricingUnitId", message, "not_found")])
+        return found
+
     def fields(self, data: dict[str, Any]) -> dict[str, Any]:
         """Give the model's fields of what was sent; null clears."""
         fields = {own: data[name] for name, own in PRICE_NAMES.items() if name in data}
@@ -130,6 +149,8 @@ class PriceView(CatalogView):
         ):
             if name in data:
                 fields[own] = data[name] or ""
+        if "pricingUnitId" in data:
+            fields["pricing_unit"] = self.pricing_unit(data["pricingUnitId"])
         if "tax" in data:
             fields["supply_scope"] = data["tax"]["supplyScope"]
             fields["outside_scope_label"] = data["tax"].get("outsideScopeLabel") or ""
@@ -227,6 +248,16 @@ class PlanView(CatalogView):
         return fields
 
     @staticmethod
+    def allocations(data: dict[str, Any]) -> NewAllocations:
+        """Give the credits that were sent."""
+        if "creditAllocations" not in data:
+            return Unchanged.UNCHANGED
+        return [
+            AllocationTerms(row["pricingUnitId"], row["amount"], row.get("recurrencePeriod") or "")
+            for row in data["creditAllocations"]
+        ]
+
+    @staticmethod
     def thresholds(data: dict[str, Any], currency: str) -> NewThresholds:
         """Give the billing thresholds that were sent; null is none."""
         if "billingThresholds" not in data:
@@ -245,13 +276,14 @@ class PlanList(PlanView):
     def post(self, request: Request) -> Response:
         data = self.read(inputs.CreatePlanSerializer)
         self.require_merchant(data["merchantId"])
-        thresholds = self.thresholds(data, data["currency"])
+        thresholds, allocations = self.thresholds(data, data["currency"]), self.allocations(data)
         plan = create_plan(
             product=self.product(data["productId"]),
             lines=[PlanLine(price_id, key) for price_id, key in data.get("prices", [])],
             as_of=wall_now(),
             spend={kind: terms for kind, terms in read_spend(data).items() if terms is not None},
             thresholds=None if isinstance(thresholds, Unchanged) else thresholds,
+            allocations=() if isinstance(allocations, Unchanged) else allocations,
             **self.fields(data),
         )
         return self.rendered(plan.pk, status=201)
@@ -294,5 +326,6 @@ class PlanDetail(PlanView):
             as_of=wall_now(),
             spend=read_spend(data),
             thresholds=self.thresholds(data, plan.currency),
+            allocations=self.allocations(data),
         )
         return self.rendered(plan.pk)

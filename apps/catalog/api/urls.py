@@ -1,6 +1,6 @@
 from django.urls import path
 
-from apps.catalog.api import coupons, feeds, prices, products, versions
+from apps.catalog.api import coupons, feeds, prices, products, units, versions
 
 urlpatterns = [
     path("v0/products", products.ProductList.as_view()),
@@ -24,4 +24,7 @@ urlpatterns = [
     path("v0/plans/<str:public_id>", prices.PlanDetail.as_view()),
     path("v0/plans/<str:public_id>/versions", versions.PlanVersionList.as_view()),
     path("v0/plans/<str:public_id>/versions/<str:number>", versions.PlanVersionDetail.as_view()),
+    path("v1/pricingUnits", units.UnitList.as_view()),
+    path("v1/pricingUnits/<str:public_id>", units.UnitDetail.as_view()),
+    path("v1/pricingUnits/<str:public_id>/archive", units.UnitArchive.as_view()),
 ]

@@ -51,6 +51,7 @@ class PlanVersionSerializer(PlanVersionSummarySerializer, SpendShown):
     """An edition with its prices."""
 
     prices = VersionSlotSerializer(many=True)
+    creditAllocations = inputs.CreditAllocationSerializer(many=True)
     basedOnVersionId = serializers.CharField(required=False)
 
 
@@ -97,6 +98,7 @@ class PlanVersionList(VersionView):
             as_of=wall_now(),
             spend=read_spend(data),
             thresholds=self.thresholds(data, plan.currency),
+            allocations=self.allocations(data),
         )
         return self.full(public_id, str(version.number), status=201)
 

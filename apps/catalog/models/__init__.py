@@ -14,6 +14,7 @@ from apps.catalog.models.products import (
     RoundingFunction,
 )
 from apps.catalog.models.spend import SpendKind, SpendTerms
+from apps.catalog.models.units import CreditAllocation, PricingUnit
 
 __all__ = [
     "GROWING",
@@ -22,6 +23,7 @@ __all__ = [
     "Coupon",
     "CouponDuration",
     "CouponTarget",
+    "CreditAllocation",
     "Feature",
     "FeatureType",
     "Fee",
@@ -34,6 +36,7 @@ __all__ = [
     "PlanVersionStatus",
     "Price",
     "PriceRevision",
+    "PricingUnit",
     "Product",
     "RateFeed",
     "RoundingFunction",

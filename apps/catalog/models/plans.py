@@ -84,7 +84,6 @@ class Plan(CatalogEntity):
         choices=[("end_of_current_period", "End of current period"), ("immediate", "Immediate")],
         default="end_of_current_period",
     )
-    credit_allocations = models.JSONField(default=list, blank=True)
     usage_billing_interval = models.CharField(
         max_length=20,
         default="PT1M",

@@ -38,6 +38,10 @@ class PriceTermsColumns(Row):
         default=False, editable=False, help_text="Of a flat metric: the chosen quantity is charged, no usage."
     )
     supply_scope = models.CharField(max_length=13, choices=SupplyScope, default=SupplyScope.IN_SCOPE)
+    pricing_unit = models.ForeignKey(
+        "catalog.PricingUnit", null=True, blank=True, on_delete=models.PROTECT, related_name="+",
+        help_text="Usage draws credits of it, and costs no money; empty: the plan's currency.",
+    )  # fmt: skip
 
     class Meta:
         abstract = True
@@ -86,6 +90,11 @@ class Price(PriceTermsColumns, CatalogEntity):
             ),
             models.CheckConstraint(
                 name="price_obligation_is_a_fee", condition=Q(is_obligation=False) | Q(fee__isnull=False)
+            ),
+            models.CheckConstraint(
+                name="price_in_credits_is_of_usage",
+                condition=Q(pricing_unit__isnull=True)
+                | Q(metric__isnull=False, is_flat=False, model__in=["standard", "volume"], payment_term="in_arrears"),
             ),
             models.CheckConstraint(
                 name="price_quantity_in_range", condition=Q(quantity__gte=1, quantity__lte=1_000_000)

@@ -51,14 +51,16 @@ def features_of(*, organization_id: int) -> QuerySet[Feature]:
 
 def prices_of(*, organization_id: int) -> QuerySet[Price]:
     rows = Price.objects.filter(organization_id=organization_id, deleted_at__isnull=True)
-    rows = rows.select_related("metric", "fee", "feature", "organization")
+    rows = rows.select_related("metric", "fee", "feature", "pricing_unit", "organization")
     return rows.prefetch_related(with_spend()).order_by("-id")
 
 
 def plans_of(*, organization_id: int) -> QuerySet[Plan]:
     rows = Plan.objects.filter(organization_id=organization_id, deleted_at__isnull=True)
     rows = rows.select_related("product", "organization", "default_version")
-    return rows.prefetch_related("default_version__spend_terms").order_by("-id")
+    return rows.prefetch_related(
+        "default_version__spend_terms", "default_version__allocations__pricing_unit"
+    ).order_by("-id")
 
 
 def versions_of(*, plan_id: int) -> QuerySet[PlanVersion]:
@@ -77,7 +79,7 @@ def slots_of_versions(version_ids: list[int]) -> dict[int, list[PlanVersionPrice
     found: dict[int, list[PlanVersionPrice]] = {version_id: [] for version_id in version_ids}
     slots = (
         PlanVersionPrice.objects.filter(plan_version_id__in=version_ids)
-        .select_related("price__metric", "price__fee", "price__feature", "price__organization")
+        .select_related("price__metric", "price__fee", "price__feature", "price__pricing_unit", "price__organization")
         .prefetch_related(with_spend("price__"))
         .order_by("plan_version_id", "position")
     )

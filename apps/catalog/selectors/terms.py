@@ -47,5 +47,5 @@ def get_current_revision(*, price_id: int) -> PriceRevision:
 
 def revisions_by_id(ids: Iterable[int]) -> dict[int, PriceRevision]:
     """Give price revisions by key, with their price, metric and fee at hand."""
-    rows = PriceRevision.objects.select_related("price", "metric", "fee").filter(pk__in=many(set(ids)))
-    return {row.pk: row for row in rows}
+    rows = PriceRevision.objects.select_related("price", "metric", "fee", "pricing_unit")
+    return {row.pk: row for row in rows.filter(pk__in=many(set(ids)))}

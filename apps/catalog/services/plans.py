@@ -15,6 +15,7 @@ from apps.catalog.events import PlanVersionPublished
 from apps.catalog.models import Plan, PlanVersion, PlanVersionPrice, Price, Product
 from apps.catalog.selectors.feeds import known_feeds
 from apps.catalog.selectors.spend import Spend, SpendAmount, spend_of_version
+from apps.catalog.services.credits import AllocationTerms, put_allocations, terms_of_version
 from apps.catalog.services.spend import merged, put_on_version, spend_errors
 from apps.kernel.errors import FieldError, InvalidError
 from apps.kernel.ids import new_id
@@ -47,6 +48,7 @@ class Unchanged(Enum):
 
 
 NewThresholds = BillingThresholds | None | Unchanged
+NewAllocations = Sequence[AllocationTerms] | Unchanged
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +67,14 @@ def create_plan(
     as_of: datetime,
     spend: Spend | None = None,
     thresholds: BillingThresholds | None = None,
+    allocations: Sequence[AllocationTerms] = (),
     **fields: Any,
 ) -> Plan:
     """Make a plan with its first version.
 
     Args:
         spend: the least and the most that a subscription's periods bill; nothing by default.
+        allocations: credits that it gives each subscriber.
 
     Raises:
         InvalidError: currency, anchor, keys or prices are not fit; every bad field is named.
@@ -78,7 +82,9 @@ def create_plan(
     plan = Plan(organization_id=product.organization_id, product=product, **fields)
     _check_plan(plan, as_of)
     plan.save()
-    mint_version(plan=plan, lines=lines, as_of=as_of, spend=spend or {}, thresholds=thresholds)
+    mint_version(
+        plan=plan, lines=lines, as_of=as_of, spend=spend or {}, thresholds=thresholds, allocations=allocations
+    )
     return plan
 
 
@@ -91,8 +97,9 @@ def update_plan(
     as_of: datetime,
     spend: Mapping[str, SpendAmount | None] | None = None,
     thresholds: NewThresholds = Unchanged.UNCHANGED,
+    allocations: NewAllocations = Unchanged.UNCHANGED,
 ) -> Plan:
-    """Change a plan; changed prices or billing thresholds become a new version, the default from then on.
+    """Change a plan; changed prices, billing thresholds or credits become a new version, the default from then on.
 
     Changed commitments and caps make one as well: None takes one away, what is not named stays.
     """
@@ -108,10 +115,14 @@ def update_plan(
     current = list(_slots(plan))
     sold = [slot.price.public_id for slot in current]
     chosen = sold if price_ids is None else list(price_ids)
-    if chosen != sold or wanted != present or _stored(thresholds, stored) != stored:
+    given = terms_of_version(plan.default_version)
+    is_given = isinstance(allocations, Unchanged) or set(allocations) == set(given)
+    if chosen != sold or wanted != present or _stored(thresholds, stored) != stored or not is_given:
         keys = {slot.price.public_id: slot.key for slot in current}
         lines = [PlanLine(price_id, keys.get(price_id)) for price_id in chosen]
-        mint_version(plan=plan, lines=lines, as_of=as_of, spend=wanted, thresholds=thresholds)
+        mint_version(
+            plan=plan, lines=lines, as_of=as_of, spend=wanted, thresholds=thresholds, allocations=allocations
+        )
         let_follow(plan.pk)
     return plan
 
@@ -123,6 +134,7 @@ def mint_version(
     as_of: datetime,
     spend: Spend | None = None,
     thresholds: NewThresholds = Unchanged.UNCHANGED,
+    allocations: NewAllocations = Unchanged.UNCHANGED,
 ) -> PlanVersion:
     """Publish a price set as the plan's next version and make it the default (caller's transaction).
 
@@ -132,10 +144,11 @@ def mint_version(
         as_of: when.
         spend: its commitments and caps; None: those of the version before.
         thresholds: at which usage is billed early; unchanged, those of the version before.
+        allocations: credits that it gives; unchanged, those of the version before.
 
     Raises:
-        InvalidError: a price is unknown, of another product, or stands twice; a metric is priced twice; a commitment
-            or a cap is malformed.
+        InvalidError: a price is unknown, of another product, or stands twice; a metric is priced twice; prices of one
+            feature are in different pricing units; credits, a commitment or a cap are malformed.
     """
     prices = _resolve(plan, lines)
     previous = plan.default_version
@@ -164,6 +177,8 @@ def mint_version(
         for position, (line, price) in enumerate(zip(lines, prices, strict=True))
     )
     put_on_version(version, spend)
+    given = terms_of_version(previous) if isinstance(allocations, Unchanged) else allocations
+    put_allocations(version, given, previous)
     plan.default_version = version
     plan.save(update_fields=["default_version", "updated_at"])
     publish(
@@ -204,6 +219,7 @@ def _resolve(plan: Plan, lines: Sequence[PlanLine]) -> list[Price]:
     seen_prices: set[str] = set()
     seen_keys: set[str] = set()
     seen_metrics: set[int] = set()
+    units: dict[int | None, int | None] = {}
     found: list[Price] = []
     for index, line in enumerate(lines):
         field = f"prices.{index}"
@@ -223,6 +239,11 @@ def _resolve(plan: Plan, lines: Sequence[PlanLine]) -> list[Price]:
             errors.append(FieldError(field, "The price stands twice in the plan.", "duplicate"))
         if price.metric_id is not None and price.metric_id in seen_metrics:
             errors.append(FieldError(field, "The plan prices this metric twice.", "duplicate"))
+        if price.feature_id is not None and units.setdefault(price.feature_id, price.pricing_unit_id) != (
+            price.pricing_unit_id
+        ):
+            message = "Another price of the plan has this feature, and is not in the same pricing unit."
+            errors.append(FieldError(field, message, "other_unit"))
         seen_prices.add(line.price_id)
         if price.metric_id is not None:
             seen_metrics.add(price.metric_id)

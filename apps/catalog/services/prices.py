@@ -21,6 +21,7 @@ from apps.catalog.models import (
 )
 from apps.catalog.selectors.feeds import known_feeds
 from apps.catalog.selectors.spend import Spend, spend_of_price
+from apps.catalog.services.credits import credit_errors
 from apps.catalog.services.spend import FIELDS, merged, put_on_revision, spend_errors
 from apps.kernel.errors import ConflictError, FieldError, InvalidError
 from apps.kernel.time import Cadence
@@ -39,6 +40,7 @@ REVISED = (
     "is_obligation",
     "is_flat",
     "supply_scope",
+    "pricing_unit_id",
 )
 # What a price has beside its terms.
 SWAPPED = (
@@ -110,6 +112,7 @@ def update_price(*, price_id: int, changes: dict[str, Any], spend: Mapping[str, 
                     "subscriptionCount": subscriptions,
                 },
             )
+    _check_unit_change(price, changes)
     present = spend_of_price(price)
     wanted = merged(present, spend or {})
     before = {name: getattr(price, name) for name in (*REVISED, "metric_id", "fee_id")}
@@ -124,6 +127,24 @@ def update_price(*, price_id: int, changes: dict[str, Any], spend: Mapping[str, 
     else:
         price.save()
     return price
+
+
+def _check_unit_change(price: Price, changes: Mapping[str, Any]) -> None:
+    """Refuse to count the use of live subscribers' rights in something else from one period to the next.
+
+    Raises:
+        ConflictError: live subscriptions bill the price.
+    """
+    if "pricing_unit" not in changes or changes["pricing_unit"] == price.pricing_unit:
+        return
+    subscriptions = sum(count(price.pk) for count in _subscription_counters)
+    if subscriptions:
+        raise ConflictError(
+            "Live subscriptions bill this price, and its unit decides what their rights are counted in; publish a"
+            " version of the plan with another price.",
+            code="PRICE_IN_USE",
+            details={"priceId": price.public_id, "fields": ["pricingUnitId"], "subscriptionCount": subscriptions},
+        )
 
 
 @transaction.atomic
@@ -189,6 +210,7 @@ def check_price(price: Price, spend: Spend | None = None) -> None:
         errors.extend(_feed_errors(price, model))
     errors.extend(_cadence_errors(price))
     errors.extend(_template_errors(price, model))
+    errors.extend(credit_errors(price, model, min(unit_prices), spend or {}))
     if price.supply_scope == "OUTSIDE_SCOPE":
         if not price.outside_scope_label:
             errors.append(FieldError("tax.outsideScopeLabel", "Label what is outside the scope.", "required"))

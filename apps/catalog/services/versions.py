@@ -9,7 +9,7 @@ from django.db.models import Q
 from apps.catalog.events import PlanDefaultVersionChanged
 from apps.catalog.models import Plan, PlanVersion, PlanVersionPrice, PlanVersionStatus, Price
 from apps.catalog.selectors.spend import SpendAmount, spend_of_version
-from apps.catalog.services.plans import NewThresholds, PlanLine, Unchanged, let_follow, mint_version
+from apps.catalog.services.plans import NewAllocations, NewThresholds, PlanLine, Unchanged, let_follow, mint_version
 from apps.catalog.services.prices import swap_terms
 from apps.catalog.services.spend import merged
 from apps.kernel.errors import ConflictError, FieldError, InvalidError
@@ -25,6 +25,7 @@ def publish_version(
     as_of: datetime,
     spend: Mapping[str, SpendAmount | None] | None = None,
     thresholds: NewThresholds = Unchanged.UNCHANGED,
+    allocations: NewAllocations = Unchanged.UNCHANGED,
 ) -> PlanVersion:
     """Publish a complete price set as a plan's next version and sell it from now on.
 
@@ -38,6 +39,7 @@ def publish_version(
         as_of: when.
         spend: changed commitments and caps by kind, None takes one away; what is not named stays.
         thresholds: at which usage is billed early; unchanged, those of the version before.
+        allocations: credits that it gives; unchanged, those of the version before.
 
     Raises:
         ConflictError: the plan's default is another version than the one that the set was made from.
@@ -57,7 +59,9 @@ def publish_version(
             "A version has at least one price.", errors=[FieldError("prices", "Give every price.", "required")]
         )
     terms = merged(spend_of_version(before), spend or {})
-    version = mint_version(plan=plan, lines=lines, as_of=as_of, spend=terms, thresholds=thresholds)
+    version = mint_version(
+        plan=plan, lines=lines, as_of=as_of, spend=terms, thresholds=thresholds, allocations=allocations
+    )
     _moved(plan, before, version)
     return version
 

@@ -85,4 +85,6 @@ def rights_left(subscription: Subscription) -> list[Left]:
         return []
     live = list(in_force(rows, now))
     found = histories([(row, now) for row in live])
-    return [Left(row.feature.name, found[row.pk].state.balance if row.is_metered else None) for row in reversed(live)]
+    return [
+        Left(row.right_to.name, found[row.pk].state.balance if row.is_metered else None) for row in reversed(live)
+    ]

@@ -1,7 +1,16 @@
-"""Screens of rights, units, reservations and slots."""
+"""Screens of rights, units, pools, reservations and slots."""
 
 from apps.entitlements.admin.entitlements import EntitlementAdmin
 from apps.entitlements.admin.grants import GrantAdmin, ReservationAdmin
+from apps.entitlements.admin.pools import CreditPoolAdmin
 from apps.entitlements.admin.slots import SlotAdmin, SlotBurstAdmin, SlotPoolAdmin
 
-__all__ = ["EntitlementAdmin", "GrantAdmin", "ReservationAdmin", "SlotAdmin", "SlotBurstAdmin", "SlotPoolAdmin"]
+__all__ = [
+    "CreditPoolAdmin",
+    "EntitlementAdmin",
+    "GrantAdmin",
+    "ReservationAdmin",
+    "SlotAdmin",
+    "SlotBurstAdmin",
+    "SlotPoolAdmin",
+]

@@ -105,7 +105,7 @@ class EntitlementAdmin(ReadOnlyModelAdmin):
 
     empty_text = "Subscribing to a plan whose prices carry features makes them; so does the API, by hand."
     list_display = ["shown", "customer_page", "subscription_page", "kind", "since", "until"]
-    list_filter = ["organization", "is_metered", "is_of_plan"]
+    list_filter = ["organization", "is_metered", "is_of_plan", "pool"]
     search_fields = ["public_id", "feature__key", "customer__public_id", "subscription__public_id"]
     list_select_related = ["feature", "customer__consumer", "subscription", "organization"]
     inlines = [MeterInline]
@@ -139,9 +139,13 @@ class EntitlementAdmin(ReadOnlyModelAdmin):
         fits=_is_live,
     )
 
+    def get_queryset(self, request: HttpRequest) -> Any:
+        # Pools have a screen of their own.
+        return super().get_queryset(request).filter(feature__isnull=False)
+
     @display(description="Feature", header=True, ordering="feature__key")
     def shown(self, row: Entitlement) -> list[str]:
-        return [row.feature.key, row.public_id]
+        return [row.right_to.key, row.public_id]
 
     @display(description="Customer")
     def customer_page(self, row: Entitlement) -> str:
@@ -188,10 +192,11 @@ class EntitlementAdmin(ReadOnlyModelAdmin):
 
     @display(description="See also")
     def neighbours(self, row: Entitlement) -> str:
-        pool = find_pool(customer_id=row.customer_id, feature_id=row.feature_id)
+        pool = find_pool(customer_id=row.customer_id, feature_id=row.right_to_id)
         return related_lists(
-            ("Grants", "entitlements_grant", "entitlement__id__exact", row.pk),
-            ("Reservations", "entitlements_reservation", "entitlement__id__exact", row.pk),
+            ("Grants", "entitlements_grant", "entitlement__id__exact", row.drawn_id),
+            ("Reservations", "entitlements_reservation", "entitlement__id__exact", row.drawn_id),
+            *([("Pool", "entitlements_creditpool", "id__exact", row.pool_id)] if row.pool_id is not None else []),
             *([("Slots", "entitlements_slot", "pool__id__exact", pool.pk)] if pool is not None else []),
         )
 

@@ -1,7 +1,7 @@
 from django.contrib import admin
 from unfold.decorators import display
 
-from apps.entitlements.models import Grant, Reservation, ReservationStatus
+from apps.entitlements.models import CreditPool, Entitlement, Grant, Reservation, ReservationStatus
 from apps.entitlements.selectors.entitlements import present_of
 from apps.entitlements.services.checking import end_reservation
 from apps.entitlements.services.granting import void_grant
@@ -22,6 +22,11 @@ def _release(call: Call) -> str:
     return "Its units are free again."
 
 
+def holder_page(row: Entitlement) -> str:
+    """Link to whose units they are: a right, or a pool."""
+    return link(row) if row.pricing_unit_id is None else link(CreditPool(pk=row.pk, public_id=row.public_id))
+
+
 @admin.register(Grant)
 class GrantAdmin(ReadOnlyModelAdmin):
     """Units given beside allowances."""
@@ -30,7 +35,7 @@ class GrantAdmin(ReadOnlyModelAdmin):
     list_display = ["shown", "entitlement_page", "units", "priority", "since", "until", "voided"]
     list_filter = ["organization", "entitlement"]
     search_fields = ["public_id", "idempotency_key", "entitlement__public_id"]
-    list_select_related = ["entitlement__feature", "organization"]
+    list_select_related = ["entitlement__feature", "entitlement__pricing_unit", "organization"]
     actions_detail = ["void_grant"]
 
     void_grant = service_action(
@@ -44,11 +49,11 @@ class GrantAdmin(ReadOnlyModelAdmin):
 
     @display(description="Grant", header=True, ordering="id")
     def shown(self, row: Grant) -> list[str]:
-        return [row.entitlement.feature.key, row.public_id]
+        return [str(row.entitlement.feature or row.entitlement.pricing_unit), row.public_id]
 
     @display(description="Entitlement")
     def entitlement_page(self, row: Grant) -> str:
-        return link(row.entitlement)
+        return holder_page(row.entitlement)
 
     @display(description="Units", ordering="amount")
     def units(self, row: Grant) -> str:
@@ -89,7 +94,7 @@ class ReservationAdmin(ReadOnlyModelAdmin):
 
     @display(description="Entitlement")
     def entitlement_page(self, row: Reservation) -> str:
-        return link(row.entitlement)
+        return holder_page(row.entitlement)
 
     @display(description="Units", ordering="quantity")
     def units(self, row: Reservation) -> str:

@@ -5,7 +5,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
-from apps.entitlements.api.shapes import plain, render_reservation
+from apps.entitlements.api.shapes import plain, render_reservation, unit_id_of
 from apps.entitlements.selectors.asking import Asked
 from apps.entitlements.services.checking import Question, Verdict, check
 from apps.metering.services.catching_up import catch_up
@@ -49,6 +49,8 @@ def _answer(index: int, verdict: Verdict) -> dict[str, Any]:
         "held": None,
         "available": None,
         "overage": None,
+        "pricingUnitId": None,
+        "cost": None,
         "reservation": None,
     }
     if standing is None:
@@ -61,6 +63,8 @@ def _answer(index: int, verdict: Verdict) -> dict[str, Any]:
             "held": plain(verdict.held),
             "available": plain(max(standing.balance - verdict.held, Decimal(0))),
             "overage": plain(standing.overage),
+            "pricingUnitId": unit_id_of(row),
+            "cost": plain(verdict.cost),
         }
     if verdict.room is not None:
         room = verdict.room

@@ -28,6 +28,8 @@ class AnswerSerializer(serializers.Serializer[Any]):
     held = serializers.FloatField(allow_null=True)
     available = serializers.FloatField(allow_null=True)
     overage = serializers.FloatField(allow_null=True)
+    pricingUnitId = serializers.CharField(allow_null=True)
+    cost = serializers.FloatField(allow_null=True)
     reservation = ReservationSerializer(allow_null=True)
 
 

@@ -1,6 +1,7 @@
 """Units given to rights."""
 
 from decimal import Decimal
+from functools import partial
 
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.response import Response
@@ -39,7 +40,7 @@ class GrantList(GrantView):
         rows = grants_of(self.entitlement(public_id))
         if request.query_params.get("includeVoided", "").lower() not in TRUE:
             rows = rows.filter(voided_at__isnull=True)
-        return Response(list_page(request, rows, render_grant, default=PAGE))
+        return Response(list_page(request, rows, partial(render_grant, of=public_id), default=PAGE))
 
     @extend_schema(
         operation_id="createEntitlementGrant", request=CreateGrantSerializer, responses={201: GrantSerializer}
@@ -57,27 +58,28 @@ class GrantList(GrantView):
             priority=data.get("priority", 0),
             rollover_min=data.get("resetMinRollover", Decimal(0)),
             rollover_max=None if rollover is None or rollover >= UNLIMITED else rollover,
-            recurrence=_recurrence(data.get("recurrencePeriod")),
+            recurrence=recurrence_of(data.get("recurrencePeriod")),
         )
         grant, _ = create_grant(
             entitlement_id=row.pk, terms=terms, as_of=now, is_effective_given="effectiveAt" in data
         )
-        return Response(render_grant(grant), status=201)
+        return Response(render_grant(grant, of=public_id), status=201)
 
 
 class GrantDetail(GrantView):
     @extend_schema(operation_id="getEntitlementGrant", responses=GrantSerializer)
     def get(self, request: Request, public_id: str, grant_id: str) -> Response:
-        return Response(render_grant(self.grant(public_id, grant_id)))
+        return Response(render_grant(self.grant(public_id, grant_id), of=public_id))
 
     @extend_schema(operation_id="voidEntitlementGrant", responses=GrantSerializer)
     def delete(self, request: Request, public_id: str, grant_id: str) -> Response:
         grant = self.grant(public_id, grant_id)
         now = present_of(self.entitlement(public_id))
-        return Response(render_grant(void_grant(grant_id=grant.pk, as_of=now)))
+        return Response(render_grant(void_grant(grant_id=grant.pk, as_of=now), of=public_id))
 
 
-def _recurrence(text: str | None) -> str:
+def recurrence_of(text: str | None) -> str:
+    """Read how often a grant is filled up; empty for never."""
     if text is None:
         return ""
     try:

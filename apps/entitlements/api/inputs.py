@@ -64,6 +64,18 @@ class CreateGrantSerializer(GrantFields):
     recurrencePeriod = StrictCharField(max_length=20, required=False, allow_null=True)
 
 
+class GrantCreditsSerializer(serializers.Serializer[Any]):
+    """Credits for a customer's pool."""
+
+    customerId = StrictCharField()
+    amount = UnitsField(is_positive=True)
+    idempotencyKey = StrictCharField(max_length=255)
+    effectiveAt = InstantField(required=False)
+    expiresAt = InstantField(required=False, allow_null=True)
+    priority = serializers.IntegerField(required=False, min_value=PRIORITIES[0], max_value=PRIORITIES[1])
+    recurrencePeriod = StrictCharField(max_length=20, required=False, allow_null=True)
+
+
 class AskedSerializer(serializers.Serializer[Any]):
     """One customer and one feature; a feature by its id, or by its key and its product."""
 

@@ -63,8 +63,24 @@ class GrantSerializer(serializers.Serializer[Any]):
     resetMaxRollover = serializers.FloatField()
     resetMinRollover = serializers.FloatField()
     priority = serializers.IntegerField()
+    subscriptionId = serializers.CharField(required=False)
     price = serializers.CharField(required=False)
     unitPrice = serializers.CharField(required=False)
+
+
+class PoolSerializer(serializers.Serializer[Any]):
+    """What a customer has of a pricing unit; `usage` is all that was ever drawn."""
+
+    id = serializers.CharField()
+    object = serializers.CharField()
+    pricingUnitId = serializers.CharField()
+    customerId = serializers.CharField()
+    activeFrom = InstantField()
+    balance = serializers.FloatField()
+    held = serializers.FloatField()
+    available = serializers.FloatField()
+    overage = serializers.FloatField()
+    usage = serializers.FloatField()
 
 
 class ReservationSerializer(serializers.Serializer[Any]):
@@ -72,6 +88,7 @@ class ReservationSerializer(serializers.Serializer[Any]):
     object = serializers.CharField()
     entitlementId = serializers.CharField()
     quantity = serializers.FloatField()
+    askedQuantity = serializers.FloatField(allow_null=True)
     status = serializers.ChoiceField(choices=["held", "settled", "released", "expired"])
     expiresAt = InstantField()
     endedAt = InstantField(allow_null=True)
@@ -97,10 +114,10 @@ def _right(history: History) -> dict[str, Any]:
     row, state = history.entitlement, history.state
     body: dict[str, Any] = {
         "customerId": row.customer.public_id,
-        "featureId": row.feature.public_id,
-        "featureKey": row.feature.key,
+        "featureId": row.right_to.public_id,
+        "featureKey": row.right_to.key,
         "featureType": "metered" if row.is_metered else "boolean" if row.config is None else "static",
-        "productId": row.feature.product.public_id,
+        "productId": row.right_to.product.public_id,
         "subscriptionId": row.subscription.public_id if row.subscription is not None else None,
         "status": status_of(row, history.at),
         "activeFrom": format_instant(row.active_from),
@@ -116,19 +133,29 @@ def _right(history: History) -> dict[str, Any]:
             "balance": plain(state.balance),
             "usageInPeriod": plain(state.usage),
             "overage": plain(state.overage),
-            "pricingUnitId": None,
+            "pricingUnitId": unit_id_of(row),
             "currentPeriodStart": format_instant(start),
             "currentPeriodEnd": _instant(end),
         }
     return body
 
 
-def render_grant(row: Grant) -> dict[str, Any]:
-    """Give a grant; one that was bought also says for what."""
+def unit_id_of(row: Entitlement) -> str | None:
+    """Give the pricing unit that a right is counted in; None where it has units of its own."""
+    pool = row.pool
+    return None if pool is None or pool.pricing_unit is None else pool.pricing_unit.public_id
+
+
+def render_grant(row: Grant, of: str = "") -> dict[str, Any]:
+    """Give a grant; one that was bought also says for what, one of a plan by which subscription.
+
+    Args:
+        of: public id of the right that was asked for it; by default whose units they are.
+    """
     body = {
         "id": row.public_id,
         "object": "grant",
-        "entitlementId": row.entitlement.public_id,
+        "entitlementId": of or row.entitlement.public_id,
         "amount": plain(row.amount),
         "effectiveAt": format_instant(row.effective_at),
         "createdAt": format_instant(row.granted_at),
@@ -140,9 +167,28 @@ def render_grant(row: Grant) -> dict[str, Any]:
         "resetMinRollover": plain(row.rollover_min),
         "priority": row.priority,
     }
+    if row.subscription is not None:
+        body["subscriptionId"] = row.subscription.public_id
     if row.price is not None and row.unit_price is not None:
         body |= {"price": f"{plain(row.price):f}", "unitPrice": f"{plain(row.unit_price):f}"}
     return body
+
+
+def render_pool(history: History, held: Decimal) -> dict[str, Any]:
+    row, state = history.entitlement, history.state
+    assert row.pricing_unit is not None
+    return {
+        "id": row.public_id,
+        "object": "credit_pool",
+        "pricingUnitId": row.pricing_unit.public_id,
+        "customerId": row.customer.public_id,
+        "activeFrom": format_instant(row.active_from),
+        "balance": plain(state.balance),
+        "held": plain(held),
+        "available": plain(max(state.balance - held, Decimal(0))),
+        "overage": plain(state.overage),
+        "usage": plain(state.usage),
+    }
 
 
 def render_reservation(row: Reservation, at: datetime) -> dict[str, Any]:
@@ -152,6 +198,7 @@ def render_reservation(row: Reservation, at: datetime) -> dict[str, Any]:
         "object": "reservation",
         "entitlementId": row.entitlement.public_id,
         "quantity": plain(row.quantity),
+        "askedQuantity": None if row.asked_quantity is None else plain(row.asked_quantity),
         "status": "expired" if is_expired else row.status,
         "expiresAt": format_instant(row.expires_at),
         "endedAt": _instant(row.ended_at),

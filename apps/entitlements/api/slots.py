@@ -203,7 +203,7 @@ class SlotUseDetail(RightsView):
     )
     def get(self, request: Request, public_id: str) -> Response:
         row = require_slots(self.entitlement(public_id))
-        pool = find_pool(customer_id=row.customer_id, feature_id=row.feature_id)
+        pool = find_pool(customer_id=row.customer_id, feature_id=row.right_to_id)
         now = present_of(row) if pool is None else present_of_pool(pool)
         end = self.query_instant("to") or now
         start = self.query_instant("from") or end - DEFAULT_SPAN

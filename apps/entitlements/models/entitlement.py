@@ -1,4 +1,4 @@
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import pghistory
 import pgtrigger
@@ -8,6 +8,9 @@ from django.db import models
 from django.db.models import F, Func, Q
 
 from apps.kernel.models import Entity, QuantityField
+
+if TYPE_CHECKING:
+    from apps.catalog.models import Feature
 
 
 class TsTzRange(Func):
@@ -28,13 +31,26 @@ def counts_as_change(table: str) -> pgtrigger.Trigger:
 
 @pghistory.track(exclude=["updated_at", "revision"])
 class Entitlement(Entity):
-    """A customer's right to a feature for some time; what is left of it is derived from grants and usage."""
+    """A customer's right to a feature for some time; what is left of it is derived from grants and usage.
+
+    Or a pool of credits: then it is of a pricing unit, has no end, and rights to features show what is left of it.
+    """
 
     PREFIX: ClassVar[str] = "ent"
 
     organization = models.ForeignKey("organizations.Organization", on_delete=models.PROTECT, related_name="+")
     customer = models.ForeignKey("customers.Customer", on_delete=models.PROTECT, related_name="+")
-    feature = models.ForeignKey("catalog.Feature", on_delete=models.PROTECT, related_name="+")
+    feature = models.ForeignKey(
+        "catalog.Feature", null=True, blank=True, on_delete=models.PROTECT, related_name="+", help_text="Of a right."
+    )
+    pricing_unit = models.ForeignKey(
+        "catalog.PricingUnit", null=True, blank=True, on_delete=models.PROTECT, related_name="+",
+        help_text="Of a pool: what its credits are counted in.",
+    )  # fmt: skip
+    pool = models.ForeignKey(
+        "self", null=True, blank=True, on_delete=models.PROTECT, related_name="+",
+        help_text="Of a right to a feature that is used in credits: where they come from.",
+    )  # fmt: skip
     subscription = models.ForeignKey(
         "subscriptions.Subscription", null=True, blank=True, on_delete=models.PROTECT, related_name="+"
     )
@@ -76,6 +92,34 @@ class Entitlement(Entity):
                 ],
             ),
             models.CheckConstraint(
+                name="entitlement_of_a_feature_or_a_unit",
+                condition=Q(feature__isnull=False, pricing_unit__isnull=True)
+                | Q(feature__isnull=True, pricing_unit__isnull=False),
+            ),
+            models.CheckConstraint(
+                name="entitlement_pool_has_no_terms",
+                condition=Q(pricing_unit__isnull=True)
+                | Q(
+                    is_metered=True,
+                    is_soft_limit=False,
+                    pool__isnull=True,
+                    subscription__isnull=True,
+                    active_to__isnull=True,
+                    allowance__isnull=True,
+                    reset_cadence="",
+                ),
+            ),
+            models.CheckConstraint(
+                name="entitlement_in_credits_is_metered",
+                condition=Q(pool__isnull=True)
+                | Q(is_metered=True, preserves_overage=False, rollover_min=0, rollover_max=0),
+            ),
+            models.UniqueConstraint(
+                fields=["customer", "pricing_unit"],
+                name="entitlement_one_pool_of_a_unit",
+                condition=Q(pricing_unit__isnull=False),
+            ),
+            models.CheckConstraint(
                 name="entitlement_ends_after_its_start",
                 condition=Q(active_to__isnull=True) | Q(active_to__gte=F("active_from")),
             ),
@@ -115,6 +159,27 @@ class Entitlement(Entity):
                 func="NEW.revision = OLD.revision + 1; RETURN NEW;",
             )
         ]
+
+    @property
+    def right_to(self) -> "Feature":
+        """The feature that it is a right to."""
+        assert self.feature is not None, "a pool is of no feature"
+        return self.feature
+
+    @property
+    def right_to_id(self) -> int:
+        assert self.feature_id is not None, "a pool is of no feature"
+        return self.feature_id
+
+    @property
+    def drawn_id(self) -> int:
+        """The key of where its units come from: its pool, else itself."""
+        return self.pool_id or self.pk
+
+    @property
+    def is_in_credits(self) -> bool:
+        """Whether it is a pool or shows one."""
+        return self.pool_id is not None or self.pricing_unit_id is not None
 
 
 class EntitlementMeter(models.Model):

@@ -22,6 +22,9 @@ class Reservation(Entity):
     organization = models.ForeignKey("organizations.Organization", on_delete=models.PROTECT, related_name="+")
     entitlement = models.ForeignKey("entitlements.Entitlement", on_delete=models.PROTECT, related_name="reservations")
     quantity = QuantityField()
+    asked_quantity = QuantityField(
+        null=True, blank=True, help_text="Units of use that credits of a pool are held for; empty: its own units."
+    )
     status = models.CharField(max_length=8, choices=ReservationStatus, default=ReservationStatus.HELD)
     made_at = models.DateTimeField(help_text="In the customer's time.")
     expires_at = models.DateTimeField(help_text="The first moment it holds nothing, unless it ends before.")

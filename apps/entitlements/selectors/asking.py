@@ -58,8 +58,8 @@ def find_rights(*, organization_id: int, asked: Sequence[Asked]) -> list[Right |
             continue
         right = Right(row, at, clock_time is not None)
         for is_external, name in ((False, row.customer.public_id), (True, row.customer.external_id or "")):
-            by_name[is_external, name, row.feature.public_id, None] = right
-            by_name[is_external, name, row.feature.key, row.feature.product.public_id] = right
+            by_name[is_external, name, row.right_to.public_id, None] = right
+            by_name[is_external, name, row.right_to.key, row.right_to.product.public_id] = right
     return [by_name.get(_name(one)) for one in asked]
 
 

@@ -13,15 +13,18 @@ from apps.subscriptions.selectors.clocks import find_simulated_present
 
 
 def entitlements_of(*, organization_id: int) -> QuerySet[Entitlement]:
-    """Give a merchant's entitlements with what shows them at hand, newest first."""
-    rows = Entitlement.objects.filter(organization_id=organization_id)
-    rows = rows.select_related("customer", "feature__product", "subscription__test_clock", "organization")
+    """Give a merchant's rights to features with what shows them at hand, newest first."""
+    rows = Entitlement.objects.filter(organization_id=organization_id, feature__isnull=False)
+    rows = rows.select_related(
+        "customer", "feature__product", "pool__pricing_unit", "subscription__test_clock", "organization"
+    )
     return rows.prefetch_related("meters__metric").order_by("-pk")
 
 
 def grants_of(entitlement: Entitlement) -> QuerySet[GrantRow]:
-    """Give the grants of an entitlement, newest first."""
-    return GrantRow.objects.filter(entitlement=entitlement).select_related("entitlement").order_by("-pk")
+    """Give the grants of an entitlement, or of the pool that it shows, newest first."""
+    rows = GrantRow.objects.filter(entitlement_id=entitlement.drawn_id)
+    return rows.select_related("entitlement", "subscription").order_by("-pk")
 
 
 def in_force(rows: QuerySet[Entitlement], at: datetime) -> QuerySet[Entitlement]:

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
@@ -13,6 +13,7 @@ from apps.entitlements.domain.engine import Run, State, cut_points, opening, ref
 from apps.entitlements.domain.grants import ZERO, Calendar, Grant
 from apps.entitlements.models import Entitlement, EntitlementMeter
 from apps.entitlements.models import Grant as GrantRow
+from apps.entitlements.selectors.pools import PoolQuestion, pool_runs
 from apps.kernel.money import EXACT
 from apps.kernel.time import Cadence
 from apps.metering.selectors.links import SubjectSpan, subjects_of
@@ -160,9 +161,12 @@ def histories(
     Returns:
         By entitlement key.
     """
+    in_credits = [(row, at) for row, at in asked if row.is_in_credits]
+    asked = [(row, at) for row, at in asked if not row.is_in_credits]
     metered = [row for row, _ in asked if row.is_metered]
     grants: dict[int, list[GrantRow]] = defaultdict(list)
     meters: dict[int, list[EntitlementMeter]] = defaultdict(list)
+    found = _of_pools(in_credits, ahead, subjects) if in_credits else {}
     if metered:
         for grant in GrantRow.objects.filter(entitlement__in=metered):
             grants[grant.entitlement_id].append(grant)
@@ -187,7 +191,27 @@ def histories(
     for plan in plans:
         _ask(plan, requests, ahead)
     answers = period_usage(requests=requests)
-    return {plan.entitlement.pk: _history(plan, answers) for plan in plans}
+    return found | {plan.entitlement.pk: _history(plan, answers) for plan in plans}
+
+
+def _of_pools(
+    asked: Sequence[tuple[Entitlement, datetime]],
+    ahead: timedelta,
+    subjects: Mapping[int, Sequence[SubjectSpan]] | None,
+) -> dict[int, History]:
+    """Give what became of pools, and of rights that show one: all of the pool, and its usage in their own period."""
+    questions = {}
+    for row, at in asked:
+        until = max(at if row.active_to is None else min(at, row.active_to), row.active_from)
+        since, _ = period_of(row, at)
+        questions[row.pk] = PoolQuestion(row.drawn_id, until, since, ahead if until == at else NO_TIME)
+    runs = pool_runs(questions.values(), subjects=subjects)
+    found = {}
+    for row, at in asked:
+        pool = runs[questions[row.pk]]
+        shown = replace(pool.run, state=replace(pool.run.state, usage=pool.used))
+        found[row.pk] = History(row, at, pool.grants, shown, period_of(row, at))
+    return found
 
 
 def _plan(

@@ -61,7 +61,7 @@ def slots_of(*, organization_id: int) -> QuerySet[Slot]:
 def bursts_of(entitlement: Entitlement) -> QuerySet[SlotBurst]:
     """Give the bursts of who holds an entitlement, newest first."""
     rows = SlotBurst.objects.select_related("pool__test_clock").filter(
-        pool__customer_id=entitlement.customer_id, pool__feature_id=entitlement.feature_id
+        pool__customer_id=entitlement.customer_id, pool__feature_id=entitlement.right_to_id
     )
     return rows.order_by("-pk")
 
@@ -133,7 +133,7 @@ def rooms_of(rows: Iterable[Entitlement], *, at: dict[int, datetime]) -> dict[in
     values: dict[str, Any] = {
         "keys": [row.pk for row in asked],
         "customers": [row.customer_id for row in asked],
-        "features": [row.feature_id for row in asked],
+        "features": [row.right_to_id for row in asked],
         "moments": [at[row.pk] for row in asked],
     }
     with connection.cursor() as cursor:

@@ -56,14 +56,16 @@ def _worked_out(organization_id: int, asked: Sequence[Asked]) -> Iterator[tuple[
         ahead=ahead_of([right.entitlement for right in known.values()]),
         keep={pk: keeping_at(seen, right.at) for pk, right in known.items() if not right.is_simulated},
     )
-    held = held_units(past, at={pk: history.at for pk, history in past.items()})
+    # Of a pool, all of it is held by whoever shows it.
+    present = {history.entitlement.drawn_id: history.at for history in past.values()}
+    held = held_units(present, at=present)
     for one, right in zip(asked, rights, strict=True):
         if right is None:
             yield one, None, None
             continue
         row, history = right.entitlement, past[right.entitlement.pk]
         state = history.state
-        standing = Standing(row, right.at, state.balance, state.overage, held.get(row.pk, ZERO))
+        standing = Standing(row, right.at, state.balance, state.overage, held.get(row.drawn_id, ZERO))
         yield one, standing, None if right.is_simulated else find_keepable(history, seen)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import Decimal
+from decimal import ROUND_UP, Decimal
 
 from django.db import transaction
 
@@ -12,10 +12,13 @@ from apps.entitlements.domain.grants import ZERO
 from apps.entitlements.models import Entitlement, Reservation, ReservationStatus
 from apps.entitlements.selectors.asking import Asked
 from apps.entitlements.selectors.carrying import Standing
+from apps.entitlements.selectors.histories import ahead_of
+from apps.entitlements.selectors.pools import costs_of
 from apps.entitlements.selectors.slots import Room, rooms_of
 from apps.entitlements.selectors.standings import find_kept_keys, standings
 from apps.kernel.errors import ConflictError
 from apps.kernel.ids import new_id
+from apps.kernel.money import EXACT
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,7 @@ class Verdict:
         reason: why not; empty when allowed.
         standing: the right with balance and overage; None without one.
         held: units that reservations hold, this one's among them.
+        cost: units that the use would take: what was asked for, or the credits of a pool that it draws.
         room: of a feature with slots, how many may be held and are.
     """
 
@@ -49,10 +53,12 @@ class Verdict:
     reason: str
     standing: Standing | None = None
     held: Decimal = ZERO
+    cost: Decimal = ZERO
     reservation: Reservation | None = None
     room: Room | None = None
 
 
+SMALLEST = Decimal("1e-9")
 NO_RIGHT, NOTHING_LEFT = "not_entitled", "limit_reached"
 
 
@@ -87,7 +93,25 @@ def check(*, organization_id: int, questions: Sequence[Question]) -> list[Verdic
 
 
 def _keys(found: Iterable[Standing | None]) -> set[int]:
-    return {one.entitlement.pk for one in found if one is not None}
+    """Give the keys of where units come from: rights, or the pools that they show."""
+    return {one.entitlement.drawn_id for one in found if one is not None}
+
+
+def _costs(questions: Sequence[Question], found: Sequence[Standing | None]) -> list[Decimal]:
+    """Give the units that each use would take; those of a pool are credits."""
+    costs = [question.quantity for question in questions]
+    in_credits = {
+        n: (one.entitlement, one.at, costs[n])
+        for n, one in enumerate(found)
+        if one is not None and one.entitlement.pool_id is not None and costs[n]
+    }
+    if not in_credits:
+        return costs
+    ahead = ahead_of([row for row, _, _ in in_credits.values()])
+    # As precise as what is held can be written down, and never less than the use takes.
+    for n, cost in zip(in_credits, costs_of(list(in_credits.values()), ahead=ahead), strict=True):
+        costs[n] = cost.quantize(SMALLEST, rounding=ROUND_UP, context=EXACT)
+    return costs
 
 
 class _Answers:
@@ -96,7 +120,8 @@ class _Answers:
     def __init__(self, found: Sequence[Standing | None]) -> None:
         self._found = found
         rights = {one.entitlement.pk: one for one in found if one is not None}
-        self._held = {pk: one.held for pk, one in rights.items()}
+        # Rights that show the same pool share what is held of it.
+        self._held = {one.entitlement.drawn_id: one.held for one in rights.values()}
         self._rooms = rooms_of(
             (one.entitlement for one in rights.values()), at={pk: one.at for pk, one in rights.items()}
         )
@@ -109,12 +134,13 @@ class _Answers:
         if keys:
             rows = Reservation.objects.filter(entitlement__in=self._held, idempotency_key__in=keys)
             self._known = {(row.entitlement_id, row.idempotency_key): row for row in rows}
-        verdicts = [self._verdict(*pair) for pair in zip(questions, self._found, strict=True)]
+        costs = _costs(questions, self._found)
+        verdicts = [self._verdict(*each) for each in zip(questions, self._found, costs, strict=True)]
         if self._made:
             Reservation.objects.bulk_create(self._made)
         return verdicts
 
-    def _verdict(self, question: Question, standing: Standing | None) -> Verdict:
+    def _verdict(self, question: Question, standing: Standing | None, cost: Decimal) -> Verdict:
         if standing is None:
             return Verdict(False, NO_RIGHT)
         row = standing.entitlement
@@ -123,34 +149,35 @@ class _Answers:
             # What is held now is for who acquires it; asking for none asks for one.
             is_free = room is None or room.free >= max(question.quantity, Decimal(1))
             return Verdict(is_free, "" if is_free else NOTHING_LEFT, standing, room=room)
-        held = self._held[row.pk]
+        held = self._held[row.drawn_id]
         known = self._find_known(question, row)
         if known is not None:
-            return Verdict(True, "", standing, held, known)
-        if not has_room(balance=standing.balance, held=held, quantity=question.quantity, is_soft=row.is_soft_limit):
-            return Verdict(False, NOTHING_LEFT, standing, held)
-        if question.hold is None or not question.quantity:
-            return Verdict(True, "", standing, held)
+            return Verdict(True, "", standing, held, cost, known)
+        if not has_room(balance=standing.balance, held=held, quantity=cost, is_soft=row.is_soft_limit):
+            return Verdict(False, NOTHING_LEFT, standing, held, cost)
+        if question.hold is None or not cost:
+            return Verdict(True, "", standing, held, cost)
         made = Reservation(
             public_id=new_id(Reservation.PREFIX),
             organization_id=row.organization_id,
-            entitlement=row,
-            quantity=question.quantity,
+            entitlement_id=row.drawn_id,
+            quantity=cost,
+            asked_quantity=question.quantity if row.pool_id is not None else None,
             made_at=standing.at,
             expires_at=standing.at + question.hold,
             idempotency_key=question.key,
         )
         self._made.append(made)
         if question.key:
-            self._known[row.pk, question.key] = made
-        self._held[row.pk] = held + question.quantity
-        return Verdict(True, "", standing, self._held[row.pk], made)
+            self._known[row.drawn_id, question.key] = made
+        self._held[row.drawn_id] = EXACT.add(held, cost)
+        return Verdict(True, "", standing, self._held[row.drawn_id], cost, made)
 
     def _find_known(self, question: Question, row: Entitlement) -> Reservation | None:
         if question.hold is None or not question.key:
             return None
-        known = self._known.get((row.pk, question.key))
-        if known is not None and known.quantity != question.quantity:
+        known = self._known.get((row.drawn_id, question.key))
+        if known is not None and (known.asked_quantity or known.quantity) != question.quantity:
             raise ConflictError(
                 "This idempotency key belongs to another reservation; use a new key.", code="IDEMPOTENCY_KEY_REUSED"
             )

@@ -52,7 +52,7 @@ class GrantTerms:
 def create_grant(
     *, entitlement_id: int, terms: GrantTerms, as_of: datetime, is_effective_given: bool = True
 ) -> tuple[Grant, bool]:
-    """Give units to an entitlement, or give the grant that the same key made before.
+    """Give units to an entitlement, or to the pool it shows, or give the grant that the same key made before.
 
     Args:
         is_effective_given: whether the caller named the start; where not, a repeat is the same whenever it comes.
@@ -64,7 +64,8 @@ def create_grant(
         ConflictError: the key made another grant, the right is over, or it is not metered.
         InvalidError: the expiry does not lie after the start.
     """
-    row = Entitlement.objects.select_for_update().get(pk=entitlement_id)
+    pool_id = Entitlement.objects.values_list("pool_id", flat=True).get(pk=entitlement_id)
+    row = Entitlement.objects.select_for_update().get(pk=pool_id or entitlement_id)
     known = Grant.objects.filter(entitlement=row, idempotency_key=terms.idempotency_key).first()
     if known is not None:
         if not _is_same(known, terms, is_effective_given=is_effective_given):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from django.db import IntegrityError, transaction
 
@@ -11,6 +11,7 @@ from apps.catalog.models import Feature, Price
 from apps.customers.models import Customer
 from apps.entitlements.events import EntitlementCanceled, EntitlementCreated
 from apps.entitlements.models import Entitlement, EntitlementMeter
+from apps.entitlements.services.metering import end_meters_by_hand, meter_by_hand, open_pool
 from apps.kernel.errors import ConflictError, FieldError, InvalidError
 from apps.outbox.services import Announcement, publish_all
 from apps.subscriptions.models import Subscription
@@ -43,14 +44,19 @@ def issue_entitlement(
     if subscription is not None and subscription.customer_id != customer.pk:
         message = "The subscription is another customer's."
         raise InvalidError(message, errors=[FieldError("subscriptionId", message, "invalid")])
+    prices = list(
+        Price.objects.filter(feature=feature, metric__isnull=False, is_flat=False, deleted_at__isnull=True).order_by(
+            "pk"
+        )
+    )
+    pool = _pool_of_prices(customer, feature, prices, terms, at=active_from)
     row = store_entitlement(
         customer=customer,
         feature=feature,
         terms=terms,
         template=as_json(template),
-        prices=Price.objects.filter(
-            feature=feature, metric__isnull=False, is_flat=False, deleted_at__isnull=True
-        ).order_by("pk"),
+        prices=prices,
+        pool=pool,
         active_from=active_from,
         active_to=active_to,
         subscription=subscription,
@@ -61,7 +67,41 @@ def issue_entitlement(
             f"The customer has the feature {feature.key} in that time already; end that right first.",
             code="ENTITLEMENT_EXISTS",
         )
+    if pool is not None:
+        meter_by_hand(row, at=active_from)
     return row
+
+
+def _pool_of_prices(
+    customer: Customer, feature: Feature, prices: Iterable[Price], terms: Template, *, at: datetime
+) -> Entitlement | None:
+    """Give the pool that a feature is used from; None where its prices are in money.
+
+    Raises:
+        ConflictError: some prices are in one unit and some are not.
+        InvalidError: the template asks for what a pool does not have.
+    """
+    units = {price.pricing_unit_id for price in prices} if feature.type == "metered" else set()
+    if not units - {None}:
+        return None
+    if len(units) > 1:
+        raise ConflictError(
+            f"Prices of the feature {feature.key} are in different units; take it off those that are not meant.",
+            code="FEATURE_UNITS_DIFFER",
+        )
+    require_pool_terms(terms)
+    return open_pool(customer=customer, pricing_unit_id=cast(int, units.pop()), at=at)
+
+
+def require_pool_terms(terms: Template) -> None:
+    """Refuse terms that credits of a pool cannot have.
+
+    Raises:
+        InvalidError: rollover, or overage that resets carry.
+    """
+    if terms.rollover_min or terms.rollover_max or terms.is_preserving:
+        message = "The feature is used in credits of a pool; they do not roll over, and overage waits for the next."
+        raise InvalidError(message, errors=[FieldError("template", message, "invalid")])
 
 
 def store_entitlement(
@@ -76,8 +116,12 @@ def store_entitlement(
     subscription: Subscription | None = None,
     is_of_plan: bool = False,
     metadata: dict[str, str] | None = None,
+    pool: Entitlement | None = None,
 ) -> Entitlement | None:
     """Write a right down with its meters and announce it (caller's transaction).
+
+    Args:
+        pool: what it is used from, if that is not its own units.
 
     Returns:
         None when the customer has the feature in that time already.
@@ -90,6 +134,7 @@ def store_entitlement(
         customer=customer,
         feature=feature,
         subscription=subscription,
+        pool=pool,
         is_of_plan=is_of_plan,
         active_from=active_from,
         active_to=active_to,
@@ -115,7 +160,7 @@ def store_entitlement(
         if "entitlement_one_of_a_feature" not in str(error):
             raise
         return None
-    if is_metered:
+    if is_metered and pool is None:
         add_meters(row, prices)
     created = EntitlementCreated(row.public_id, customer.public_id, feature.key, active_from)
     publish_all([Announcement(created, row.organization_id, row.public_id, active_from)])
@@ -141,7 +186,9 @@ def end_entitlement(row: Entitlement, *, at: datetime) -> None:
     row.active_to = max(at, row.active_from)
     row.is_canceled = True
     row.save(update_fields=["active_to", "is_canceled", "updated_at"])
-    ended = EntitlementCanceled(row.public_id, row.customer.public_id, row.feature.key, row.active_to)
+    if row.pool_id is not None and not row.is_of_plan:
+        end_meters_by_hand(row)
+    ended = EntitlementCanceled(row.public_id, row.customer.public_id, row.right_to.key, row.active_to)
     publish_all([Announcement(ended, row.organization_id, row.public_id, row.active_to)])
 
 

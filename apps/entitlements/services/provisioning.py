@@ -12,8 +12,10 @@ from django.db.models import Q
 from apps.catalog.domain.templates import TemplateError
 from apps.catalog.models import Feature, PlanVersionPrice, Price
 from apps.entitlements.models import Entitlement
+from apps.entitlements.services.credits import follow_plans
 from apps.entitlements.services.granting import carry_grants
 from apps.entitlements.services.issuing import add_meters, end_entitlement, store_entitlement, terms_of
+from apps.entitlements.services.metering import open_pool
 from apps.subscriptions.models import Subscription, SubscriptionStatus
 
 
@@ -24,6 +26,11 @@ class Sold:
     feature: Feature
     template: dict[str, Any] | None = None
     prices: list[Price] = field(default_factory=list)
+
+    @property
+    def pricing_unit_id(self) -> int | None:
+        """What its use is counted in; a plan's prices of one feature agree on that."""
+        return self.prices[0].pricing_unit_id if self.feature.type == "metered" else None
 
     @property
     def is_billed(self) -> bool:
@@ -43,6 +50,7 @@ class Outcome:
 def follow(moments: Sequence[tuple[Subscription, datetime]]) -> None:
     """Provision subscriptions that began, ended or moved to another version (caller's transaction)."""
     provision(moments)
+    follow_plans(moments)
 
 
 @transaction.atomic
@@ -62,10 +70,10 @@ def reconcile(*, subscription_id: int, as_of: datetime, is_dry: bool = False) ->
     outcome = Outcome()
     for feature_id, one in sold.items() if is_live else ():
         known = present.get(feature_id)
-        is_same = known is not None and known.template == one.template
+        is_same = known is not None and _is_same(known, one)
         (outcome.skipped if is_same else outcome.added).append(one)
     outcome.removed = [
-        row.feature for key, row in present.items() if row.is_of_plan and (key not in sold or not is_live)
+        row.right_to for key, row in present.items() if row.is_of_plan and (key not in sold or not is_live)
     ]
     return outcome
 
@@ -88,7 +96,7 @@ def provision(moments: Sequence[tuple[Subscription, datetime]]) -> dict[int, Out
             rows = list(present[subscription.pk].values())
             for row in rows:
                 end_entitlement(row, at=at)
-            found[subscription.pk] = Outcome(removed=[row.feature for row in rows])
+            found[subscription.pk] = Outcome(removed=[row.right_to for row in rows])
     return found
 
 
@@ -113,12 +121,12 @@ def _present(moments: Sequence[tuple[Subscription, datetime]]) -> dict[int, dict
     rows = (
         Entitlement.objects.select_for_update(of=("self",))
         .filter(Q(active_to__isnull=True) | Q(active_to__gt=min(at.values())), subscription_id__in=at)
-        .select_related("customer", "feature")
+        .select_related("customer", "feature", "pool")
         .order_by("pk")
     )
     for row in rows:
         if row.subscription_id is not None and (row.active_to is None or row.active_to > at[row.subscription_id]):
-            found[row.subscription_id][row.feature_id] = row
+            found[row.subscription_id][row.feature_id or 0] = row
     return {key: found[key] for key in at}
 
 
@@ -129,11 +137,12 @@ def _conform(
     for feature_id, row in present.items():
         if row.is_of_plan and feature_id not in sold:
             end_entitlement(row, at=at)
-            outcome.removed.append(row.feature)
+            outcome.removed.append(row.right_to)
     for feature_id, one in sold.items():
         known = present.get(feature_id)
-        if known is not None and (not known.is_of_plan or known.template == one.template):
-            add_meters(known, one.prices)
+        if known is not None and (not known.is_of_plan or _is_same(known, one)):
+            if known.pool_id is None:
+                add_meters(known, one.prices)
             outcome.skipped.append(one)
             continue
         if known is not None:
@@ -142,20 +151,25 @@ def _conform(
         if made is None:
             outcome.failed.append((one.feature, "entitlement_failed"))
             continue
-        if known is not None:
+        if known is not None and known.pool_id is None and made.pool_id is None:
             carry_grants(known, made, at=at)
         outcome.added.append(one)
     return outcome
 
 
 def _give(subscription: Subscription, sold: Sold, at: datetime) -> Entitlement | None:
+    unit_id = sold.pricing_unit_id
+    # Beyond a pool nothing is charged, so that without a template its end is one.
+    template = {} if unit_id is not None and sold.template is None else sold.template
     try:
-        terms = terms_of(sold.feature, sold.template)
+        terms = terms_of(sold.feature, template)
     except TemplateError:
         # Written before the feature became of another type.
         return None
+    pool = None if unit_id is None else open_pool(customer=subscription.customer, pricing_unit_id=unit_id, at=at)
     made = store_entitlement(
         customer=subscription.customer,
+        pool=pool,
         feature=sold.feature,
         terms=terms,
         template=sold.template,
@@ -169,6 +183,12 @@ def _give(subscription: Subscription, sold: Sold, at: datetime) -> Entitlement |
         for row in Entitlement.objects.filter(customer_id=subscription.customer_id, feature=sold.feature).filter(
             Q(active_to__isnull=True) | Q(active_to__gt=at)
         ):
-            if row.is_metered:
+            if row.is_metered and row.pool_id is None:
                 add_meters(row, sold.prices)
     return made
+
+
+def _is_same(known: Entitlement, sold: Sold) -> bool:
+    """Whether a right is what the plan sells: by the same template, and counted in the same."""
+    unit_id = None if known.pool is None else known.pool.pricing_unit_id
+    return known.template == sold.template and unit_id == sold.pricing_unit_id

@@ -218,7 +218,7 @@ def _held_on(clock_id: int | None) -> QuerySet[Slot]:
 
 def lock_pool(entitlement: Entitlement) -> SlotPool:
     """Lock the pool of an entitlement's customer and feature, making it first (caller's transaction)."""
-    found = _pools().filter(customer_id=entitlement.customer_id, feature_id=entitlement.feature_id).first()
+    found = _pools().filter(customer_id=entitlement.customer_id, feature_id=entitlement.right_to_id).first()
     if found is None:
         # Two at once: one makes it, the other waits for that and finds it.
         SlotPool.objects.bulk_create(
@@ -227,12 +227,12 @@ def lock_pool(entitlement: Entitlement) -> SlotPool:
                     public_id=new_id(SlotPool.PREFIX),
                     organization_id=entitlement.organization_id,
                     customer_id=entitlement.customer_id,
-                    feature_id=entitlement.feature_id,
+                    feature_id=entitlement.right_to_id,
                 )
             ],
             ignore_conflicts=True,
         )
-        found = _pools().get(customer_id=entitlement.customer_id, feature_id=entitlement.feature_id)
+        found = _pools().get(customer_id=entitlement.customer_id, feature_id=entitlement.right_to_id)
     subscription = entitlement.subscription
     clock = subscription.test_clock if subscription is not None else find_clock(entitlement.customer_id)
     if clock is not None and found.test_clock_id != clock.pk:

@@ -128,7 +128,7 @@ class GrantPurchaseAdmin(ReadOnlyModelAdmin):
 
     @display(description="Purchase", header=True, ordering="id")
     def shown(self, row: GrantPurchase) -> list[str]:
-        return [row.entitlement.feature.name, row.public_id]
+        return [row.entitlement.right_to.name, row.public_id]
 
     @display(description="Customer", ordering="entitlement__customer__consumer__name")
     def customer_page(self, row: GrantPurchase) -> str:

@@ -104,7 +104,9 @@ def find_late_usage(
                 request,
                 entry.price,
                 entry.metric,
-                AllowanceRequest(invoice.customer_id, invoice.subscription_id, entry.revision.price_id, entry.period),
+                AllowanceRequest(invoice.customer_id, invoice.subscription_id, entry.revision.price_id, entry.period)
+                if entry.revision.pricing_unit_id is None
+                else None,
             )
             for invoice, entry, request in touched
         ]
@@ -191,7 +193,7 @@ def _billed(by_subscription: Mapping[int, Invoice]) -> dict[int, list[_Entry]]:
         return {}
     lines = (
         _billed_lines(by_subscription.keys())
-        .select_related("invoice", "price_revision__price", "price_revision__metric")
+        .select_related("invoice", "price_revision__price", "price_revision__metric", "price_revision__pricing_unit")
         .order_by("pk")
     )
     entries: dict[tuple[int, int, datetime, datetime], _Entry] = {}
@@ -268,6 +270,7 @@ def _late_line(
         already_billed=entry.billed,
         discounts=discounts_of(agreed, entry.period, is_in_advance=False, tz=invoice.subscription.timezone),
         carried=entry.carried,
+        pricing_unit="" if revision.pricing_unit is None else revision.pricing_unit.public_id,
     )
     if not (rated.quantity or rated.exact or entry.carried):
         return None

@@ -205,7 +205,9 @@ def _metered_request(item: _Item, part: ChargePart, terms: Terms) -> MeteredRequ
     assert metric is not None, "prices of usage have a metric"
     subjects = terms.subjects.get(invoice.customer_id, ())
     usage = UsageRequest(invoice.organization_id, metric.pk, subjects, part.period.start, part.period.end)
-    allowance = AllowanceRequest(invoice.customer_id, invoice.subscription_id, revision.price_id, part.period)
+    allowance = None
+    if revision.pricing_unit_id is None:
+        allowance = AllowanceRequest(invoice.customer_id, invoice.subscription_id, revision.price_id, part.period)
     return MeteredRequest(usage, part.price, metric, allowance)
 
 
@@ -254,6 +256,7 @@ def _lines(item: _Item, usages: Sequence[Usage] | None) -> list[TargetLine]:
     rated: list[tuple[Period, RatedLine]]
     if usages is not None:
         known = split_terms(terms, [usage.uncovered for usage in usages])
+        unit = "" if revision.pricing_unit is None else revision.pricing_unit.public_id
         rated = [
             (
                 part.period,
@@ -266,6 +269,7 @@ def _lines(item: _Item, usages: Sequence[Usage] | None) -> list[TargetLine]:
                     calculated_at=bill.moment,
                     terms=own,
                     described=described,
+                    pricing_unit=unit,
                 ),
             )
             for part, usage, own, source, described in zip(

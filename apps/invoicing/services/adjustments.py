@@ -163,6 +163,8 @@ def _target(subscription: Subscription, agreement: Agreement) -> Price | None:
     price = prices.filter(public_id=agreement.price_public_id, pk__in=sold.union(billed)).first()
     if price is None:
         raise _invalid("targetPriceIds", "Name one price of this subscription.")
+    if price.pricing_unit_id is not None:
+        raise _invalid("targetPriceIds", "This price is in credits; grant the customer some instead.")
     model = parse_price(price.model, price.properties)
     if isinstance(model, GroupedPrice | TransactionPriceModel):
         raise _invalid("targetPriceIds", "This price looks at single events or groups, not at one quantity.")

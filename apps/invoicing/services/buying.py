@@ -246,7 +246,7 @@ def _store(row: Entitlement, subscription: Subscription, terms: PurchaseTerms, a
 
 def _line(purchase: GrantPurchase, invoice: Invoice, as_of: datetime) -> TargetLine:
     """Give the line that sells the units as one thing: what they cost together is agreed, exactly."""
-    row, feature = purchase.entitlement, purchase.entitlement.feature
+    row, feature = purchase.entitlement, purchase.entitlement.right_to
     source: dict[str, Any] = {
         "type": "grantPurchase",
         "ref": {"purchaseId": purchase.public_id, "entitlementId": row.public_id, "featureId": feature.public_id},

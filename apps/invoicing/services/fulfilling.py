@@ -75,7 +75,7 @@ def _target(purchase: GrantPurchase, as_of: datetime) -> Entitlement:
         Entitlement.objects.filter(
             Q(active_to__isnull=True) | Q(active_to__gt=as_of),
             customer_id=own.customer_id,
-            feature_id=own.feature_id,
+            feature_id=own.right_to_id,
             is_metered=True,
         )
         .order_by("active_from")

@@ -172,6 +172,12 @@ def _store(
     as_of: datetime,
 ) -> Outcome:
     """Store a timeline that keeps the laws of intervals; nothing where it says what it said."""
+    in_credits = Price.objects.filter(pk__in=[line.price_id for line in touched.values()], pricing_unit__isnull=False)
+    for price in in_credits[:1]:
+        raise ConflictError(
+            f"{price.public_id} is in credits of a pool, which its plan decides; it has no intervals.",
+            code="PRICE_IN_CREDITS",
+        )
     check_tiles(after, touched)
     shown_before, shown_after = shown_of(subscription, before, lines), shown_of(subscription, after, lines)
     if [_form(shown) for shown in shown_after] == [_form(shown) for shown in shown_before]:

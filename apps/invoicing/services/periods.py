@@ -8,6 +8,7 @@ from django.db import transaction
 
 from apps.catalog.models import Plan
 from apps.catalog.selectors.terms import current_revision_ids_of
+from apps.entitlements.services.metering import meter_credits
 from apps.invoicing.events import InvoiceCreated
 from apps.invoicing.models import Invoice, InvoiceStatus
 from apps.kernel.rows import insert_rows, join, many, update_rows
@@ -53,6 +54,7 @@ def cross_boundaries(*, subscription_ids: Sequence[int], as_of: datetime) -> lis
         if not is_over:
             subscription.price_revision_ids = next_ids
             opened.append(_opened(subscription=subscription, due_after=at, revision_ids=next_ids))
+    meter_credits([one for one in subscriptions if one.status == SubscriptionStatus.ACTIVE])
     update_rows(subscriptions, [*BOUNDARY_COLUMNS, "price_revision_ids"])
     update_rows(list(closed.values()), CLOSED_COLUMNS)
     insert_rows(opened)
