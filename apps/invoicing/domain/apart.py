@@ -5,9 +5,10 @@ amounts, so a bill with it and one without it agree to the minor unit whatever e
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
+
+from msgspec.structs import replace
 
 from apps.invoicing.domain.cuts import PREFIX
 from apps.invoicing.domain.early import SOURCE as EARLY
