@@ -112,7 +112,7 @@ def test_nobody_has_to_approve_it(kit: Kit) -> None:
     sold = deal.buy()
     assert deal.invoice(sold)["status"] == "ISSUED"
     deal.pay(sold)
-    kit.world.advance(deal.clock, "2026-02-02T00:00:00Z")
+    kit.world.advance(deal.clock, "2026-03-02T00:00:00Z")
     assert "DRAFT" in {row["status"] for row in kit.world.invoices(deal.subscription)}
     assert len(deal.grants) == 1
 
