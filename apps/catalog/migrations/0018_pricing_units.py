@@ -199,7 +199,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='pricingunit',
-            constraint=models.CheckConstraint(condition=models.Q(('key__regex', '^[a-z0-9][a-z0-9_-]*$')), name='pricingunit_key_is_plain'),
+            constraint=models.CheckConstraint(condition=models.Q(('key__regex', '^[a-z0-9][a-z0-9_-]*$')), name='pricingunit_key_is_plain', violation_error_message='Use 1 to 64 of a-z, 0-9, - and _, beginning with a letter or digit.'),
         ),
         pgtrigger.migrations.AddTrigger(
             model_name='pricingunit',

@@ -23,7 +23,11 @@ class PricingUnit(Entity):
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["organization", "key"], name="pricingunit_key_once"),
-            models.CheckConstraint(name="pricingunit_key_is_plain", condition=Q(key__regex=r"^[a-z0-9][a-z0-9_-]*$")),
+            models.CheckConstraint(
+                name="pricingunit_key_is_plain",
+                condition=Q(key__regex=r"^[a-z0-9][a-z0-9_-]*$"),
+                violation_error_message="Use 1 to 64 of a-z, 0-9, - and _, beginning with a letter or digit.",
+            ),
         ]
         indexes = [models.Index(fields=["organization", "-id"], name="pricingunit_list")]
 

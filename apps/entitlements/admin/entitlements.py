@@ -105,7 +105,7 @@ class EntitlementAdmin(ReadOnlyModelAdmin):
 
     empty_text = "Subscribing to a plan whose prices carry features makes them; so does the API, by hand."
     list_display = ["shown", "customer_page", "subscription_page", "kind", "since", "until"]
-    list_filter = ["organization", "is_metered", "is_of_plan", "pool"]
+    list_filter = ["organization", "is_metered", "is_of_plan"]
     search_fields = ["public_id", "feature__key", "customer__public_id", "subscription__public_id"]
     list_select_related = ["feature", "customer__consumer", "subscription", "organization"]
     inlines = [MeterInline]
