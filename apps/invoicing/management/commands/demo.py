@@ -10,6 +10,7 @@ from django.db import transaction
 
 from apps.invoicing.management.examples import seed_examples
 from apps.invoicing.management.seed import seed_catalogue, seed_history, seed_present
+from apps.invoicing.management.seed_rights import seed_rights
 from apps.invoicing.management.seed_taxes import GERMAN_VAT_ID, seed_taxes
 from apps.kernel.clock import wall_now
 from apps.organizations.domain.keys import hash_secret, new_secret
@@ -84,6 +85,7 @@ class Command(BaseCommand):
         seed_present(merchant, catalogue, as_of=now)
         seed_history(merchant, catalogue, settings.SHARED_DIR, as_of=now)
         seed_examples(merchant, as_of=now)
+        seed_rights(merchant, as_of=now)
         return merchant
 
 
