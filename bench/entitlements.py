@@ -13,9 +13,10 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -215,24 +216,47 @@ def _compare(facts: dict[str, Any], bare: str, asked: Asked, arguments: argparse
         "bare": (bare, make_request(bare, PATH, facts["api_key"], body)),
     }
     found: dict[str, list[LoadResult]] = {name: [] for name in servers}
+    costs: dict[str, list[float]] = {name: [] for name in servers}
     for number in range(arguments.rounds + 1):
         for name, (url, request) in servers.items():
+            before = _cpu_seconds(facts["var"])
             result = send_all(url, [request] * arguments.calls, connections=arguments.connections)
+            cpu = sum(max(used - before.get(pid, 0.0), 0.0) for pid, used in _cpu_seconds(facts["var"]).items())
             if set(result.statuses) != {200}:
                 raise RuntimeError(f"answers of {name} were {result.statuses}")
             # The first round opens connections and fills caches.
             if number:
                 found[name].append(result)
+                costs[name].append(cpu / arguments.calls * 1e6)
     figures: dict[str, float] = {}
     for name, results in found.items():
         figures[f"{name}_p50_ms"] = statistics.median(result.percentile(0.5) for result in results)
         figures[f"{name}_p99_ms"] = statistics.median(result.percentile(0.99) for result in results)
+        figures[f"{name}_cpu_us"] = statistics.median(costs[name])
         figures[f"{name}_per_second"] = statistics.median(len(r.seconds) / r.elapsed for r in results)
+    figures["cpu_ratio"] = statistics.median(a / b for a, b in zip(costs["check"], costs["bare"], strict=True))
     for name in ("p50", "p99"):
         pairs = zip(found["check"], found["bare"], strict=True)
         share = 0.5 if name == "p50" else 0.99
         figures[f"{name}_ratio"] = statistics.median(a.percentile(share) / b.percentile(share) for a, b in pairs)
     return figures
+
+
+def _cpu_seconds(var: str) -> dict[str, float]:
+    """Give what each process of this instance used of the processors, servers and the bare view among them."""
+    found = {}
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit() or folder.name == str(os.getpid()):
+            continue
+        # It may have ended meanwhile.
+        with suppress(OSError):
+            is_ours = str((folder / "cwd").readlink()).startswith(var) or var in (folder / "environ").read_text(
+                "latin-1"
+            )
+            if is_ours:
+                fields = (folder / "stat").read_text().rpartition(")")[2].split()
+                found[folder.name] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return found
 
 
 def _settle_pairs(facts: dict[str, Any], asked: Asked, arguments: argparse.Namespace) -> dict[str, float]:
@@ -299,5 +323,6 @@ def _line(row: dict[str, Any]) -> str:
         f"{row['events']:>12,} events, {row['grants']:>3} grants: "
         f"check {row['check_p50_ms']:.2f} / {row['check_p99_ms']:.2f} ms, {row['check_per_second']:,.0f}/s;"
         f" bare {row['bare_p50_ms']:.2f} / {row['bare_p99_ms']:.2f} ms, {row['bare_per_second']:,.0f}/s;"
-        f" ratio {row['p50_ratio']:.2f} / {row['p99_ratio']:.2f}"
+        f" ratio {row['p50_ratio']:.2f} / {row['p99_ratio']:.2f};"
+        f" processor time {row['check_cpu_us']:,.0f} and {row['bare_cpu_us']:,.0f} us, ratio {row['cpu_ratio']:.2f}"
     )

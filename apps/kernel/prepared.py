@@ -16,8 +16,6 @@ def read_prepared(sql: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     connection.ensure_connection()
     connection.validate_no_broken_transaction()
     raw = connection.connection
-    # Without a threshold the driver prepares nothing, even when told to; Django's own cursors cannot.
-    raw.prepare_threshold = raw.prepare_threshold or 5
     began = time.monotonic()
     with connection.wrap_database_errors, psycopg.Cursor(raw) as cursor:
         cursor.execute(sql, values, prepare=True)

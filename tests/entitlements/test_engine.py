@@ -14,6 +14,7 @@ from apps.entitlements.domain.access import has_balance, has_room
 from apps.entitlements.domain.billable import outcome_of
 from apps.entitlements.domain.engine import Run, State, cut_points, opening, refreshed, run, run_history, total
 from apps.entitlements.domain.grants import Calendar, Grant
+from apps.entitlements.domain.standing import spent
 from apps.kernel.time import Cadence
 from tests.entitlements.oracle import HOUR, walk
 
@@ -151,6 +152,32 @@ def test_a_run_cut_anywhere_equals_the_uncut_run() -> None:
         assert history.run(cuts=(cut,)).state == whole.state
         kept = history.run(until=cut).state
         assert history.run(begin=kept).state == whole.state
+
+
+def test_sums_alone_give_what_the_engine_gives_where_nothing_begins_or_ends() -> None:
+    """From any state, with usage taken back and usage dated ahead, for a hard and a soft limit."""
+    for chance in seeds(3000):
+        history = a_history(chance)
+        kept = history.run(until=hour(chance.randint(0, LENGTH - 1))).state
+        if chance.random() < 0.3:
+            kept = replace(kept, credit=an_amount(chance))
+        later = cut_points(history.grants, history.resets, start=kept.at, until=hour(2 * LENGTH))[1]
+        until = kept.at + (later - kept.at) * chance.choice([0.25, 0.5, 0.99])
+        used = an_amount(chance) * chance.choice([-1, 0, 1, 2])
+        beyond = an_amount(chance) * chance.choice([-1, 0, 0, 1])
+        state = run(
+            history.grants,
+            history.resets,
+            begin=kept,
+            points=[kept.at, until],
+            usages=[used],
+            is_preserving=history.is_preserving,
+            beyond=beyond,
+        ).state
+        balance, overage = spent(kept, used=used, beyond=beyond)
+        assert (balance, overage) == (state.balance, state.overage)
+        assert has_balance(balance=balance, is_soft=False) == (state.balance > 0)
+        assert has_balance(balance=balance, is_soft=True)
 
 
 def test_a_reset_that_keeps_nothing_forgets_its_past() -> None:

@@ -86,6 +86,7 @@ CROSS JOIN LATERAL (
            sum(CASE WHEN r.c THEN 1 ELSE x.v END) FILTER (WHERE event.occurred_at < r.other) AS other
     FROM metering_event AS event CROSS JOIN LATERAL unnest(event.metrics, event.quantities) AS x(m, v)
     WHERE event.subject_id = r.s AND event.occurred_at >= r.since
+      AND event.occurred_at >= %(since)s AND event.occurred_at < %(before)s
       AND event.occurred_at < greatest(r.one, r.other)
       AND event.organization_id = e.organization_id AND x.m = r.m
 ) AS raw
@@ -138,7 +139,13 @@ def carried(usable: Sequence[tuple[Asked, Kept]], at: datetime) -> Iterator[tupl
         for segment, is_last, row in tally.parts():
             rows.append({"i": len(parts), "e": kept.entitlement.pk, **row})
             parts.append(Part(asked, kept, segment, is_last))
-    values = {"parts": msgspec.json.encode(rows).decode(), "at": at}
+    values = {
+        "parts": msgspec.json.encode(rows).decode(),
+        "at": at,
+        # Beside the parts, so that partitions of other months are not even opened.
+        "since": min((row["since"] for row in rows if "since" in row), default=at),
+        "before": max((row[end] for row in rows for end in ("one", "other") if end in row), default=at),
+    }
     for i, *seen, held, is_late, hours, one, other in read_prepared(READ, values):
         part = parts[i]
         tally = tallies[part.asked]

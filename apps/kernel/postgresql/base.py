@@ -29,8 +29,15 @@ class DatabaseWrapper(base.DatabaseWrapper):
     _looked_at = 0.0
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
-        """Connect; in a session in UTC the driver reads the times, ten times as fast as Django's reader."""
-        connection = super().get_new_connection(conn_params)
+        """Connect; in a session in UTC the driver reads the times, ten times as fast as Django's reader.
+
+        Statements that are prepared (`kernel.prepared`) are planned once: planned anew for each call's values, they
+        would look cheaper to the server, which underrates what planning costs.
+        """
+        options = f"{conn_params.get('options', '')} -c plan_cache_mode=force_generic_plan".strip()
+        connection = super().get_new_connection({**conn_params, "options": options})
+        # Without a threshold the driver prepares nothing, even when told to; Django's own cursors never do.
+        connection.prepare_threshold = 5
         if self._reads_fast:
             connection.adapters.register_loader("timestamptz", _FAST_TIMES)
         return connection
