@@ -7,6 +7,7 @@ import pytest
 
 from apps.entitlements.models import Grant, PoolMeter
 from apps.entitlements.services.credits import follow_plans
+from apps.entitlements.services.provisioning import reconcile
 from apps.rating.lines import recompute
 from apps.subscriptions.models import Subscription
 from tests.entitlements.pools import PoolKit
@@ -252,6 +253,20 @@ def test_doing_it_again_changes_nothing(kit: PoolKit) -> None:
         follow_plans([(row, at(moment))])
     assert (list(Grant.objects.values()), list(PoolMeter.objects.order_by("pk").values())) == before
     assert kit.left(customer) == (10_000, 0)
+
+
+def test_reconciling_gives_what_is_missing(kit: PoolKit) -> None:
+    customer, subscription, clock = kit.subscriber(kit.both(), **kit.given())
+    path = f"/v0/subscriptions/{subscription}/reconciliations"
+    kit.world.api.post(path, expect=200)
+    assert kit.left(customer) == (10_000, 0)
+    row = Subscription.objects.get(public_id=subscription)
+    PoolMeter.objects.all().delete()
+    kit.kit.use(customer, "2026-01-10T00:00:00Z", 100)
+    kit.world.advance(clock, "2026-01-11T00:00:00Z")
+    assert kit.left(customer) == (10_000, 0)
+    reconcile(subscription_id=row.pk, as_of=at("2026-01-11T00:00:00Z"))
+    assert kit.left(customer) == (9_900, 0)
 
 
 def test_grants_come_in_by_the_unit_or_by_any_feature_of_it(kit: PoolKit) -> None:

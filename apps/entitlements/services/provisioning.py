@@ -55,7 +55,7 @@ def follow(moments: Sequence[tuple[Subscription, datetime]]) -> None:
 
 @transaction.atomic
 def reconcile(*, subscription_id: int, as_of: datetime, is_dry: bool = False) -> Outcome:
-    """Bring the rights of a subscription in line with its plan version; in line already is no error.
+    """Bring rights and credits of a subscription in line with its plan version; in line already is no error.
 
     Args:
         is_dry: whether only to say what would be done.
@@ -63,7 +63,9 @@ def reconcile(*, subscription_id: int, as_of: datetime, is_dry: bool = False) ->
     rows = Subscription.objects.select_for_update(of=("self",)).select_related("test_clock")
     subscription = rows.get(pk=subscription_id)
     if not is_dry:
-        return provision([(subscription, as_of)])[subscription_id]
+        found = provision([(subscription, as_of)])[subscription_id]
+        follow_plans([(subscription, subscription.terminated_at or as_of)])
+        return found
     sold = sold_features([subscription])[subscription.plan_version_id]
     present = _present([(subscription, as_of)])[subscription.pk]
     is_live = subscription.status == SubscriptionStatus.ACTIVE
