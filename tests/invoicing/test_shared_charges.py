@@ -1,11 +1,11 @@
 """What bills of one group share is worked out once for all of them, and comes to what each comes to alone."""
 
-import dataclasses
 from typing import Any
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from msgspec import structs
 
 from apps.invoicing.models import Invoice, InvoiceStatus
 from apps.invoicing.selectors.invoices import join_neighbours, with_neighbours
@@ -53,7 +53,7 @@ def opened(world: World) -> list[Invoice]:
 
 
 def plain(lines: dict[int, Any]) -> dict[int, list[dict[str, Any]]]:
-    return {key: [dataclasses.asdict(line) for line in rows] for key, rows in lines.items()}
+    return {key: [structs.asdict(line) for line in rows] for key, rows in lines.items()}
 
 
 def test_a_group_comes_to_what_each_comes_to_alone(opened: list[Invoice]) -> None:
