@@ -57,3 +57,45 @@ class CreateModels(Operation):
 
     def deconstruct(self) -> tuple[str, list[Any], dict[str, Any]]:
         return self.__class__.__name__, [], {"operations": self.operations}
+
+
+class DropIndexes(Operation):
+    """Drop indexes that Django makes with columns and nobody uses, after the models of the migration have got theirs.
+
+    Args:
+        names: of the indexes; one that is not there is left out.
+    """
+
+    category = OperationCategory.SQL
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = names
+
+    def state_forwards(self, app_label: str, state: ProjectState) -> None:
+        pass
+
+    def database_forwards(
+        self,
+        app_label: str,
+        schema_editor: BaseDatabaseSchemaEditor,
+        from_state: ProjectState,
+        to_state: ProjectState,
+    ) -> None:
+        # New tables get their indexes when the migration ends.
+        schema_editor.deferred_sql.append(f"DROP INDEX IF EXISTS {', '.join(self.names)}")
+
+    def database_backwards(
+        self,
+        app_label: str,
+        schema_editor: BaseDatabaseSchemaEditor,
+        from_state: ProjectState,
+        to_state: ProjectState,
+    ) -> None:
+        # Going back, the tables go as well.
+        pass
+
+    def describe(self) -> str:
+        return f"Drop {len(self.names)} indexes"
+
+    def deconstruct(self) -> tuple[str, list[Any], dict[str, Any]]:
+        return self.__class__.__name__, [], {"names": self.names}

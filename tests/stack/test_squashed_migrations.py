@@ -11,13 +11,14 @@ from django.db.migrations.state import ModelState
 from django.db.migrations.writer import MigrationWriter
 
 SQUASHED = [
-    ("catalog", "0001_squashed_0016_flat_metrics"),
+    ("catalog", "0001_squashed_0018_pricing_units"),
     ("customers", "0001_squashed_0007_consolidation"),
-    ("documents", "0001_squashed_0002_credit_note_documents"),
-    ("invoicing", "0001_squashed_0020_agreed_lines"),
+    ("documents", "0001_squashed_0003_fewer_indexes"),
+    ("entitlements", "0001_squashed_0003_credit_pools"),
+    ("invoicing", "0001_squashed_0024_owed_less_grants"),
     ("metering", "0001_squashed_0011_store_begin"),
     ("organizations", "0001_squashed_0005_consolidation"),
-    ("subscriptions", "0001_squashed_0008_written_in_sets"),
+    ("subscriptions", "0001_squashed_0009_fewer_indexes"),
 ]
 
 
@@ -80,4 +81,6 @@ def test_database_on_the_way_goes_on_step_by_step() -> None:
     plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
 
     assert [(step.app_label, step.name) for step, _ in plan if (step.app_label, step.name) in missing] == missing
-    assert not {(step.app_label, step.name) for step, _ in plan} & set(SQUASHED)
+    # An app that has nothing yet begins as on a fresh database.
+    begun = {app for app, _ in recorder.applied_migrations()}
+    assert not {(step.app_label, step.name) for step, _ in plan if step.app_label in begun} & set(SQUASHED)

@@ -225,7 +225,7 @@ class Migration(migrations.Migration):
     initial = True
 
     dependencies = [
-        ('catalog', '0001_squashed_0016_flat_metrics'),
+        ('catalog', '0001_squashed_0018_pricing_units'),
         ('organizations', '0001_squashed_0005_consolidation'),
     ]
 

@@ -8,7 +8,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
 
-    replaces = [('catalog', '0001_initial'), ('catalog', '0002_initial'), ('catalog', '0003_weighted_sum'), ('catalog', '0004_price_models'), ('catalog', '0005_cadences'), ('catalog', '0006_metric_rounding'), ('catalog', '0007_coupons'), ('catalog', '0009_trials'), ('catalog', '0010_billing_days'), ('catalog', '0011_terms'), ('catalog', '0012_spend_terms'), ('catalog', '0013_rate_feeds'), ('catalog', '0014_thresholds'), ('catalog', '0015_tax_codes'), ('catalog', '0016_flat_metrics')]
+    replaces = [('catalog', '0001_initial'), ('catalog', '0002_initial'), ('catalog', '0003_weighted_sum'), ('catalog', '0004_price_models'), ('catalog', '0005_cadences'), ('catalog', '0006_metric_rounding'), ('catalog', '0007_coupons'), ('catalog', '0009_trials'), ('catalog', '0010_billing_days'), ('catalog', '0011_terms'), ('catalog', '0012_spend_terms'), ('catalog', '0013_rate_feeds'), ('catalog', '0014_thresholds'), ('catalog', '0015_tax_codes'), ('catalog', '0016_flat_metrics'), ('catalog', '0017_metric_mode_is_fixed'), ('catalog', '0018_pricing_units')]
 
     initial = True
 
@@ -47,6 +47,18 @@ class Migration(migrations.Migration):
                         'indexes': [models.Index(fields=['organization', '-id'], name='metric_list'), models.Index(fields=['organization', 'event_type'], name='metric_by_event_type')],
                         'constraints': [models.CheckConstraint(condition=models.Q(models.Q(('rounding_function', ''), ('rounding_precision', 0)), models.Q(('rounding_function__in', ['round', 'ceil', 'floor']), ('rounding_precision__gte', -12), ('rounding_precision__lte', 12)), _connector='OR'), name='metric_rounding_is_whole'), models.CheckConstraint(condition=models.Q(models.Q(('mode', 'flat'), ('value_property', '')), models.Q(('aggregation', 'COUNT'), ('value_property', '')), ('aggregation', 'UNIQUE_COUNT'), models.Q(('aggregation__in', ['SUM', 'AVG', 'MIN', 'MAX', 'LATEST', 'WEIGHTED_SUM']), models.Q(('value_property', ''), _negated=True)), _connector='OR'), name='metric_value_property_where_needed'), models.CheckConstraint(condition=models.Q(models.Q(('mode', 'usage'), models.Q(('event_type', ''), _negated=True)), models.Q(('aggregation', 'SUM'), ('event_from__isnull', True), ('event_type', ''), ('group_by', {}), ('mode', 'flat'), ('rounding_function', '')), _connector='OR'), name='metric_counts_events_or_is_flat')],
                     },
+                ),
+                pgtrigger.migrations.AddTrigger(
+                    model_name='billablemetric',
+                    trigger=pgtrigger.compiler.Trigger(name='insert_insert', sql=pgtrigger.compiler.UpsertTriggerSql(func='INSERT INTO "catalog_billablemetricevent" ("aggregation", "created_at", "deleted_at", "description", "event_from", "event_type", "group_by", "id", "mode", "name", "organization_id", "pgh_context_id", "pgh_created_at", "pgh_label", "pgh_obj_id", "product_id", "public_id", "rounding_function", "rounding_precision", "tax_code", "unit", "updated_at", "value_property") VALUES (NEW."aggregation", NEW."created_at", NEW."deleted_at", NEW."description", NEW."event_from", NEW."event_type", NEW."group_by", NEW."id", NEW."mode", NEW."name", NEW."organization_id", _pgh_attach_context(), NOW(), \'insert\', NEW."id", NEW."product_id", NEW."public_id", NEW."rounding_function", NEW."rounding_precision", NEW."tax_code", NEW."unit", NEW."updated_at", NEW."value_property"); RETURN NULL;', hash='b4646c27d78f5d83c15d524636259cf6e8b0d82d', operation='INSERT', pgid='pgtrigger_insert_insert_71650', table='catalog_billablemetric', when='AFTER')),
+                ),
+                pgtrigger.migrations.AddTrigger(
+                    model_name='billablemetric',
+                    trigger=pgtrigger.compiler.Trigger(name='update_update', sql=pgtrigger.compiler.UpsertTriggerSql(condition='WHEN (OLD.* IS DISTINCT FROM NEW.*)', func='INSERT INTO "catalog_billablemetricevent" ("aggregation", "created_at", "deleted_at", "description", "event_from", "event_type", "group_by", "id", "mode", "name", "organization_id", "pgh_context_id", "pgh_created_at", "pgh_label", "pgh_obj_id", "product_id", "public_id", "rounding_function", "rounding_precision", "tax_code", "unit", "updated_at", "value_property") VALUES (NEW."aggregation", NEW."created_at", NEW."deleted_at", NEW."description", NEW."event_from", NEW."event_type", NEW."group_by", NEW."id", NEW."mode", NEW."name", NEW."organization_id", _pgh_attach_context(), NOW(), \'update\', NEW."id", NEW."product_id", NEW."public_id", NEW."rounding_function", NEW."rounding_precision", NEW."tax_code", NEW."unit", NEW."updated_at", NEW."value_property"); RETURN NULL;', hash='7601d6814dba42035dc5425c70e6c4e5c2e5608d', operation='UPDATE', pgid='pgtrigger_update_update_67d2e', table='catalog_billablemetric', when='AFTER')),
+                ),
+                pgtrigger.migrations.AddTrigger(
+                    model_name='billablemetric',
+                    trigger=pgtrigger.compiler.Trigger(name='metric_mode_is_fixed', sql=pgtrigger.compiler.UpsertTriggerSql(condition='WHEN (OLD."mode" IS DISTINCT FROM (NEW."mode"))', func="RAISE EXCEPTION 'pgtrigger: Cannot update rows from % table', TG_TABLE_NAME;", hash='287f1cddbf38e26f08e31755df2d27b342461275', operation='UPDATE', pgid='pgtrigger_metric_mode_is_fixed_461d5', table='catalog_billablemetric', when='BEFORE')),
                 ),
                 migrations.CreateModel(
                     name='BillableMetricEvent',
@@ -99,6 +111,14 @@ class Migration(migrations.Migration):
                         'constraints': [models.UniqueConstraint(condition=models.Q(('deleted_at__isnull', True)), fields=('product', 'key'), name='feature_key_once'), models.CheckConstraint(condition=models.Q(('key__regex', '^[a-z0-9]+(-[a-z0-9]+)*$')), name='feature_key_is_slug')],
                     },
                 ),
+                pgtrigger.migrations.AddTrigger(
+                    model_name='feature',
+                    trigger=pgtrigger.compiler.Trigger(name='insert_insert', sql=pgtrigger.compiler.UpsertTriggerSql(func='INSERT INTO "catalog_featureevent" ("created_at", "deleted_at", "id", "key", "metadata", "name", "organization_id", "pgh_context_id", "pgh_created_at", "pgh_label", "pgh_obj_id", "product_id", "public_id", "type", "updated_at") VALUES (NEW."created_at", NEW."deleted_at", NEW."id", NEW."key", NEW."metadata", NEW."name", NEW."organization_id", _pgh_attach_context(), NOW(), \'insert\', NEW."id", NEW."product_id", NEW."public_id", NEW."type", NEW."updated_at"); RETURN NULL;', hash='5e75eaf897da4e8d6dd1d60aec289029d66f4d18', operation='INSERT', pgid='pgtrigger_insert_insert_10d73', table='catalog_feature', when='AFTER')),
+                ),
+                pgtrigger.migrations.AddTrigger(
+                    model_name='feature',
+                    trigger=pgtrigger.compiler.Trigger(name='update_update', sql=pgtrigger.compiler.UpsertTriggerSql(condition='WHEN (OLD.* IS DISTINCT FROM NEW.*)', func='INSERT INTO "catalog_featureevent" ("created_at", "deleted_at", "id", "key", "metadata", "name", "organization_id", "pgh_context_id", "pgh_created_at", "pgh_label", "pgh_obj_id", "product_id", "public_id", "type", "updated_at") VALUES (NEW."created_at", NEW."deleted_at", NEW."id", NEW."key", NEW."metadata", NEW."name", NEW."organization_id", _pgh_attach_context(), NOW(), \'update\', NEW."id", NEW."product_id", NEW."public_id", NEW."type", NEW."updated_at"); RETURN NULL;', hash='17f6ce1314f7317740c9b3548acf66623c11477a', operation='UPDATE', pgid='pgtrigger_update_update_b6d54', table='catalog_feature', when='AFTER')),
+                ),
                 migrations.CreateModel(
                     name='FeatureEvent',
                     fields=[
@@ -140,6 +160,14 @@ class Migration(migrations.Migration):
                     options={
                         'indexes': [models.Index(fields=['organization', '-id'], name='fee_list')],
                     },
+                ),
+                pgtrigger.migrations.AddTrigger(
+                    model_name='fee',
+                    trigger=pgtrigger.compiler.Trigger(name='insert_insert', sql=pgtrigger.compiler.UpsertTriggerSql(func='INSERT INTO "catalog_feeevent" ("created_at", "deleted_at", "description", "id", "name", "organization_id", "pgh_context_id", "pgh_created_at", "pgh_label", "pgh_obj_id", "product_id", "public_id", "tax_code", "updated_at") VALUES (NEW."created_at", NEW."deleted_at", NEW."description", NEW."id", NEW."name", NEW."organization_id", _pgh_attach_context(), NOW(), \'insert\', NEW."id", NEW."product_id", NEW."public_id", NEW."tax_code", NEW."updated_at"); RETURN NULL;', hash='ec82e1eedcfe36f519f70ae03aefa427c23bb843', operation='INSERT', pgid='pgtrigger_insert_insert_049b2', table='catalog_fee', when='AFTER')),
+                ),
+                pgtrigger.migrations.AddTrigger(
+                    model_name='fee',
+                    trigger=pgtrigger.compiler.Trigger(name='update_update', sql=pgtrigger.compiler.UpsertTriggerSql(condition='WHEN (OLD.* IS DISTINCT FROM NEW.*)', func='INSERT INTO "catalog_feeevent" ("created_at", "deleted_at", "description", "id", "name", "organization_id", "pgh_context_id", "pgh_created_at", "pgh_label", "pgh_obj_id", "product_id", "public_id", "tax_code", "updated_at") VALUES (NEW."created_at", NEW."deleted_at", NEW."description", NEW."id", NEW."name", NEW."organization_id", _pgh_attach_context(), NOW(), \'update\', NEW."id", NEW."product_id", NEW."public_id", NEW."tax_code", NEW."updated_at"); RETURN NULL;', hash='f83cfa82030eda9b3c256306981bda6c10a684dc', operation='UPDATE', pgid='pgtrigger_update_update_c1367', table='catalog_fee', when='AFTER')),
                 ),
                 migrations.CreateModel(
                     name='FeeEvent',
@@ -188,7 +216,6 @@ class Migration(migrations.Migration):
                         ('renewal_reminder_days', models.PositiveSmallIntegerField(default=3)),
                         ('stable_price_ids', models.BooleanField(default=True)),
                         ('version_effective', models.CharField(choices=[('end_of_current_period', 'End of current period'), ('immediate', 'Immediate')], default='end_of_current_period', max_length=21)),
-                        ('credit_allocations', models.JSONField(blank=True, default=list)),
                         ('organization', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='organizations.organization')),
                         ('default_version', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='catalog.planversion')),
                         ('product', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='plans', to='catalog.product')),
@@ -204,6 +231,14 @@ class Migration(migrations.Migration):
                         'indexes': [models.Index(fields=['organization', '-id'], name='plan_list')],
                         'constraints': [models.CheckConstraint(condition=models.Q(('currency__regex', '^[A-Z]{3}$')), name='plan_currency_is_code'), models.CheckConstraint(condition=models.Q(('renewal_reminder_days__gte', 1), ('renewal_reminder_days__lte', 30)), name='plan_reminder_days'), models.CheckConstraint(condition=models.Q(('default_tax_rate__gte', 0), ('default_tax_rate__lte', 100)), name='plan_tax_rate_is_percent'), models.CheckConstraint(condition=models.Q(('billing_cadence__regex', '[1-9]'), models.Q(('billing_cadence__regex', '^P([0-9]+Y)?([0-9]+M)?$'), ('billing_cadence__regex', '^P([0-9]+W)?([0-9]+D)?$'), _connector='OR')), name='plan_cadence_is_a_step'), models.CheckConstraint(condition=models.Q(('trial_period', ''), models.Q(('trial_period__regex', '[0-9]'), models.Q(('trial_period__regex', '^P([0-9]+Y)?([0-9]+M)?$'), ('trial_period__regex', '^P([0-9]+W)?([0-9]+D)?$'), _connector='OR')), _connector='OR'), name='plan_trial_is_a_length'), models.CheckConstraint(condition=models.Q(('trial_usage__in', ['billed', 'free'])), name='plan_trial_usage_known'), models.CheckConstraint(condition=models.Q(models.Q(('billing_day__isnull', True), ('billing_month__isnull', True)), models.Q(('billing_anchor__isnull', True), ('billing_day__gte', 1), ('billing_day__lte', 31)), _connector='OR'), name='plan_one_anchor', violation_error_message='Give an anchor or a billing day, not both.'), models.CheckConstraint(condition=models.Q(('billing_month__isnull', True), models.Q(('billing_month__gte', 1), ('billing_month__lte', 12)), _connector='OR'), name='plan_billing_month_of_a_year'), models.CheckConstraint(condition=models.Q(('term_periods__isnull', True), models.Q(('term_periods__gte', 1), ('term_periods__lte', 1200)), _connector='OR'), name='plan_term_of_periods')],
                     },
+                ),
+                pgtrigger.migrations.AddTrigger(
+                    model_name='plan',
+                    trigger=pgtrigger.compiler.Trigger(name='insert_insert', sql=pgtrigger.compiler.UpsertTriggerSql(func='INSERT INTO "catalog_planevent" ("auto_renew", "billing_anchor", "billing_cadence", "billing_day", "billing_month", "billing_version", "created_at", "credit_unused_at_end", "currency", "default_tax_code", "default_tax_rate", "default_version_id", "deleted_at", "description", "id", "invoice_display_name", "name", "organization_id", "pgh_context_id", "pgh_created_at", "pgh_label", "pgh_obj_id", "product_id", "proration", "public_id", "renewal_reminder_days", "renewal_reminder_enabled", "stable_price_ids", "tax_behavior", "term_periods", "trial_period", "trial_usage", "updated_at", "usage_billing_interval", "version_effective") VALUES (NEW."auto_renew", NEW."billing_anchor", NEW."billing_cadence", NEW."billing_day", NEW."billing_month", NEW."billing_version", NEW."created_at", NEW."credit_unused_at_end", NEW."currency", NEW."default_tax_code", NEW."default_tax_rate", NEW."default_version_id", NEW."deleted_at", NEW."description", NEW."id", NEW."invoice_display_name", NEW."name", NEW."organization_id", _pgh_attach_context(), NOW(), \'insert\', NEW."id", NEW."product_id", NEW."proration", NEW."public_id", NEW."renewal_reminder_days", NEW."renewal_reminder_enabled", NEW."stable_price_ids", NEW."tax_behavior", NEW."term_periods", NEW."trial_period", NEW."trial_usage", NEW."updated_at", NEW."usage_billing_interval", NEW."version_effective"); RETURN NULL;', hash='67ad633966518d8d5090e1d8c5bedebbdb5a024a', operation='INSERT', pgid='pgtrigger_insert_insert_2a406', table='catalog_plan', when='AFTER')),
+                ),
+                pgtrigger.migrations.AddTrigger(
+                    model_name='plan',
+                    trigger=pgtrigger.compiler.Trigger(name='update_update', sql=pgtrigger.compiler.UpsertTriggerSql(condition='WHEN (OLD.* IS DISTINCT FROM NEW.*)', func='INSERT INTO "catalog_planevent" ("auto_renew", "billing_anchor", "billing_cadence", "billing_day", "billing_month", "billing_version", "created_at", "credit_unused_at_end", "currency", "default_tax_code", "default_tax_rate", "default_version_id", "deleted_at", "description", "id", "invoice_display_name", "name", "organization_id", "pgh_context_id", "pgh_created_at", "pgh_label", "pgh_obj_id", "product_id", "proration", "public_id", "renewal_reminder_days", "renewal_reminder_enabled", "stable_price_ids", "tax_behavior", "term_periods", "trial_period", "trial_usage", "updated_at", "usage_billing_interval", "version_effective") VALUES (NEW."auto_renew", NEW."billing_anchor", NEW."billing_cadence", NEW."billing_day", NEW."billing_month", NEW."billing_version", NEW."created_at", NEW."credit_unused_at_end", NEW."currency", NEW."default_tax_code", NEW."default_tax_rate", NEW."default_version_id", NEW."deleted_at", NEW."description", NEW."id", NEW."invoice_display_name", NEW."name", NEW."organization_id", _pgh_attach_context(), NOW(), \'update\', NEW."id", NEW."product_id", NEW."proration", NEW."public_id", NEW."renewal_reminder_days", NEW."renewal_reminder_enabled", NEW."stable_price_ids", NEW."tax_behavior", NEW."term_periods", NEW."trial_period", NEW."trial_usage", NEW."updated_at", NEW."usage_billing_interval", NEW."version_effective"); RETURN NULL;', hash='2afc1ce026499cfd21ac9e9c028b4bec2758ca5f', operation='UPDATE', pgid='pgtrigger_update_update_3d50e', table='catalog_plan', when='AFTER')),
                 ),
                 migrations.CreateModel(
                     name='PlanEvent',
@@ -232,7 +267,6 @@ class Migration(migrations.Migration):
                         ('renewal_reminder_days', models.PositiveSmallIntegerField(default=3)),
                         ('stable_price_ids', models.BooleanField(default=True)),
                         ('version_effective', models.CharField(choices=[('end_of_current_period', 'End of current period'), ('immediate', 'Immediate')], default='end_of_current_period', max_length=21)),
-                        ('credit_allocations', models.JSONField(blank=True, default=list)),
                         ('organization', models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', related_query_name='+', to='organizations.organization')),
                         ('pgh_context', models.ForeignKey(db_constraint=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='pghistory.context')),
                         ('pgh_obj', models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='events', to='catalog.plan')),
@@ -268,6 +302,14 @@ class Migration(migrations.Migration):
                     options={
                         'constraints': [models.UniqueConstraint(fields=('plan', 'number'), name='planversion_number_once')],
                     },
+                ),
+                pgtrigger.migrations.AddTrigger(
+                    model_name='planversion',
+                    trigger=pgtrigger.compiler.Trigger(name='insert_insert', sql=pgtrigger.compiler.UpsertTriggerSql(func='INSERT INTO "catalog_planversionevent" ("based_on_id", "billing_thresholds", "created_at", "id", "number", "organization_id", "pgh_context_id", "pgh_created_at", "pgh_label", "pgh_obj_id", "plan_id", "public_id", "published_at", "status", "updated_at") VALUES (NEW."based_on_id", NEW."billing_thresholds", NEW."created_at", NEW."id", NEW."number", NEW."organization_id", _pgh_attach_context(), NOW(), \'insert\', NEW."id", NEW."plan_id", NEW."public_id", NEW."published_at", NEW."status", NEW."updated_at"); RETURN NULL;', hash='f45880e48853994506aefad1ba476b5c4bc957aa', operation='INSERT', pgid='pgtrigger_insert_insert_08727', table='catalog_planversion', when='AFTER')),
+                ),
+                pgtrigger.migrations.AddTrigger(
+                    model_name='planversion',
+                    trigger=pgtrigger.compiler.Trigger(name='update_update', sql=pgtrigger.compiler.UpsertTriggerSql(condition='WHEN (OLD.* IS DISTINCT FROM NEW.*)', func='INSERT INTO "catalog_planversionevent" ("based_on_id", "billing_thresholds", "created_at", "id", "number", "organization_id", "pgh_context_id", "pgh_created_at", "pgh_label", "pgh_obj_id", "plan_id", "public_id", "published_at", "status", "updated_at") VALUES (NEW."based_on_id", NEW."billing_thresholds", NEW."created_at", NEW."id", NEW."number", NEW."organization_id", _pgh_attach_context(), NOW(), \'update\', NEW."id", NEW."plan_id", NEW."public_id", NEW."published_at", NEW."status", NEW."updated_at"); RETURN NULL;', hash='b0f3a99fe6a2d9e644c9a3f744b43c54e99c202a', operation='UPDATE', pgid='pgtrigger_update_update_2e01d', table='catalog_planversion', when='AFTER')),
                 ),
                 migrations.CreateModel(
                     name='PlanVersionEvent',
@@ -307,6 +349,14 @@ class Migration(migrations.Migration):
                         'ordering': ['position'],
                         'constraints': [models.UniqueConstraint(fields=('plan_version', 'key'), name='planslot_key_once'), models.UniqueConstraint(fields=('plan_version', 'price'), name='planslot_price_once'), models.CheckConstraint(condition=models.Q(('key__regex', '^[a-z0-9][a-z0-9_-]{0,63}$')), name='planslot_key_is_plain')],
                     },
+                ),
+                pgtrigger.migrations.AddTrigger(
+                    model_name='planversionprice',
+                    trigger=pgtrigger.compiler.Trigger(name='insert_insert', sql=pgtrigger.compiler.UpsertTriggerSql(func='INSERT INTO "catalog_planversionpriceevent" ("id", "key", "organization_id", "pgh_context_id", "pgh_created_at", "pgh_label", "pgh_obj_id", "plan_version_id", "position", "price_id") VALUES (NEW."id", NEW."key", NEW."organization_id", _pgh_attach_context(), NOW(), \'insert\', NEW."id", NEW."plan_version_id", NEW."position", NEW."price_id"); RETURN NULL;', hash='47cb7f2022189f39d7caf7801f703e61654cd472', operation='INSERT', pgid='pgtrigger_insert_insert_7f298', table='catalog_planversionprice', when='AFTER')),
+                ),
+                pgtrigger.migrations.AddTrigger(
+                    model_name='planversionprice',
+                    trigger=pgtrigger.compiler.Trigger(name='update_update', sql=pgtrigger.compiler.UpsertTriggerSql(condition='WHEN (OLD.* IS DISTINCT FROM NEW.*)', func='INSERT INTO "catalog_planversionpriceevent" ("id", "key", "organization_id", "pgh_context_id", "pgh_created_at", "pgh_label", "pgh_obj_id", "plan_version_id", "position", "price_id") VALUES (NEW."id", NEW."key", NEW."organization_id", _pgh_attach_context(), NOW(), \'update\', NEW."id", NEW."plan_version_id", NEW."position", NEW."price_id"); RETURN NULL;', hash='cede82123c859056fa75ea0fdf481e94b845b9e3', operation='UPDATE', pgid='pgtrigger_update_update_f469b', table='catalog_planversionprice', when='AFTER')),
                 ),
                 migrations.CreateModel(
                     name='PlanVersionPriceEvent',
@@ -354,11 +404,20 @@ class Migration(migrations.Migration):
                         ('metric', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='prices', to='catalog.billablemetric')),
                         ('organization', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='organizations.organization')),
                         ('is_flat', models.BooleanField(default=False, editable=False, help_text='Of a flat metric: the chosen quantity is charged, no usage.')),
+                        ('pricing_unit', models.ForeignKey(blank=True, help_text="Usage draws credits of it, and costs no money; empty: the plan's currency.", null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='catalog.pricingunit')),
                     ],
                     options={
                         'indexes': [models.Index(fields=['organization', '-id'], name='price_list')],
-                        'constraints': [models.CheckConstraint(condition=models.Q(models.Q(('fee__isnull', True), ('metric__isnull', False)), models.Q(('fee__isnull', False), ('metric__isnull', True)), _connector='OR'), name='price_of_metric_or_fee'), models.CheckConstraint(condition=models.Q(('fee__isnull', True), ('model', 'standard'), _connector='OR'), name='price_fee_is_standard'), models.CheckConstraint(condition=models.Q(('fee__isnull', True), models.Q(('billing_cadence', ''), _negated=True), _connector='OR'), name='price_fee_has_cadence'), models.CheckConstraint(condition=models.Q(('is_obligation', False), ('fee__isnull', False), _connector='OR'), name='price_obligation_is_a_fee'), models.CheckConstraint(condition=models.Q(('quantity__gte', 1), ('quantity__lte', 1000000)), name='price_quantity_in_range'), models.CheckConstraint(condition=models.Q(models.Q(('outside_scope_label', ''), ('supply_scope', 'IN_SCOPE')), models.Q(('supply_scope', 'OUTSIDE_SCOPE'), models.Q(('outside_scope_label', ''), _negated=True)), _connector='OR'), name='price_outside_scope_is_labelled'), models.CheckConstraint(condition=models.Q(('entitlement_template__isnull', True), ('feature__isnull', False), _connector='OR'), name='price_template_needs_feature'), models.CheckConstraint(condition=models.Q(('metric__isnull', True), ('is_flat', True), ('payment_term', 'in_arrears'), models.Q(('model', 'volume'), _negated=True), _connector='OR'), name='price_as_it_comes_is_not_by_volume'), models.CheckConstraint(condition=models.Q(('is_flat', False), ('metric__isnull', False), _connector='OR'), name='price_flat_is_of_a_metric')],
+                        'constraints': [models.CheckConstraint(condition=models.Q(models.Q(('fee__isnull', True), ('metric__isnull', False)), models.Q(('fee__isnull', False), ('metric__isnull', True)), _connector='OR'), name='price_of_metric_or_fee'), models.CheckConstraint(condition=models.Q(('fee__isnull', True), ('model', 'standard'), _connector='OR'), name='price_fee_is_standard'), models.CheckConstraint(condition=models.Q(('fee__isnull', True), models.Q(('billing_cadence', ''), _negated=True), _connector='OR'), name='price_fee_has_cadence'), models.CheckConstraint(condition=models.Q(('is_obligation', False), ('fee__isnull', False), _connector='OR'), name='price_obligation_is_a_fee'), models.CheckConstraint(condition=models.Q(('quantity__gte', 1), ('quantity__lte', 1000000)), name='price_quantity_in_range'), models.CheckConstraint(condition=models.Q(models.Q(('outside_scope_label', ''), ('supply_scope', 'IN_SCOPE')), models.Q(('supply_scope', 'OUTSIDE_SCOPE'), models.Q(('outside_scope_label', ''), _negated=True)), _connector='OR'), name='price_outside_scope_is_labelled'), models.CheckConstraint(condition=models.Q(('entitlement_template__isnull', True), ('feature__isnull', False), _connector='OR'), name='price_template_needs_feature'), models.CheckConstraint(condition=models.Q(('metric__isnull', True), ('is_flat', True), ('payment_term', 'in_arrears'), models.Q(('model', 'volume'), _negated=True), _connector='OR'), name='price_as_it_comes_is_not_by_volume'), models.CheckConstraint(condition=models.Q(('is_flat', False), ('metric__isnull', False), _connector='OR'), name='price_flat_is_of_a_metric'), models.CheckConstraint(condition=models.Q(('pricing_unit__isnull', True), models.Q(('is_flat', False), ('metric__isnull', False), ('model__in', ['standard', 'volume']), ('payment_term', 'in_arrears')), _connector='OR'), name='price_in_credits_is_of_usage')],
                     },
+                ),
+                pgtrigger.migrations.AddTrigger(
+                    model_name='price',
+                    trigger=pgtrigger.compiler.Trigger(name='insert_insert', sql=pgtrigger.compiler.UpsertTriggerSql(func='INSERT INTO "catalog_priceevent" ("billing_cadence", "created_at", "deleted_at", "entitlement_template", "feature_id", "fee_id", "grant_discount_enabled", "id", "invoice_display_group", "invoice_display_name", "is_flat", "is_obligation", "metric_id", "model", "organization_id", "outside_scope_label", "payment_term", "pgh_context_id", "pgh_created_at", "pgh_label", "pgh_obj_id", "pricing_unit_id", "properties", "public_id", "quantity", "rate_type", "revision_number", "supply_scope", "updated_at") VALUES (NEW."billing_cadence", NEW."created_at", NEW."deleted_at", NEW."entitlement_template", NEW."feature_id", NEW."fee_id", NEW."grant_discount_enabled", NEW."id", NEW."invoice_display_group", NEW."invoice_display_name", NEW."is_flat", NEW."is_obligation", NEW."metric_id", NEW."model", NEW."organization_id", NEW."outside_scope_label", NEW."payment_term", _pgh_attach_context(), NOW(), \'insert\', NEW."id", NEW."pricing_unit_id", NEW."properties", NEW."public_id", NEW."quantity", NEW."rate_type", NEW."revision_number", NEW."supply_scope", NEW."updated_at"); RETURN NULL;', hash='6d93b2dea767619c081fb62d77250a9f169f2cba', operation='INSERT', pgid='pgtrigger_insert_insert_e6258', table='catalog_price', when='AFTER')),
+                ),
+                pgtrigger.migrations.AddTrigger(
+                    model_name='price',
+                    trigger=pgtrigger.compiler.Trigger(name='update_update', sql=pgtrigger.compiler.UpsertTriggerSql(condition='WHEN (OLD.* IS DISTINCT FROM NEW.*)', func='INSERT INTO "catalog_priceevent" ("billing_cadence", "created_at", "deleted_at", "entitlement_template", "feature_id", "fee_id", "grant_discount_enabled", "id", "invoice_display_group", "invoice_display_name", "is_flat", "is_obligation", "metric_id", "model", "organization_id", "outside_scope_label", "payment_term", "pgh_context_id", "pgh_created_at", "pgh_label", "pgh_obj_id", "pricing_unit_id", "properties", "public_id", "quantity", "rate_type", "revision_number", "supply_scope", "updated_at") VALUES (NEW."billing_cadence", NEW."created_at", NEW."deleted_at", NEW."entitlement_template", NEW."feature_id", NEW."fee_id", NEW."grant_discount_enabled", NEW."id", NEW."invoice_display_group", NEW."invoice_display_name", NEW."is_flat", NEW."is_obligation", NEW."metric_id", NEW."model", NEW."organization_id", NEW."outside_scope_label", NEW."payment_term", _pgh_attach_context(), NOW(), \'update\', NEW."id", NEW."pricing_unit_id", NEW."properties", NEW."public_id", NEW."quantity", NEW."rate_type", NEW."revision_number", NEW."supply_scope", NEW."updated_at"); RETURN NULL;', hash='e4d65bee6e08e712e111de7a0f42da8919a56158', operation='UPDATE', pgid='pgtrigger_update_update_5a6c7', table='catalog_price', when='AFTER')),
                 ),
                 migrations.CreateModel(
                     name='PriceEvent',
@@ -392,6 +451,7 @@ class Migration(migrations.Migration):
                         ('pgh_context', models.ForeignKey(db_constraint=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='pghistory.context')),
                         ('pgh_obj', models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='events', to='catalog.price')),
                         ('is_flat', models.BooleanField(default=False, editable=False, help_text='Of a flat metric: the chosen quantity is charged, no usage.')),
+                        ('pricing_unit', models.ForeignKey(blank=True, db_constraint=False, help_text="Usage draws credits of it, and costs no money; empty: the plan's currency.", null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', related_query_name='+', to='catalog.pricingunit')),
                     ],
                     options={
                         'abstract': False,
@@ -415,10 +475,15 @@ class Migration(migrations.Migration):
                         ('metric', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='catalog.billablemetric')),
                         ('price', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='revisions', to='catalog.price')),
                         ('is_flat', models.BooleanField(default=False, editable=False, help_text='Of a flat metric: the chosen quantity is charged, no usage.')),
+                        ('pricing_unit', models.ForeignKey(blank=True, help_text="Usage draws credits of it, and costs no money; empty: the plan's currency.", null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='catalog.pricingunit')),
                     ],
                     options={
                         'constraints': [models.UniqueConstraint(fields=('price', 'number'), name='pricerevision_number_once')],
                     },
+                ),
+                pgtrigger.migrations.AddTrigger(
+                    model_name='pricerevision',
+                    trigger=pgtrigger.compiler.Trigger(name='revision_is_frozen', sql=pgtrigger.compiler.UpsertTriggerSql(func="RAISE EXCEPTION 'pgtrigger: Cannot update or delete rows from % table', TG_TABLE_NAME;", hash='a22ffdc68a20eece9d4ccb45d746e5143a50faa6', operation='UPDATE OR DELETE', pgid='pgtrigger_revision_is_frozen_73413', table='catalog_pricerevision', when='BEFORE')),
                 ),
                 migrations.CreateModel(
                     name='Product',
@@ -436,6 +501,14 @@ class Migration(migrations.Migration):
                     options={
                         'indexes': [models.Index(fields=['organization', '-id'], name='product_list')],
                     },
+                ),
+                pgtrigger.migrations.AddTrigger(
+                    model_name='product',
+                    trigger=pgtrigger.compiler.Trigger(name='insert_insert', sql=pgtrigger.compiler.UpsertTriggerSql(func='INSERT INTO "catalog_productevent" ("created_at", "deleted_at", "description", "id", "metadata", "name", "organization_id", "pgh_context_id", "pgh_created_at", "pgh_label", "pgh_obj_id", "public_id", "updated_at") VALUES (NEW."created_at", NEW."deleted_at", NEW."description", NEW."id", NEW."metadata", NEW."name", NEW."organization_id", _pgh_attach_context(), NOW(), \'insert\', NEW."id", NEW."public_id", NEW."updated_at"); RETURN NULL;', hash='fd7cc33ab1ab7fedd1c0882764d5ae47c4f26439', operation='INSERT', pgid='pgtrigger_insert_insert_ae3fa', table='catalog_product', when='AFTER')),
+                ),
+                pgtrigger.migrations.AddTrigger(
+                    model_name='product',
+                    trigger=pgtrigger.compiler.Trigger(name='update_update', sql=pgtrigger.compiler.UpsertTriggerSql(condition='WHEN (OLD.* IS DISTINCT FROM NEW.*)', func='INSERT INTO "catalog_productevent" ("created_at", "deleted_at", "description", "id", "metadata", "name", "organization_id", "pgh_context_id", "pgh_created_at", "pgh_label", "pgh_obj_id", "public_id", "updated_at") VALUES (NEW."created_at", NEW."deleted_at", NEW."description", NEW."id", NEW."metadata", NEW."name", NEW."organization_id", _pgh_attach_context(), NOW(), \'update\', NEW."id", NEW."public_id", NEW."updated_at"); RETURN NULL;', hash='46c1d9144362ecc4a3d0d1fb3ebbba23ced150e5', operation='UPDATE', pgid='pgtrigger_update_update_580c5', table='catalog_product', when='AFTER')),
                 ),
                 migrations.CreateModel(
                     name='ProductEvent',
@@ -484,6 +557,14 @@ class Migration(migrations.Migration):
                         'indexes': [models.Index(fields=['organization', '-id'], name='coupon_list')],
                         'constraints': [models.CheckConstraint(condition=models.Q(('code__regex', '^[A-Za-z0-9_-]{1,64}$')), name='coupon_code_is_plain'), models.UniqueConstraint(condition=models.Q(('archived_at__isnull', True)), fields=('organization', 'code'), name='coupon_code_once'), models.CheckConstraint(condition=models.Q(models.Q(('amount__isnull', True), ('currency', ''), ('percentage__gt', 0), ('percentage__lte', 1)), models.Q(('amount__gt', 0), ('currency__regex', '^[A-Z]{3}$'), ('percentage__isnull', True)), _connector='OR'), name='coupon_takes_a_percentage_or_an_amount'), models.CheckConstraint(condition=models.Q(('duration__in', ['once', 'repeating', 'forever'])), name='coupon_duration_known'), models.CheckConstraint(condition=models.Q(models.Q(('duration', 'repeating'), ('duration_periods__gte', 1)), models.Q(models.Q(('duration', 'repeating'), _negated=True), ('duration_periods__isnull', True)), _connector='OR'), name='coupon_repeats_a_number_of_times'), models.CheckConstraint(condition=models.Q(('max_redemptions__isnull', True), ('redemption_count__lte', models.F('max_redemptions')), _connector='OR'), name='coupon_redemptions_within_limit')],
                     },
+                ),
+                pgtrigger.migrations.AddTrigger(
+                    model_name='coupon',
+                    trigger=pgtrigger.compiler.Trigger(name='insert_insert', sql=pgtrigger.compiler.UpsertTriggerSql(func='INSERT INTO "catalog_couponevent" ("amount", "archived_at", "code", "created_at", "currency", "duration", "duration_periods", "expires_at", "id", "max_redemptions", "max_redemptions_per_customer", "name", "organization_id", "percentage", "pgh_context_id", "pgh_created_at", "pgh_label", "pgh_obj_id", "public_id", "redemption_count", "updated_at") VALUES (NEW."amount", NEW."archived_at", NEW."code", NEW."created_at", NEW."currency", NEW."duration", NEW."duration_periods", NEW."expires_at", NEW."id", NEW."max_redemptions", NEW."max_redemptions_per_customer", NEW."name", NEW."organization_id", NEW."percentage", _pgh_attach_context(), NOW(), \'insert\', NEW."id", NEW."public_id", NEW."redemption_count", NEW."updated_at"); RETURN NULL;', hash='53a9b6da34e85db9196f2b9257fde081fd693779', operation='INSERT', pgid='pgtrigger_insert_insert_3a6de', table='catalog_coupon', when='AFTER')),
+                ),
+                pgtrigger.migrations.AddTrigger(
+                    model_name='coupon',
+                    trigger=pgtrigger.compiler.Trigger(name='update_update', sql=pgtrigger.compiler.UpsertTriggerSql(condition='WHEN (OLD.* IS DISTINCT FROM NEW.*)', func='INSERT INTO "catalog_couponevent" ("amount", "archived_at", "code", "created_at", "currency", "duration", "duration_periods", "expires_at", "id", "max_redemptions", "max_redemptions_per_customer", "name", "organization_id", "percentage", "pgh_context_id", "pgh_created_at", "pgh_label", "pgh_obj_id", "public_id", "redemption_count", "updated_at") VALUES (NEW."amount", NEW."archived_at", NEW."code", NEW."created_at", NEW."currency", NEW."duration", NEW."duration_periods", NEW."expires_at", NEW."id", NEW."max_redemptions", NEW."max_redemptions_per_customer", NEW."name", NEW."organization_id", NEW."percentage", _pgh_attach_context(), NOW(), \'update\', NEW."id", NEW."public_id", NEW."redemption_count", NEW."updated_at"); RETURN NULL;', hash='4f81d3b1627b0374775671ab8324aca35ae2e849', operation='UPDATE', pgid='pgtrigger_update_update_67935', table='catalog_coupon', when='AFTER')),
                 ),
                 migrations.CreateModel(
                     name='CouponEvent',
@@ -546,6 +627,10 @@ class Migration(migrations.Migration):
                         'constraints': [models.CheckConstraint(condition=models.Q(models.Q(('plan_version__isnull', False), ('price_revision__isnull', True)), models.Q(('plan_version__isnull', True), ('price_revision__isnull', False)), _connector='OR'), name='spendterms_of_version_or_revision'), models.UniqueConstraint(condition=models.Q(('plan_version__isnull', False)), fields=('plan_version', 'kind'), name='spendterms_once_a_version'), models.UniqueConstraint(condition=models.Q(('price_revision__isnull', False)), fields=('price_revision', 'kind'), name='spendterms_once_a_revision'), models.CheckConstraint(condition=models.Q(models.Q(('amount__gt', 0), ('kind', 'commitment')), models.Q(('amount__gte', 0), ('kind', 'cap')), _connector='OR'), name='spendterms_amount_in_range'), models.CheckConstraint(condition=models.Q(('cadence', ''), models.Q(('cadence__regex', '[1-9]'), models.Q(('cadence__regex', '^P([0-9]+Y)?([0-9]+M)?$'), ('cadence__regex', '^P([0-9]+W)?([0-9]+D)?$'), _connector='OR')), _connector='OR'), name='spendterms_cadence_is_a_step')],
                     },
                 ),
+                pgtrigger.migrations.AddTrigger(
+                    model_name='spendterms',
+                    trigger=pgtrigger.compiler.Trigger(name='spend_terms_are_frozen', sql=pgtrigger.compiler.UpsertTriggerSql(func="RAISE EXCEPTION 'pgtrigger: Cannot update or delete rows from % table', TG_TABLE_NAME;", hash='4032955297f309785d720265dfb0f084f8944fbf', operation='UPDATE OR DELETE', pgid='pgtrigger_spend_terms_are_frozen_bb693', table='catalog_spendterms', when='BEFORE')),
+                ),
                 migrations.CreateModel(
                     name='FeedRate',
                     fields=[
@@ -559,6 +644,14 @@ class Migration(migrations.Migration):
                     options={
                         'constraints': [models.UniqueConstraint(fields=('feed', 'effective_from'), name='feedrate_instant_once')],
                     },
+                ),
+                pgtrigger.migrations.AddTrigger(
+                    model_name='feedrate',
+                    trigger=pgtrigger.compiler.Trigger(name='update_update', sql=pgtrigger.compiler.UpsertTriggerSql(condition='WHEN (OLD.* IS DISTINCT FROM NEW.*)', func='INSERT INTO "catalog_feedrateevent" ("created_at", "effective_from", "feed_id", "id", "organization_id", "pgh_context_id", "pgh_created_at", "pgh_label", "pgh_obj_id", "value") VALUES (NEW."created_at", NEW."effective_from", NEW."feed_id", NEW."id", NEW."organization_id", _pgh_attach_context(), NOW(), \'update\', NEW."id", NEW."value"); RETURN NULL;', hash='585826f7415cc9ccfa4d72dcaa00aa1de384ba55', operation='UPDATE', pgid='pgtrigger_update_update_ff358', table='catalog_feedrate', when='AFTER')),
+                ),
+                pgtrigger.migrations.AddTrigger(
+                    model_name='feedrate',
+                    trigger=pgtrigger.compiler.Trigger(name='delete_delete', sql=pgtrigger.compiler.UpsertTriggerSql(func='INSERT INTO "catalog_feedrateevent" ("created_at", "effective_from", "feed_id", "id", "organization_id", "pgh_context_id", "pgh_created_at", "pgh_label", "pgh_obj_id", "value") VALUES (OLD."created_at", OLD."effective_from", OLD."feed_id", OLD."id", OLD."organization_id", _pgh_attach_context(), NOW(), \'delete\', OLD."id", OLD."value"); RETURN NULL;', hash='c7d87330029382f9bb2edbe17115566a17efdaed', operation='DELETE', pgid='pgtrigger_delete_delete_7084c', table='catalog_feedrate', when='AFTER')),
                 ),
                 migrations.CreateModel(
                     name='RateFeed',
@@ -578,6 +671,14 @@ class Migration(migrations.Migration):
                         'indexes': [models.Index(fields=['organization', '-id'], name='ratefeed_list')],
                         'constraints': [models.CheckConstraint(condition=models.Q(('currency__regex', '^[A-Z]{3}$')), name='ratefeed_currency_is_code')],
                     },
+                ),
+                pgtrigger.migrations.AddTrigger(
+                    model_name='ratefeed',
+                    trigger=pgtrigger.compiler.Trigger(name='insert_insert', sql=pgtrigger.compiler.UpsertTriggerSql(func='INSERT INTO "catalog_ratefeedevent" ("created_at", "currency", "deleted_at", "description", "id", "name", "organization_id", "pgh_context_id", "pgh_created_at", "pgh_label", "pgh_obj_id", "public_id", "unit", "updated_at") VALUES (NEW."created_at", NEW."currency", NEW."deleted_at", NEW."description", NEW."id", NEW."name", NEW."organization_id", _pgh_attach_context(), NOW(), \'insert\', NEW."id", NEW."public_id", NEW."unit", NEW."updated_at"); RETURN NULL;', hash='9db6ec883feab25a352bf79fd1b0cbccf8b6b799', operation='INSERT', pgid='pgtrigger_insert_insert_1d502', table='catalog_ratefeed', when='AFTER')),
+                ),
+                pgtrigger.migrations.AddTrigger(
+                    model_name='ratefeed',
+                    trigger=pgtrigger.compiler.Trigger(name='update_update', sql=pgtrigger.compiler.UpsertTriggerSql(condition='WHEN (OLD.* IS DISTINCT FROM NEW.*)', func='INSERT INTO "catalog_ratefeedevent" ("created_at", "currency", "deleted_at", "description", "id", "name", "organization_id", "pgh_context_id", "pgh_created_at", "pgh_label", "pgh_obj_id", "public_id", "unit", "updated_at") VALUES (NEW."created_at", NEW."currency", NEW."deleted_at", NEW."description", NEW."id", NEW."name", NEW."organization_id", _pgh_attach_context(), NOW(), \'update\', NEW."id", NEW."public_id", NEW."unit", NEW."updated_at"); RETURN NULL;', hash='29993bcc2bf70bfa60d97e174861a508961cf5c2', operation='UPDATE', pgid='pgtrigger_update_update_a84bc', table='catalog_ratefeed', when='AFTER')),
                 ),
                 migrations.CreateModel(
                     name='FeedRateEvent',
@@ -621,101 +722,92 @@ class Migration(migrations.Migration):
                         'abstract': False,
                     },
                 ),
-                pgtrigger.migrations.AddTrigger(
-                    model_name='billablemetric',
-                    trigger=pgtrigger.compiler.Trigger(name='insert_insert', sql=pgtrigger.compiler.UpsertTriggerSql(func='INSERT INTO "catalog_billablemetricevent" ("aggregation", "created_at", "deleted_at", "description", "event_from", "event_type", "group_by", "id", "mode", "name", "organization_id", "pgh_context_id", "pgh_created_at", "pgh_label", "pgh_obj_id", "product_id", "public_id", "rounding_function", "rounding_precision", "tax_code", "unit", "updated_at", "value_property") VALUES (NEW."aggregation", NEW."created_at", NEW."deleted_at", NEW."description", NEW."event_from", NEW."event_type", NEW."group_by", NEW."id", NEW."mode", NEW."name", NEW."organization_id", _pgh_attach_context(), NOW(), \'insert\', NEW."id", NEW."product_id", NEW."public_id", NEW."rounding_function", NEW."rounding_precision", NEW."tax_code", NEW."unit", NEW."updated_at", NEW."value_property"); RETURN NULL;', hash='b4646c27d78f5d83c15d524636259cf6e8b0d82d', operation='INSERT', pgid='pgtrigger_insert_insert_71650', table='catalog_billablemetric', when='AFTER')),
+                migrations.CreateModel(
+                    name='CreditAllocation',
+                    fields=[
+                        ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                        ('amount', apps.kernel.models.QuantityField(decimal_places=9, max_digits=38)),
+                        ('recurrence', models.CharField(blank=True, help_text='ISO 8601: how often they are filled up again; empty: given once.', max_length=20)),
+                        ('organization', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='organizations.organization')),
+                        ('plan_version', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='allocations', to='catalog.planversion')),
+                        ('pricing_unit', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='catalog.pricingunit')),
+                    ],
+                    options={
+                        'ordering': ['pk'],
+                        'constraints': [models.UniqueConstraint(fields=('plan_version', 'pricing_unit'), name='creditallocation_once_a_unit'), models.CheckConstraint(condition=models.Q(('amount__gt', 0)), name='creditallocation_amount_positive')],
+                    },
                 ),
                 pgtrigger.migrations.AddTrigger(
-                    model_name='billablemetric',
-                    trigger=pgtrigger.compiler.Trigger(name='update_update', sql=pgtrigger.compiler.UpsertTriggerSql(condition='WHEN (OLD.* IS DISTINCT FROM NEW.*)', func='INSERT INTO "catalog_billablemetricevent" ("aggregation", "created_at", "deleted_at", "description", "event_from", "event_type", "group_by", "id", "mode", "name", "organization_id", "pgh_context_id", "pgh_created_at", "pgh_label", "pgh_obj_id", "product_id", "public_id", "rounding_function", "rounding_precision", "tax_code", "unit", "updated_at", "value_property") VALUES (NEW."aggregation", NEW."created_at", NEW."deleted_at", NEW."description", NEW."event_from", NEW."event_type", NEW."group_by", NEW."id", NEW."mode", NEW."name", NEW."organization_id", _pgh_attach_context(), NOW(), \'update\', NEW."id", NEW."product_id", NEW."public_id", NEW."rounding_function", NEW."rounding_precision", NEW."tax_code", NEW."unit", NEW."updated_at", NEW."value_property"); RETURN NULL;', hash='7601d6814dba42035dc5425c70e6c4e5c2e5608d', operation='UPDATE', pgid='pgtrigger_update_update_67d2e', table='catalog_billablemetric', when='AFTER')),
+                    model_name='creditallocation',
+                    trigger=pgtrigger.compiler.Trigger(name='insert_insert', sql=pgtrigger.compiler.UpsertTriggerSql(func='INSERT INTO "catalog_creditallocationevent" ("amount", "id", "organization_id", "pgh_context_id", "pgh_created_at", "pgh_label", "pgh_obj_id", "plan_version_id", "pricing_unit_id", "recurrence") VALUES (NEW."amount", NEW."id", NEW."organization_id", _pgh_attach_context(), NOW(), \'insert\', NEW."id", NEW."plan_version_id", NEW."pricing_unit_id", NEW."recurrence"); RETURN NULL;', hash='f7a0726600151b692ee5f573156a1187ccea9f90', operation='INSERT', pgid='pgtrigger_insert_insert_8f969', table='catalog_creditallocation', when='AFTER')),
                 ),
                 pgtrigger.migrations.AddTrigger(
-                    model_name='feature',
-                    trigger=pgtrigger.compiler.Trigger(name='insert_insert', sql=pgtrigger.compiler.UpsertTriggerSql(func='INSERT INTO "catalog_featureevent" ("created_at", "deleted_at", "id", "key", "metadata", "name", "organization_id", "pgh_context_id", "pgh_created_at", "pgh_label", "pgh_obj_id", "product_id", "public_id", "type", "updated_at") VALUES (NEW."created_at", NEW."deleted_at", NEW."id", NEW."key", NEW."metadata", NEW."name", NEW."organization_id", _pgh_attach_context(), NOW(), \'insert\', NEW."id", NEW."product_id", NEW."public_id", NEW."type", NEW."updated_at"); RETURN NULL;', hash='5e75eaf897da4e8d6dd1d60aec289029d66f4d18', operation='INSERT', pgid='pgtrigger_insert_insert_10d73', table='catalog_feature', when='AFTER')),
+                    model_name='creditallocation',
+                    trigger=pgtrigger.compiler.Trigger(name='update_update', sql=pgtrigger.compiler.UpsertTriggerSql(condition='WHEN (OLD.* IS DISTINCT FROM NEW.*)', func='INSERT INTO "catalog_creditallocationevent" ("amount", "id", "organization_id", "pgh_context_id", "pgh_created_at", "pgh_label", "pgh_obj_id", "plan_version_id", "pricing_unit_id", "recurrence") VALUES (NEW."amount", NEW."id", NEW."organization_id", _pgh_attach_context(), NOW(), \'update\', NEW."id", NEW."plan_version_id", NEW."pricing_unit_id", NEW."recurrence"); RETURN NULL;', hash='504f20150adf9f8d1629ac4ce382d0cf336ce000', operation='UPDATE', pgid='pgtrigger_update_update_4168e', table='catalog_creditallocation', when='AFTER')),
+                ),
+                migrations.CreateModel(
+                    name='CreditAllocationEvent',
+                    fields=[
+                        ('pgh_id', models.AutoField(primary_key=True, serialize=False)),
+                        ('pgh_created_at', models.DateTimeField(auto_now_add=True)),
+                        ('pgh_label', models.TextField(help_text='The event label.')),
+                        ('id', models.BigIntegerField()),
+                        ('amount', apps.kernel.models.QuantityField(decimal_places=9, max_digits=38)),
+                        ('recurrence', models.CharField(blank=True, help_text='ISO 8601: how often they are filled up again; empty: given once.', max_length=20)),
+                        ('organization', models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', related_query_name='+', to='organizations.organization')),
+                        ('pgh_context', models.ForeignKey(db_constraint=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='pghistory.context')),
+                        ('pgh_obj', models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='events', to='catalog.creditallocation')),
+                        ('plan_version', models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', related_query_name='+', to='catalog.planversion')),
+                        ('pricing_unit', models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', related_query_name='+', to='catalog.pricingunit')),
+                    ],
+                    options={
+                        'abstract': False,
+                    },
+                ),
+                migrations.CreateModel(
+                    name='PricingUnit',
+                    fields=[
+                        ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                        ('public_id', apps.kernel.models.PublicIdField(editable=False, max_length=40, unique=True)),
+                        ('created_at', models.DateTimeField(auto_now_add=True)),
+                        ('updated_at', models.DateTimeField(auto_now=True)),
+                        ('key', models.CharField(help_text='a-z, 0-9, - and _; it never changes.', max_length=64)),
+                        ('name', models.CharField(max_length=255)),
+                        ('archived_at', models.DateTimeField(blank=True, editable=False, help_text='Since when no price or plan takes it any more.', null=True)),
+                        ('organization', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='organizations.organization')),
+                    ],
+                    options={
+                        'indexes': [models.Index(fields=['organization', '-id'], name='pricingunit_list')],
+                        'constraints': [models.UniqueConstraint(fields=('organization', 'key'), name='pricingunit_key_once'), models.CheckConstraint(condition=models.Q(('key__regex', '^[a-z0-9][a-z0-9_-]*$')), name='pricingunit_key_is_plain', violation_error_message='Use 1 to 64 of a-z, 0-9, - and _, beginning with a letter or digit.')],
+                    },
                 ),
                 pgtrigger.migrations.AddTrigger(
-                    model_name='feature',
-                    trigger=pgtrigger.compiler.Trigger(name='update_update', sql=pgtrigger.compiler.UpsertTriggerSql(condition='WHEN (OLD.* IS DISTINCT FROM NEW.*)', func='INSERT INTO "catalog_featureevent" ("created_at", "deleted_at", "id", "key", "metadata", "name", "organization_id", "pgh_context_id", "pgh_created_at", "pgh_label", "pgh_obj_id", "product_id", "public_id", "type", "updated_at") VALUES (NEW."created_at", NEW."deleted_at", NEW."id", NEW."key", NEW."metadata", NEW."name", NEW."organization_id", _pgh_attach_context(), NOW(), \'update\', NEW."id", NEW."product_id", NEW."public_id", NEW."type", NEW."updated_at"); RETURN NULL;', hash='17f6ce1314f7317740c9b3548acf66623c11477a', operation='UPDATE', pgid='pgtrigger_update_update_b6d54', table='catalog_feature', when='AFTER')),
+                    model_name='pricingunit',
+                    trigger=pgtrigger.compiler.Trigger(name='insert_insert', sql=pgtrigger.compiler.UpsertTriggerSql(func='INSERT INTO "catalog_pricingunitevent" ("archived_at", "created_at", "id", "key", "name", "organization_id", "pgh_context_id", "pgh_created_at", "pgh_label", "pgh_obj_id", "public_id") VALUES (NEW."archived_at", NEW."created_at", NEW."id", NEW."key", NEW."name", NEW."organization_id", _pgh_attach_context(), NOW(), \'insert\', NEW."id", NEW."public_id"); RETURN NULL;', hash='d08aa4597442d54a6043911e9759e364fa197d16', operation='INSERT', pgid='pgtrigger_insert_insert_7567f', table='catalog_pricingunit', when='AFTER')),
                 ),
                 pgtrigger.migrations.AddTrigger(
-                    model_name='fee',
-                    trigger=pgtrigger.compiler.Trigger(name='insert_insert', sql=pgtrigger.compiler.UpsertTriggerSql(func='INSERT INTO "catalog_feeevent" ("created_at", "deleted_at", "description", "id", "name", "organization_id", "pgh_context_id", "pgh_created_at", "pgh_label", "pgh_obj_id", "product_id", "public_id", "tax_code", "updated_at") VALUES (NEW."created_at", NEW."deleted_at", NEW."description", NEW."id", NEW."name", NEW."organization_id", _pgh_attach_context(), NOW(), \'insert\', NEW."id", NEW."product_id", NEW."public_id", NEW."tax_code", NEW."updated_at"); RETURN NULL;', hash='ec82e1eedcfe36f519f70ae03aefa427c23bb843', operation='INSERT', pgid='pgtrigger_insert_insert_049b2', table='catalog_fee', when='AFTER')),
+                    model_name='pricingunit',
+                    trigger=pgtrigger.compiler.Trigger(name='update_update', sql=pgtrigger.compiler.UpsertTriggerSql(condition='WHEN (OLD."archived_at" IS DISTINCT FROM (NEW."archived_at") OR OLD."created_at" IS DISTINCT FROM (NEW."created_at") OR OLD."id" IS DISTINCT FROM (NEW."id") OR OLD."key" IS DISTINCT FROM (NEW."key") OR OLD."name" IS DISTINCT FROM (NEW."name") OR OLD."organization_id" IS DISTINCT FROM (NEW."organization_id") OR OLD."public_id" IS DISTINCT FROM (NEW."public_id"))', func='INSERT INTO "catalog_pricingunitevent" ("archived_at", "created_at", "id", "key", "name", "organization_id", "pgh_context_id", "pgh_created_at", "pgh_label", "pgh_obj_id", "public_id") VALUES (NEW."archived_at", NEW."created_at", NEW."id", NEW."key", NEW."name", NEW."organization_id", _pgh_attach_context(), NOW(), \'update\', NEW."id", NEW."public_id"); RETURN NULL;', hash='1f14436c7757e2ce74913ce4c01d6d9371f351f6', operation='UPDATE', pgid='pgtrigger_update_update_ab6fe', table='catalog_pricingunit', when='AFTER')),
                 ),
-                pgtrigger.migrations.AddTrigger(
-                    model_name='fee',
-                    trigger=pgtrigger.compiler.Trigger(name='update_update', sql=pgtrigger.compiler.UpsertTriggerSql(condition='WHEN (OLD.* IS DISTINCT FROM NEW.*)', func='INSERT INTO "catalog_feeevent" ("created_at", "deleted_at", "description", "id", "name", "organization_id", "pgh_context_id", "pgh_created_at", "pgh_label", "pgh_obj_id", "product_id", "public_id", "tax_code", "updated_at") VALUES (NEW."created_at", NEW."deleted_at", NEW."description", NEW."id", NEW."name", NEW."organization_id", _pgh_attach_context(), NOW(), \'update\', NEW."id", NEW."product_id", NEW."public_id", NEW."tax_code", NEW."updated_at"); RETURN NULL;', hash='f83cfa82030eda9b3c256306981bda6c10a684dc', operation='UPDATE', pgid='pgtrigger_update_update_c1367', table='catalog_fee', when='AFTER')),
-                ),
-                pgtrigger.migrations.AddTrigger(
-                    model_name='plan',
-                    trigger=pgtrigger.compiler.Trigger(name='insert_insert', sql=pgtrigger.compiler.UpsertTriggerSql(func='INSERT INTO "catalog_planevent" ("auto_renew", "billing_anchor", "billing_cadence", "billing_day", "billing_month", "billing_version", "created_at", "credit_allocations", "credit_unused_at_end", "currency", "default_tax_code", "default_tax_rate", "default_version_id", "deleted_at", "description", "id", "invoice_display_name", "name", "organization_id", "pgh_context_id", "pgh_created_at", "pgh_label", "pgh_obj_id", "product_id", "proration", "public_id", "renewal_reminder_days", "renewal_reminder_enabled", "stable_price_ids", "tax_behavior", "term_periods", "trial_period", "trial_usage", "updated_at", "usage_billing_interval", "version_effective") VALUES (NEW."auto_renew", NEW."billing_anchor", NEW."billing_cadence", NEW."billing_day", NEW."billing_month", NEW."billing_version", NEW."created_at", NEW."credit_allocations", NEW."credit_unused_at_end", NEW."currency", NEW."default_tax_code", NEW."default_tax_rate", NEW."default_version_id", NEW."deleted_at", NEW."description", NEW."id", NEW."invoice_display_name", NEW."name", NEW."organization_id", _pgh_attach_context(), NOW(), \'insert\', NEW."id", NEW."product_id", NEW."proration", NEW."public_id", NEW."renewal_reminder_days", NEW."renewal_reminder_enabled", NEW."stable_price_ids", NEW."tax_behavior", NEW."term_periods", NEW."trial_period", NEW."trial_usage", NEW."updated_at", NEW."usage_billing_interval", NEW."version_effective"); RETURN NULL;', hash='fd858f4a9529b4ea47ce99861eddda52a72749d4', operation='INSERT', pgid='pgtrigger_insert_insert_2a406', table='catalog_plan', when='AFTER')),
-                ),
-                pgtrigger.migrations.AddTrigger(
-                    model_name='plan',
-                    trigger=pgtrigger.compiler.Trigger(name='update_update', sql=pgtrigger.compiler.UpsertTriggerSql(condition='WHEN (OLD.* IS DISTINCT FROM NEW.*)', func='INSERT INTO "catalog_planevent" ("auto_renew", "billing_anchor", "billing_cadence", "billing_day", "billing_month", "billing_version", "created_at", "credit_allocations", "credit_unused_at_end", "currency", "default_tax_code", "default_tax_rate", "default_version_id", "deleted_at", "description", "id", "invoice_display_name", "name", "organization_id", "pgh_context_id", "pgh_created_at", "pgh_label", "pgh_obj_id", "product_id", "proration", "public_id", "renewal_reminder_days", "renewal_reminder_enabled", "stable_price_ids", "tax_behavior", "term_periods", "trial_period", "trial_usage", "updated_at", "usage_billing_interval", "version_effective") VALUES (NEW."auto_renew", NEW."billing_anchor", NEW."billing_cadence", NEW."billing_day", NEW."billing_month", NEW."billing_version", NEW."created_at", NEW."credit_allocations", NEW."credit_unused_at_end", NEW."currency", NEW."default_tax_code", NEW."default_tax_rate", NEW."default_version_id", NEW."deleted_at", NEW."description", NEW."id", NEW."invoice_display_name", NEW."name", NEW."organization_id", _pgh_attach_context(), NOW(), \'update\', NEW."id", NEW."product_id", NEW."proration", NEW."public_id", NEW."renewal_reminder_days", NEW."renewal_reminder_enabled", NEW."stable_price_ids", NEW."tax_behavior", NEW."term_periods", NEW."trial_period", NEW."trial_usage", NEW."updated_at", NEW."usage_billing_interval", NEW."version_effective"); RETURN NULL;', hash='46dab804d751acdd1cb2cee270342e34322c8f5c', operation='UPDATE', pgid='pgtrigger_update_update_3d50e', table='catalog_plan', when='AFTER')),
-                ),
-                pgtrigger.migrations.AddTrigger(
-                    model_name='planversion',
-                    trigger=pgtrigger.compiler.Trigger(name='insert_insert', sql=pgtrigger.compiler.UpsertTriggerSql(func='INSERT INTO "catalog_planversionevent" ("based_on_id", "billing_thresholds", "created_at", "id", "number", "organization_id", "pgh_context_id", "pgh_created_at", "pgh_label", "pgh_obj_id", "plan_id", "public_id", "published_at", "status", "updated_at") VALUES (NEW."based_on_id", NEW."billing_thresholds", NEW."created_at", NEW."id", NEW."number", NEW."organization_id", _pgh_attach_context(), NOW(), \'insert\', NEW."id", NEW."plan_id", NEW."public_id", NEW."published_at", NEW."status", NEW."updated_at"); RETURN NULL;', hash='f45880e48853994506aefad1ba476b5c4bc957aa', operation='INSERT', pgid='pgtrigger_insert_insert_08727', table='catalog_planversion', when='AFTER')),
-                ),
-                pgtrigger.migrations.AddTrigger(
-                    model_name='planversion',
-                    trigger=pgtrigger.compiler.Trigger(name='update_update', sql=pgtrigger.compiler.UpsertTriggerSql(condition='WHEN (OLD.* IS DISTINCT FROM NEW.*)', func='INSERT INTO "catalog_planversionevent" ("based_on_id", "billing_thresholds", "created_at", "id", "number", "organization_id", "pgh_context_id", "pgh_created_at", "pgh_label", "pgh_obj_id", "plan_id", "public_id", "published_at", "status", "updated_at") VALUES (NEW."based_on_id", NEW."billing_thresholds", NEW."created_at", NEW."id", NEW."number", NEW."organization_id", _pgh_attach_context(), NOW(), \'update\', NEW."id", NEW."plan_id", NEW."public_id", NEW."published_at", NEW."status", NEW."updated_at"); RETURN NULL;', hash='b0f3a99fe6a2d9e644c9a3f744b43c54e99c202a', operation='UPDATE', pgid='pgtrigger_update_update_2e01d', table='catalog_planversion', when='AFTER')),
-                ),
-                pgtrigger.migrations.AddTrigger(
-                    model_name='planversionprice',
-                    trigger=pgtrigger.compiler.Trigger(name='insert_insert', sql=pgtrigger.compiler.UpsertTriggerSql(func='INSERT INTO "catalog_planversionpriceevent" ("id", "key", "organization_id", "pgh_context_id", "pgh_created_at", "pgh_label", "pgh_obj_id", "plan_version_id", "position", "price_id") VALUES (NEW."id", NEW."key", NEW."organization_id", _pgh_attach_context(), NOW(), \'insert\', NEW."id", NEW."plan_version_id", NEW."position", NEW."price_id"); RETURN NULL;', hash='47cb7f2022189f39d7caf7801f703e61654cd472', operation='INSERT', pgid='pgtrigger_insert_insert_7f298', table='catalog_planversionprice', when='AFTER')),
-                ),
-                pgtrigger.migrations.AddTrigger(
-                    model_name='planversionprice',
-                    trigger=pgtrigger.compiler.Trigger(name='update_update', sql=pgtrigger.compiler.UpsertTriggerSql(condition='WHEN (OLD.* IS DISTINCT FROM NEW.*)', func='INSERT INTO "catalog_planversionpriceevent" ("id", "key", "organization_id", "pgh_context_id", "pgh_created_at", "pgh_label", "pgh_obj_id", "plan_version_id", "position", "price_id") VALUES (NEW."id", NEW."key", NEW."organization_id", _pgh_attach_context(), NOW(), \'update\', NEW."id", NEW."plan_version_id", NEW."position", NEW."price_id"); RETURN NULL;', hash='cede82123c859056fa75ea0fdf481e94b845b9e3', operation='UPDATE', pgid='pgtrigger_update_update_f469b', table='catalog_planversionprice', when='AFTER')),
-                ),
-                pgtrigger.migrations.AddTrigger(
-                    model_name='price',
-                    trigger=pgtrigger.compiler.Trigger(name='insert_insert', sql=pgtrigger.compiler.UpsertTriggerSql(func='INSERT INTO "catalog_priceevent" ("billing_cadence", "created_at", "deleted_at", "entitlement_template", "feature_id", "fee_id", "grant_discount_enabled", "id", "invoice_display_group", "invoice_display_name", "is_flat", "is_obligation", "metric_id", "model", "organization_id", "outside_scope_label", "payment_term", "pgh_context_id", "pgh_created_at", "pgh_label", "pgh_obj_id", "properties", "public_id", "quantity", "rate_type", "revision_number", "supply_scope", "updated_at") VALUES (NEW."billing_cadence", NEW."created_at", NEW."deleted_at", NEW."entitlement_template", NEW."feature_id", NEW."fee_id", NEW."grant_discount_enabled", NEW."id", NEW."invoice_display_group", NEW."invoice_display_name", NEW."is_flat", NEW."is_obligation", NEW."metric_id", NEW."model", NEW."organization_id", NEW."outside_scope_label", NEW."payment_term", _pgh_attach_context(), NOW(), \'insert\', NEW."id", NEW."properties", NEW."public_id", NEW."quantity", NEW."rate_type", NEW."revision_number", NEW."supply_scope", NEW."updated_at"); RETURN NULL;', hash='067e7f6d23fe6c582b38aed2ba30dc49db30d049', operation='INSERT', pgid='pgtrigger_insert_insert_e6258', table='catalog_price', when='AFTER')),
-                ),
-                pgtrigger.migrations.AddTrigger(
-                    model_name='price',
-                    trigger=pgtrigger.compiler.Trigger(name='update_update', sql=pgtrigger.compiler.UpsertTriggerSql(condition='WHEN (OLD.* IS DISTINCT FROM NEW.*)', func='INSERT INTO "catalog_priceevent" ("billing_cadence", "created_at", "deleted_at", "entitlement_template", "feature_id", "fee_id", "grant_discount_enabled", "id", "invoice_display_group", "invoice_display_name", "is_flat", "is_obligation", "metric_id", "model", "organization_id", "outside_scope_label", "payment_term", "pgh_context_id", "pgh_created_at", "pgh_label", "pgh_obj_id", "properties", "public_id", "quantity", "rate_type", "revision_number", "supply_scope", "updated_at") VALUES (NEW."billing_cadence", NEW."created_at", NEW."deleted_at", NEW."entitlement_template", NEW."feature_id", NEW."fee_id", NEW."grant_discount_enabled", NEW."id", NEW."invoice_display_group", NEW."invoice_display_name", NEW."is_flat", NEW."is_obligation", NEW."metric_id", NEW."model", NEW."organization_id", NEW."outside_scope_label", NEW."payment_term", _pgh_attach_context(), NOW(), \'update\', NEW."id", NEW."properties", NEW."public_id", NEW."quantity", NEW."rate_type", NEW."revision_number", NEW."supply_scope", NEW."updated_at"); RETURN NULL;', hash='8ab196ac245657821ca5473228d267c4060c1cb7', operation='UPDATE', pgid='pgtrigger_update_update_5a6c7', table='catalog_price', when='AFTER')),
-                ),
-                pgtrigger.migrations.AddTrigger(
-                    model_name='pricerevision',
-                    trigger=pgtrigger.compiler.Trigger(name='revision_is_frozen', sql=pgtrigger.compiler.UpsertTriggerSql(func="RAISE EXCEPTION 'pgtrigger: Cannot update or delete rows from % table', TG_TABLE_NAME;", hash='a22ffdc68a20eece9d4ccb45d746e5143a50faa6', operation='UPDATE OR DELETE', pgid='pgtrigger_revision_is_frozen_73413', table='catalog_pricerevision', when='BEFORE')),
-                ),
-                pgtrigger.migrations.AddTrigger(
-                    model_name='product',
-                    trigger=pgtrigger.compiler.Trigger(name='insert_insert', sql=pgtrigger.compiler.UpsertTriggerSql(func='INSERT INTO "catalog_productevent" ("created_at", "deleted_at", "description", "id", "metadata", "name", "organization_id", "pgh_context_id", "pgh_created_at", "pgh_label", "pgh_obj_id", "public_id", "updated_at") VALUES (NEW."created_at", NEW."deleted_at", NEW."description", NEW."id", NEW."metadata", NEW."name", NEW."organization_id", _pgh_attach_context(), NOW(), \'insert\', NEW."id", NEW."public_id", NEW."updated_at"); RETURN NULL;', hash='fd7cc33ab1ab7fedd1c0882764d5ae47c4f26439', operation='INSERT', pgid='pgtrigger_insert_insert_ae3fa', table='catalog_product', when='AFTER')),
-                ),
-                pgtrigger.migrations.AddTrigger(
-                    model_name='product',
-                    trigger=pgtrigger.compiler.Trigger(name='update_update', sql=pgtrigger.compiler.UpsertTriggerSql(condition='WHEN (OLD.* IS DISTINCT FROM NEW.*)', func='INSERT INTO "catalog_productevent" ("created_at", "deleted_at", "description", "id", "metadata", "name", "organization_id", "pgh_context_id", "pgh_created_at", "pgh_label", "pgh_obj_id", "public_id", "updated_at") VALUES (NEW."created_at", NEW."deleted_at", NEW."description", NEW."id", NEW."metadata", NEW."name", NEW."organization_id", _pgh_attach_context(), NOW(), \'update\', NEW."id", NEW."public_id", NEW."updated_at"); RETURN NULL;', hash='46c1d9144362ecc4a3d0d1fb3ebbba23ced150e5', operation='UPDATE', pgid='pgtrigger_update_update_580c5', table='catalog_product', when='AFTER')),
-                ),
-                pgtrigger.migrations.AddTrigger(
-                    model_name='coupon',
-                    trigger=pgtrigger.compiler.Trigger(name='insert_insert', sql=pgtrigger.compiler.UpsertTriggerSql(func='INSERT INTO "catalog_couponevent" ("amount", "archived_at", "code", "created_at", "currency", "duration", "duration_periods", "expires_at", "id", "max_redemptions", "max_redemptions_per_customer", "name", "organization_id", "percentage", "pgh_context_id", "pgh_created_at", "pgh_label", "pgh_obj_id", "public_id", "redemption_count", "updated_at") VALUES (NEW."amount", NEW."archived_at", NEW."code", NEW."created_at", NEW."currency", NEW."duration", NEW."duration_periods", NEW."expires_at", NEW."id", NEW."max_redemptions", NEW."max_redemptions_per_customer", NEW."name", NEW."organization_id", NEW."percentage", _pgh_attach_context(), NOW(), \'insert\', NEW."id", NEW."public_id", NEW."redemption_count", NEW."updated_at"); RETURN NULL;', hash='53a9b6da34e85db9196f2b9257fde081fd693779', operation='INSERT', pgid='pgtrigger_insert_insert_3a6de', table='catalog_coupon', when='AFTER')),
-                ),
-                pgtrigger.migrations.AddTrigger(
-                    model_name='coupon',
-                    trigger=pgtrigger.compiler.Trigger(name='update_update', sql=pgtrigger.compiler.UpsertTriggerSql(condition='WHEN (OLD.* IS DISTINCT FROM NEW.*)', func='INSERT INTO "catalog_couponevent" ("amount", "archived_at", "code", "created_at", "currency", "duration", "duration_periods", "expires_at", "id", "max_redemptions", "max_redemptions_per_customer", "name", "organization_id", "percentage", "pgh_context_id", "pgh_created_at", "pgh_label", "pgh_obj_id", "public_id", "redemption_count", "updated_at") VALUES (NEW."amount", NEW."archived_at", NEW."code", NEW."created_at", NEW."currency", NEW."duration", NEW."duration_periods", NEW."expires_at", NEW."id", NEW."max_redemptions", NEW."max_redemptions_per_customer", NEW."name", NEW."organization_id", NEW."percentage", _pgh_attach_context(), NOW(), \'update\', NEW."id", NEW."public_id", NEW."redemption_count", NEW."updated_at"); RETURN NULL;', hash='4f81d3b1627b0374775671ab8324aca35ae2e849', operation='UPDATE', pgid='pgtrigger_update_update_67935', table='catalog_coupon', when='AFTER')),
-                ),
-                pgtrigger.migrations.AddTrigger(
-                    model_name='spendterms',
-                    trigger=pgtrigger.compiler.Trigger(name='spend_terms_are_frozen', sql=pgtrigger.compiler.UpsertTriggerSql(func="RAISE EXCEPTION 'pgtrigger: Cannot update or delete rows from % table', TG_TABLE_NAME;", hash='4032955297f309785d720265dfb0f084f8944fbf', operation='UPDATE OR DELETE', pgid='pgtrigger_spend_terms_are_frozen_bb693', table='catalog_spendterms', when='BEFORE')),
-                ),
-                pgtrigger.migrations.AddTrigger(
-                    model_name='feedrate',
-                    trigger=pgtrigger.compiler.Trigger(name='update_update', sql=pgtrigger.compiler.UpsertTriggerSql(condition='WHEN (OLD.* IS DISTINCT FROM NEW.*)', func='INSERT INTO "catalog_feedrateevent" ("created_at", "effective_from", "feed_id", "id", "organization_id", "pgh_context_id", "pgh_created_at", "pgh_label", "pgh_obj_id", "value") VALUES (NEW."created_at", NEW."effective_from", NEW."feed_id", NEW."id", NEW."organization_id", _pgh_attach_context(), NOW(), \'update\', NEW."id", NEW."value"); RETURN NULL;', hash='585826f7415cc9ccfa4d72dcaa00aa1de384ba55', operation='UPDATE', pgid='pgtrigger_update_update_ff358', table='catalog_feedrate', when='AFTER')),
-                ),
-                pgtrigger.migrations.AddTrigger(
-                    model_name='feedrate',
-                    trigger=pgtrigger.compiler.Trigger(name='delete_delete', sql=pgtrigger.compiler.UpsertTriggerSql(func='INSERT INTO "catalog_feedrateevent" ("created_at", "effective_from", "feed_id", "id", "organization_id", "pgh_context_id", "pgh_created_at", "pgh_label", "pgh_obj_id", "value") VALUES (OLD."created_at", OLD."effective_from", OLD."feed_id", OLD."id", OLD."organization_id", _pgh_attach_context(), NOW(), \'delete\', OLD."id", OLD."value"); RETURN NULL;', hash='c7d87330029382f9bb2edbe17115566a17efdaed', operation='DELETE', pgid='pgtrigger_delete_delete_7084c', table='catalog_feedrate', when='AFTER')),
-                ),
-                pgtrigger.migrations.AddTrigger(
-                    model_name='ratefeed',
-                    trigger=pgtrigger.compiler.Trigger(name='insert_insert', sql=pgtrigger.compiler.UpsertTriggerSql(func='INSERT INTO "catalog_ratefeedevent" ("created_at", "currency", "deleted_at", "description", "id", "name", "organization_id", "pgh_context_id", "pgh_created_at", "pgh_label", "pgh_obj_id", "public_id", "unit", "updated_at") VALUES (NEW."created_at", NEW."currency", NEW."deleted_at", NEW."description", NEW."id", NEW."name", NEW."organization_id", _pgh_attach_context(), NOW(), \'insert\', NEW."id", NEW."public_id", NEW."unit", NEW."updated_at"); RETURN NULL;', hash='9db6ec883feab25a352bf79fd1b0cbccf8b6b799', operation='INSERT', pgid='pgtrigger_insert_insert_1d502', table='catalog_ratefeed', when='AFTER')),
-                ),
-                pgtrigger.migrations.AddTrigger(
-                    model_name='ratefeed',
-                    trigger=pgtrigger.compiler.Trigger(name='update_update', sql=pgtrigger.compiler.UpsertTriggerSql(condition='WHEN (OLD.* IS DISTINCT FROM NEW.*)', func='INSERT INTO "catalog_ratefeedevent" ("created_at", "currency", "deleted_at", "description", "id", "name", "organization_id", "pgh_context_id", "pgh_created_at", "pgh_label", "pgh_obj_id", "public_id", "unit", "updated_at") VALUES (NEW."created_at", NEW."currency", NEW."deleted_at", NEW."description", NEW."id", NEW."name", NEW."organization_id", _pgh_attach_context(), NOW(), \'update\', NEW."id", NEW."public_id", NEW."unit", NEW."updated_at"); RETURN NULL;', hash='29993bcc2bf70bfa60d97e174861a508961cf5c2', operation='UPDATE', pgid='pgtrigger_update_update_a84bc', table='catalog_ratefeed', when='AFTER')),
+                migrations.CreateModel(
+                    name='PricingUnitEvent',
+                    fields=[
+                        ('pgh_id', models.AutoField(primary_key=True, serialize=False)),
+                        ('pgh_created_at', models.DateTimeField(auto_now_add=True)),
+                        ('pgh_label', models.TextField(help_text='The event label.')),
+                        ('id', models.BigIntegerField()),
+                        ('public_id', apps.kernel.models.PublicIdField(editable=False, max_length=40)),
+                        ('created_at', models.DateTimeField(auto_now_add=True)),
+                        ('key', models.CharField(help_text='a-z, 0-9, - and _; it never changes.', max_length=64)),
+                        ('name', models.CharField(max_length=255)),
+                        ('archived_at', models.DateTimeField(blank=True, editable=False, help_text='Since when no price or plan takes it any more.', null=True)),
+                        ('organization', models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', related_query_name='+', to='organizations.organization')),
+                        ('pgh_context', models.ForeignKey(db_constraint=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='pghistory.context')),
+                        ('pgh_obj', models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='events', to='catalog.pricingunit')),
+                    ],
+                    options={
+                        'abstract': False,
+                    },
                 ),
             ],
         ),
