@@ -5,7 +5,10 @@ from django.db import models
 class Subject(models.Model):
     """What an event names as its customer, once per merchant; who that is, is found when usage is read."""
 
-    organization = models.ForeignKey("organizations.Organization", on_delete=models.PROTECT, related_name="+")
+    # Found by the names below; an index of its own would be taken instead, and lead to all of a merchant's.
+    organization = models.ForeignKey(
+        "organizations.Organization", on_delete=models.PROTECT, related_name="+", db_index=False
+    )
     is_external = models.BooleanField(help_text="The merchant's own id rather than ours.")
     value = models.CharField(max_length=255)
     created_at = models.DateTimeField(auto_now_add=True)
