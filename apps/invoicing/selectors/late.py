@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from django.contrib.postgres.aggregates import BoolOr
-from django.db.models import Max, Q, QuerySet
+from django.db import connection
+from django.db.models import QuerySet
 
 from apps.catalog.models import BillableMetric, PriceRevision
 from apps.invoicing.domain.adjustments import AdjustmentTerms, discounts_of, quantity_terms
@@ -29,6 +29,30 @@ from apps.rating.splits import split_terms
 from apps.rating.usage import Usage
 from apps.subscriptions.selectors.clocks import current_time
 
+# What subscriptions were billed for, by keys whatever the planner believes of how many lines they have: as periods
+# close, it knows nothing yet of those of the last ones.
+LOOK = """
+SELECT invoice.subscription_id, line.metric_id, line.period_start, line.period_end, max(invoice.usage_counted_at),
+       bool_or(line.is_special)
+FROM unnest(%s::bigint[]) AS asked (subscription_id)
+CROSS JOIN LATERAL (
+    SELECT id, subscription_id, usage_counted_at FROM invoicing_invoice
+    WHERE subscription_id = asked.subscription_id AND issued_at IS NOT NULL AND part = 0 AND status <> 'CANCELLED'
+    OFFSET 0
+) AS invoice
+CROSS JOIN LATERAL (
+    SELECT revision.metric_id, billed.period_start, billed.period_end,
+           billed.is_late OR billed.reference LIKE %s
+           OR billed.gross <= 0 AND billed.provenance->'steps' @> '[{"op": "setToBound"}]'
+           OR billed.provenance->'sources' ? 'split' AS is_special
+    FROM invoicing_invoiceline AS billed
+    JOIN catalog_pricerevision AS revision ON revision.id = billed.price_revision_id
+    WHERE billed.invoice_id = invoice.id AND billed.kind = 'metered'
+      AND revision.metric_id IS NOT NULL AND NOT revision.is_flat
+    OFFSET 0
+) AS line
+GROUP BY 1, 2, 3, 4
+"""
 # A merge that began before the usage was read may commit after it; no merge runs longer than this.
 OVERLAP = timedelta(minutes=10)
 
@@ -151,21 +175,9 @@ def _worth_a_look(by_subscription: Mapping[int, Invoice], subjects: Mapping[int,
     Most have none: what they were billed is one line for each price and period, whose usage has not changed since.
     Those with lines that correct others, that gave way at zero, or that bill parts of a period are always among them.
     """
-    rows = (
-        _billed_lines(by_subscription.keys())
-        .filter(price_revision__metric__isnull=False, price_revision__is_flat=False)
-        .values_list("invoice__subscription_id", "price_revision__metric_id", "period_start", "period_end")
-        .annotate(
-            counted_at=Max("invoice__usage_counted_at"),
-            is_special=BoolOr(
-                Q(is_late=True)
-                | Q(reference__startswith=WITHDRAWN)
-                | Q(gross__lte=0, provenance__steps__contains=[{"op": "setToBound"}])
-                | Q(provenance__sources__has_key="split")
-            ),
-        )
-        .order_by()
-    )
+    with connection.cursor() as cursor:
+        cursor.execute(LOOK, [list(by_subscription), f"{WITHDRAWN}%"])
+        rows = cursor.fetchall()
     found: set[int] = set()
     asked: list[tuple[int, UsageRequest, datetime]] = []
     for subscription_id, metric_id, start, end, counted_at, is_special in rows:

@@ -134,11 +134,10 @@ def _stored(invoice_ids: Sequence[int], as_of: datetime) -> list[Invoice]:
     """Lock invoices that are to be calculated and store their lines; gives those that no other worker has."""
     # What is merged after this moment counts as late; read before the usage, so nothing falls between.
     counted_at = wall_now()
-    invoices = list(
-        Invoice.objects.select_for_update(skip_locked=True)
-        .filter(pk__in=many(invoice_ids), status=InvoiceStatus.CLOSING)
-        .order_by("organization_id", "pk")
-    )
+    # By their keys alone: looked for by their state too, all that are closing would be read for every group, since
+    # the planner believes that there are few.
+    locked = Invoice.objects.select_for_update(skip_locked=True).filter(pk__in=many(invoice_ids))
+    invoices = [row for row in locked.order_by("organization_id", "pk") if row.status == InvoiceStatus.CLOSING]
     join_neighbours(invoices)
     take_turns(invoices)
     hold_coupons(invoices)

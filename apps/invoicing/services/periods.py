@@ -27,11 +27,13 @@ def cross_boundaries(*, subscription_ids: Sequence[int], as_of: datetime) -> lis
     Returns:
         Those that moved on; another worker moves, or has moved, those that are missing, or they are no longer active.
     """
-    subscriptions = list(
-        Subscription.objects.select_for_update(skip_locked=True)
-        .filter(pk__in=many(subscription_ids), status=SubscriptionStatus.ACTIVE, period_end__lte=as_of)
-        .order_by("pk")
-    )
+    # By their keys alone: looked for by what makes them due too, all that are due would be read for every group.
+    locked = Subscription.objects.select_for_update(skip_locked=True).filter(pk__in=many(subscription_ids))
+    subscriptions = [
+        row
+        for row in locked.order_by("pk")
+        if row.status == SubscriptionStatus.ACTIVE and row.period_end is not None and row.period_end <= as_of
+    ]
     if not subscriptions:
         return []
     join(subscriptions, "organization", Organization.objects.all())
