@@ -12,7 +12,7 @@ from apps.customers.models import Customer
 from apps.documents.models import Logo
 from apps.invoicing.models import AppliedCoupon
 from apps.kernel.errors import ConflictError, ForbiddenError
-from apps.metering.models import Dimension, Subject
+from apps.metering.models import Dimension, MeterEvent, Subject
 from apps.metering.selectors.links import find_customer_subjects
 from apps.metering.services.merge import drain
 from apps.organizations.models import IdempotencyRecord, Organization
@@ -20,6 +20,8 @@ from apps.organizations.models import IdempotencyRecord, Organization
 # What was tried, by app; who may sign in stays, and so does what says how to bill.
 TRIED = ("documents", "invoicing", "entitlements", "subscriptions", "metering", "outbox")
 CATALOG = ("catalog", "taxes")
+# Nobody waits for the exact number of millions of events.
+COUNTED = 10_000
 
 # Tables that no model stands for.
 OF_MERCHANT = (
@@ -54,18 +56,10 @@ def reset_merchant(*, organization_id: int, keep_catalog: bool) -> None:
         ConflictError: something was written meanwhile; nothing is deleted.
     """
     drain()
-    # Processes remember the numbers of names; a name without events tells nothing.
-    kept = {Subject, Logo, *((Dimension,) if keep_catalog else ())}
-    found = [model for model in _models((*TRIED, "customers", *CATALOG)) if model not in kept]
-    if keep_catalog:
-        # What is of customers goes with them, such as exemptions from taxes.
-        found = [
-            model for model in found if model._meta.app_label not in CATALOG or _path(model, Customer) is not None
-        ]
     with _wiping(organization_id), connection.cursor() as cursor:
         for statement in OF_MERCHANT:
             cursor.execute(statement, {"organization": organization_id})
-        _delete_of([*found, IdempotencyRecord], Organization, organization_id)
+        _delete_of([*_of_merchant(keep_catalog), IdempotencyRecord], Organization, organization_id)
         _count_redemptions(organization_id)
 
 
@@ -91,6 +85,46 @@ def reset_customer(*, customer: Customer) -> None:
         _count_redemptions(customer.organization_id)
 
 
+def rows_of_merchant(*, organization_id: int, keep_catalog: bool) -> dict[type[models.Model], int]:
+    """Give how many rows of each model a reset of a merchant would delete now, counted up to one above `COUNTED`."""
+    return _count_of(_of_merchant(keep_catalog), Organization, organization_id)
+
+
+def rows_of_customer(*, customer: Customer) -> dict[type[models.Model], int]:
+    """Give how many rows of each model a reset of a customer would delete now, counted in the same way."""
+    found = _count_of(_models(TRIED), Customer, customer.pk)
+    spans = find_customer_subjects(organization_id=customer.organization_id, customer_public_id=customer.public_id)
+    events = 0
+    for span in spans:
+        rows = MeterEvent.objects.filter(subject_id=span.subject)
+        rows = rows.filter(occurred_at__gte=span.start) if span.start else rows
+        rows = rows.filter(occurred_at__lt=span.end) if span.end else rows
+        events += rows.order_by()[: COUNTED + 1].count()
+    return found | ({MeterEvent: min(events, COUNTED + 1)} if events else {})
+
+
+def _of_merchant(keep_catalog: bool) -> list[type[models.Model]]:
+    """Give the models whose rows a reset of a merchant deletes."""
+    # Processes remember the numbers of names; a name without events tells nothing.
+    kept = {Subject, Logo, *((Dimension,) if keep_catalog else ())}
+    found = [model for model in _models((*TRIED, "customers", *CATALOG)) if model not in kept]
+    if not keep_catalog:
+        return found
+    # What is of customers goes with them, such as exemptions from taxes.
+    return [model for model in found if model._meta.app_label not in CATALOG or _path(model, Customer) is not None]
+
+
+def _count_of(
+    found: Iterable[type[models.Model]], owner: type[models.Model], key: int
+) -> dict[type[models.Model], int]:
+    counted = {
+        model: model._base_manager.filter(**{path: key}).order_by()[: COUNTED + 1].count()
+        for model in found
+        if (path := _path(model, owner)) is not None
+    }
+    return {model: count for model, count in counted.items() if count}
+
+
 @contextmanager
 def _wiping(organization_id: int) -> Iterator[None]:
     """Do all or nothing, in a test environment."""
@@ -99,8 +133,10 @@ def _wiping(organization_id: int) -> Iterator[None]:
             row = Organization.objects.select_for_update().get(pk=organization_id)
             if row.environment != "test":
                 raise ForbiddenError("Only a test environment can be reset.", reason="not_a_test_environment")
-            yield
             with connection.cursor() as cursor:
+                # Also where the caller's transaction has checked something already.
+                cursor.execute("SET CONSTRAINTS ALL DEFERRED")
+                yield
                 cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
     except IntegrityError:
         raise ConflictError(

@@ -3,7 +3,8 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
-import config.adminsite  # noqa: F401 - re-registers what third parties registered
+import config.adminsite
+import config.reset_screen  # noqa: F401 - puts its buttons on pages of other apps
 from apps.invoicing.admin.simulation import simulation_page
 from config.celery import app as celery_app
 from config.health import healthz, readyz

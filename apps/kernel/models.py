@@ -6,6 +6,7 @@ from django.db import models
 from django.db.models.base import ModelState
 from django.db.models.signals import post_init, pre_init  # noqa: TID251 - asks whether anybody listens
 
+from apps.kernel.exact_json import ExactJSONDecoder, ExactJSONEncoder
 from apps.kernel.ids import new_id
 
 
@@ -29,6 +30,20 @@ class UnitPriceField(models.DecimalField):
         kwargs.setdefault("max_digits", 38)
         kwargs.setdefault("decimal_places", 15)
         super().__init__(*args, **kwargs)
+
+
+class ExactJSONField(models.JSONField):
+    """JSON whose numbers keep every digit: where they are not whole, they are read as Decimal."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs |= {"encoder": ExactJSONEncoder, "decoder": ExactJSONDecoder}
+        super().__init__(*args, **kwargs)
+
+    def deconstruct(self) -> Any:
+        # The column is that of any JSON, so migrations need not know how it is read.
+        name, _, args, kwargs = super().deconstruct()
+        plain = {key: value for key, value in kwargs.items() if key not in ("encoder", "decoder")}
+        return name, "django.db.models.JSONField", args, plain
 
 
 class CurrencyCodeField(models.CharField):

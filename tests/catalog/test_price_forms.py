@@ -1,13 +1,14 @@
 """Prices of every model are made and read in the admin."""
 
 import json
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from django.test import Client
 from django.urls import reverse
 
-from apps.catalog.models import BillableMetric, Price, PriceRevision
+from apps.catalog.models import BillableMetric, Feature, Price, PriceRevision
 from apps.rating.price_models import REGISTRY
 from tests.world import World
 
@@ -68,3 +69,19 @@ def test_what_is_wrong_stands_at_its_field(world: World, client: Client) -> None
         ]
     }
     assert not Price.objects.exists()
+
+
+def test_a_template_in_the_form_is_exact(world: World, client: Client) -> None:
+    feature = {"key": "tokens", "name": "Tokens", "merchantId": world.id, "type": "metered"}
+    form = form_of(world, "standard", {"unitPrice": "1"})
+    product = BillableMetric.objects.get().product
+    assert product is not None
+    made = world.api.post("/v0/features", {**feature, "productId": product.public_id})["id"]
+    form["feature"] = str(Feature.objects.get(public_id=made).pk)
+    form["entitlement_template"] = '{"issueAfterReset": 123456789012.000000001}'
+    answer = client.post(reverse("admin:catalog_price_add"), form)
+    assert answer.status_code == 302, answer.context["adminform"].form.errors
+    price = Price.objects.get()
+    assert price.entitlement_template == {"issueAfterReset": Decimal("123456789012.000000001")}
+    page = client.get(reverse("admin:catalog_price_change", args=[price.pk])).content.decode()
+    assert "123456789012.000000001" in page

@@ -49,10 +49,10 @@ def test_the_documents_of_a_year_come_as_one_file(world: World) -> None:
     with zipfile.ZipFile(io.BytesIO(whole)) as archive:
         assert archive.testzip() is None
         numbers = [billed.invoice(0).number, billed.invoice(1).number]
-        assert archive.namelist() == [f"{number}.pdf" for number in numbers]
-        assert archive.read(f"{numbers[1]}.pdf") == get_pdf(billed.invoice(1))
+        assert archive.namelist() == [*(f"invoices/{number}.pdf" for number in numbers), "index.csv"]
+        assert archive.read(f"invoices/{numbers[1]}.pdf") == get_pdf(billed.invoice(1))
     assert b"".join(client.get(address, asked).streaming_content) == whole
-    assert "issued no invoice in 2025" in client.get(address, {**asked, "year": "2025"}).content.decode()
+    assert "issued nothing in 2025" in client.get(address, {**asked, "year": "2025"}).content.decode()
     for wrong in ({"year": "x"}, {"year": "99999"}, {"format": "exe"}, {"merchant": make_world().id}):
         assert "Choose a merchant" in client.get(address, {**asked, **wrong}).content.decode()
 

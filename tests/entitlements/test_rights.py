@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from apps.catalog.domain.templates import as_json
 from apps.entitlements.models import Entitlement
 from tests.entitlements.kit import MILLION, START, Kit
 
@@ -106,7 +105,29 @@ def test_units_of_a_template_are_exact(kit: Kit) -> None:
     assert kit.right(customer)["balance"] == 10.5
     row = Entitlement.objects.get()
     assert (row.allowance, row.rollover_max) == (Decimal("10.5"), Decimal("0.000000001"))
-    assert as_json({"a": [Decimal("1.0"), Decimal("123456789012.123456789")]}) == {"a": [1, "123456789012.123456789"]}
+
+
+def test_numbers_of_a_static_feature_keep_every_digit(kit: Kit) -> None:
+    long = "123456789012.1234567890123456789"
+    feature, customer = kit.feature("tier", "static"), kit.world.customer()
+    client, headers = kit.world.api.client, {"Authorization": f"Bearer {kit.world.secret}"}
+
+    def issue(number: str) -> Any:
+        template = f'{{"config": {{"at": [{number}]}}}}'
+        body = f'{{"customerId": "{customer}", "featureId": "{feature}", "template": {template}}}'
+        return client.post("/v1/entitlements", body, content_type="application/json", headers=headers)
+
+    assert issue(long).status_code == 201
+    row = Entitlement.objects.get()
+    assert row.config == {"at": [Decimal(long)]}
+    assert row.template == {"config": {"at": [Decimal(long)]}}
+    row.save()
+    answer = client.get(f"/v1/entitlements/{row.public_id}", headers=headers)
+    assert f'"config":{{"at":[{long}]}}' in answer.content.decode()
+    for unstorable in ("1e999999", "1e-999999"):
+        refused = issue(unstorable)
+        assert refused.status_code == 400
+        assert refused.json()["errors"][0]["field"] == "template.config"
 
 
 def test_filters_need_what_they_need(kit: Kit) -> None:

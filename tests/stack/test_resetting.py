@@ -4,17 +4,21 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.db import connection, models
+from django.test import Client
+from django.urls import reverse
 
 from apps.catalog.models import Coupon, Plan
 from apps.customers.models import Customer
 from apps.documents.models import InvoiceDocument
 from apps.invoicing.models import Invoice, NumberSeries
 from apps.metering.models import Dimension, MeterEvent, Subject, UsageWindow
-from apps.organizations.models import ApiKey, Organization
+from apps.organizations.models import ApiKey, Organization, User
 from apps.subscriptions.models import Subscription
 from config.resetting import CATALOG, TRIED, _models, _path
 from tests.scenarios.lives import Shop
+from tests.test_admin import member
 from tests.world import World, make_world
 
 pytestmark = pytest.mark.django_db
@@ -127,3 +131,67 @@ def test_only_ones_own_test_environment(world: World) -> None:
     before = counts(world, (*TRIED, "customers", *CATALOG))
     tried.reset(expect=403, scope="merchant")
     assert counts(world, (*TRIED, "customers", *CATALOG)) == before
+
+
+def press(world: World, row: Organization | Customer, person: User | None = None, **data: str) -> str:
+    """Send the dialog of a page; give what is said then."""
+    client = Client()
+    client.force_login(person or world.owner)
+    address = reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_reset", args=[row.pk])
+    if not data:
+        return client.get(address).content.decode()
+    return client.post(address, {"_form_submitted": "1", **data}, follow=True).content.decode()
+
+
+def test_a_merchant_begins_anew_at_a_button_that_says_what_goes(world: World) -> None:
+    Tried(world)
+    row = world.merchant
+    asked = press(world, row)
+    for words, count in (("Customers", 2), ("Subscriptions", 2), ("Meter events", 2), ("Credit notes", 2)):
+        assert f'<td>{words}</td><td class="num">{count}</td>' in asked
+    assert "<td>Plans</td>" not in asked
+    without = press(world, row, preview="1", name="")
+    assert "<td>Plans</td>" in without
+    everything = counts(world, (*TRIED, "customers", *CATALOG))
+    assert "nothing is deleted" in press(world, row, keep_catalog="on", name="Somebody else")
+    assert counts(world, (*TRIED, "customers", *CATALOG)) == everything
+    assert "the catalog is kept" in press(world, row, keep_catalog="on", name=row.name)
+    assert counts(world, (*TRIED, "customers")) == {}
+    assert Plan.objects.filter(organization=row).exists()
+    assert "the catalog as well" in press(world, row, name=row.name)
+    assert counts(world, (*TRIED, "customers", *CATALOG)) == {}
+    assert "There is nothing to delete." in press(world, row)
+    assert LogEntry.objects.filter(object_id=str(row.pk), change_message__contains="everything they did").count() == 2
+
+
+def test_a_customer_begins_anew_at_a_button(world: World) -> None:
+    tried = Tried(world)
+    row = Customer.objects.get(public_id=tried.customers[0])
+    asked = press(world, row)
+    for words, count in (("Subscriptions", 1), ("Meter events", 1), ("Invoices", 4)):
+        assert f'<td>{words}</td><td class="num">{count}</td>' in asked
+    assert "the customer stays" in press(world, row, name=row.consumer.name)
+    assert [one.customer.public_id for one in Subscription.objects.filter(organization=world.merchant)] == [
+        tried.customers[1]
+    ]
+
+
+def test_the_button_is_for_owners_of_test_environments(world: World) -> None:
+    tried = Tried(world)
+    row, customer = world.merchant, Customer.objects.get(public_id=tried.customers[0])
+    before = counts(world, (*TRIED, "customers", *CATALOG))
+    for person in [member(world, role) for role in ("finance", "engineer", "support")]:
+        for page in (row, customer):
+            assert "deleted" not in press(world, page, person, name=str(page))
+    assert "deleted" not in press(world, row, make_world().owner, name=row.name)
+    consumer = customer.consumer
+    assert "Only an owner of a merchant" in press(world, consumer, name=consumer.name)
+    Organization.objects.filter(pk=row.pk).update(environment="live")
+    assert "Only a test environment can be reset" in press(world, row, name=row.name)
+    assert "Only a test environment can be reset" in press(world, customer, name=consumer.name)
+    assert counts(world, (*TRIED, "customers", *CATALOG)) == before
+    client = Client()
+    client.force_login(world.owner)
+    for page in (row, customer):
+        change = reverse(f"admin:{page._meta.app_label}_{page._meta.model_name}_change", args=[page.pk])
+        assert "/reset" not in client.get(change).content.decode()

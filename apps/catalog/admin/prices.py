@@ -12,7 +12,8 @@ from apps.catalog.admin.base import CatalogAdmin
 from apps.catalog.admin.spend import SpendForm, SpendInline, own_fields
 from apps.catalog.models import Price, PriceRevision
 from apps.catalog.selectors.spend import spend_of_price
-from apps.catalog.services.prices import check_price, create_price, update_price
+from apps.catalog.services.price_rules import check_price
+from apps.catalog.services.prices import create_price, update_price
 from apps.catalog.services.spend import merged
 from apps.kernel.adminsite.base import ReadOnlyModelAdmin
 from apps.kernel.adminsite.display import link

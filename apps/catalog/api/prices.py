@@ -9,7 +9,6 @@ from apps.catalog.api.outputs import render_plan, render_price
 from apps.catalog.api.products import MERCHANT, PAGE, PRODUCT, CatalogView, required
 from apps.catalog.api.spend import SpendShown, read_spend
 from apps.catalog.domain.cadences import NAMED
-from apps.catalog.domain.templates import as_json
 from apps.catalog.domain.thresholds import BillingThresholds
 from apps.catalog.models import BillableMetric, Feature, Fee, Plan, PricingUnit
 from apps.catalog.selectors.catalog import (
@@ -157,7 +156,7 @@ class PriceView(CatalogView):
         if "feature" in data:
             sent = data["feature"]
             fields["feature"] = None if sent is None else self.feature(sent)
-            fields["entitlement_template"] = None if sent is None else as_json(sent.get("entitlementTemplate"))
+            fields["entitlement_template"] = None if sent is None else sent.get("entitlementTemplate")
         return fields
 
 

@@ -12,6 +12,8 @@ LARGEST = Decimal("999999999999")
 PLACES = 9
 PRIORITIES = (-32768, 32767)
 MOST_SLOTS = 1_000_000
+# Of numbers in the config of a static feature, on either side of the point.
+MOST_DIGITS = 1_000
 STATIC_KEYS = frozenset({"type", "config", "slots"})
 METERED_KEYS = frozenset(
     {
@@ -160,19 +162,6 @@ def read_template(source: Mapping[str, Any], *, kind: str) -> Template:
     return template
 
 
-def as_json(value: Any) -> Any:
-    """Give a value in JSON's own types; a number that a float cannot hold exactly becomes text, read alike."""
-    if isinstance(value, Mapping):
-        return {key: as_json(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [as_json(inner) for inner in value]
-    if not isinstance(value, Decimal):
-        return value
-    if value == value.to_integral_value():
-        return int(value)
-    return float(value) if Decimal(repr(float(value))) == value else str(value)
-
-
 def read_units(value: Any, *, low: Decimal = Decimal(0)) -> Decimal | None:
     """Read a number of units; None when it is none, too large or too fine."""
     if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
@@ -209,9 +198,25 @@ def _static(reader: _Reader) -> Template:
     if not isinstance(config, Mapping):
         reader.problems["config"] = "Give an object: what the feature is set to."
         return Template(config={})
+    if not _is_storable(config):
+        reader.problems["config"] = f"Give numbers of at most {MOST_DIGITS} digits before and after the point."
+        return Template(config={})
     if slots is None:
         return Template(config=dict(config))
     return Template(config={**config, "slots": slots}, slots=slots)
+
+
+def _is_storable(value: Any) -> bool:
+    """Whether a database can hold all numbers of a JSON value, at any depth."""
+    if isinstance(value, Mapping):
+        return all(_is_storable(inner) for inner in value.values())
+    if isinstance(value, list):
+        return all(_is_storable(inner) for inner in value)
+    if not isinstance(value, int | Decimal):
+        return True
+    number = Decimal(value)
+    exponent = number.as_tuple().exponent
+    return isinstance(exponent, int) and -exponent <= MOST_DIGITS and number.adjusted() < MOST_DIGITS
 
 
 def _is_short(cadence: Cadence) -> bool:

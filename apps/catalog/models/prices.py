@@ -6,7 +6,7 @@ from django.db import models
 from django.db.models import Q
 
 from apps.catalog.models.products import BillableMetric, CatalogEntity, Feature, Fee
-from apps.kernel.models import Row
+from apps.kernel.models import ExactJSONField, Row
 
 
 class PaymentTerm(models.TextChoices):
@@ -56,7 +56,7 @@ class Price(PriceTermsColumns, CatalogEntity):
     metric = models.ForeignKey(BillableMetric, null=True, blank=True, on_delete=models.PROTECT, related_name="prices")
     fee = models.ForeignKey(Fee, null=True, blank=True, on_delete=models.PROTECT, related_name="prices")
     feature = models.ForeignKey(Feature, null=True, blank=True, on_delete=models.PROTECT, related_name="prices")
-    entitlement_template = models.JSONField(
+    entitlement_template = ExactJSONField(
         null=True, blank=True, help_text="The allowance a subscriber gets; null attaches the feature alone."
     )
     invoice_display_group = models.CharField(max_length=255, blank=True)

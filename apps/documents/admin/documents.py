@@ -13,7 +13,7 @@ from django.urls import URLPattern, path
 from unfold.decorators import display
 
 from apps.documents.models import CreditNoteDocument, InvoiceDocument
-from apps.documents.services.archives import invoices_of_year, zip_of
+from apps.documents.services.archives import FIRST_YEAR, LAST_YEAR, Year, zip_of_year
 from apps.documents.services.credits import get_credit_document
 from apps.documents.services.formats import FORMATS
 from apps.invoicing.models import CreditNote, Invoice
@@ -23,8 +23,6 @@ from apps.kernel.adminsite.display import link
 from apps.kernel.clock import wall_now
 from apps.kernel.errors import DomainError
 from apps.organizations.models import Organization
-
-FIRST_YEAR, LAST_YEAR = 1970, 9998
 
 
 @admin.register(InvoiceDocument)
@@ -95,17 +93,14 @@ class InvoiceDocumentAdmin(ReadOnlyModelAdmin):
         asked, note = _read_year(request, merchants)
         if asked is not None:
             merchant, year, kind = asked
-            invoices = invoices_of_year(organization=merchant, year=year)
-            if invoices.exists():
-                made = FORMATS[kind]
+            found = Year(merchant, year)
+            if not found.is_empty:
                 return StreamingHttpResponse(
-                    zip_of(invoices, make=made.make, suffix=made.suffix),
+                    zip_of_year(found, kind=kind),
                     content_type="application/zip",
-                    headers={
-                        "Content-Disposition": f'attachment; filename="{merchant.invoice_prefix}-{year}-{kind}.zip"'
-                    },
+                    headers={"Content-Disposition": f'attachment; filename="{found.file_name(kind)}"'},
                 )
-            note = f"{merchant.name} issued no invoice in {year}."
+            note = f"{merchant.name} issued nothing in {year}."
         context = {
             **self.admin_site.each_context(request),
             "title": "Documents of a year",

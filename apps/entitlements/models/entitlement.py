@@ -1,4 +1,4 @@
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import pghistory
 import pgtrigger
@@ -7,10 +7,8 @@ from django.contrib.postgres.fields import DateTimeRangeField, RangeBoundary, Ra
 from django.db import models
 from django.db.models import F, Func, Q
 
-from apps.kernel.models import Entity, QuantityField
-
-if TYPE_CHECKING:
-    from apps.catalog.models import Feature
+from apps.catalog.models import Feature
+from apps.kernel.models import Entity, ExactJSONField, QuantityField
 
 
 class TsTzRange(Func):
@@ -58,11 +56,11 @@ class Entitlement(Entity):
     active_from = models.DateTimeField()
     active_to = models.DateTimeField(null=True, blank=True, help_text="The first moment it does not hold.")
     is_canceled = models.BooleanField(default=False, help_text="Whether it was ended, rather than made with an end.")
-    config = models.JSONField(null=True, blank=True, help_text="What a static feature is set to.")
+    config = ExactJSONField(null=True, blank=True, help_text="What a static feature is set to.")
     slots = models.PositiveIntegerField(
         null=True, blank=True, help_text="Of a static feature: how many may be held at once; empty: no limit."
     )
-    template = models.JSONField(null=True, blank=True, help_text="What it was made by.")
+    template = ExactJSONField(null=True, blank=True, help_text="What it was made by.")
     metadata = models.JSONField(default=dict, blank=True)
     revision = models.BigIntegerField(
         default=0, editable=False, help_text="Counts changes of it, its grants and its prices, whoever makes them."
@@ -161,7 +159,7 @@ class Entitlement(Entity):
         ]
 
     @property
-    def right_to(self) -> "Feature":
+    def right_to(self) -> Feature:
         """The feature that it is a right to."""
         assert self.feature is not None, "a pool is of no feature"
         return self.feature

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from django.db import IntegrityError, transaction
 
-from apps.catalog.domain.templates import OPEN_END, Template, TemplateError, as_json, read_template
+from apps.catalog.domain.templates import OPEN_END, Template, TemplateError, read_template
 from apps.catalog.models import Feature, Price
 from apps.customers.models import Customer
 from apps.entitlements.events import EntitlementCanceled, EntitlementCreated
@@ -54,7 +54,7 @@ def issue_entitlement(
         customer=customer,
         feature=feature,
         terms=terms,
-        template=as_json(template),
+        template=dict(template),
         prices=prices,
         pool=pool,
         active_from=active_from,
@@ -138,7 +138,7 @@ def store_entitlement(
         is_of_plan=is_of_plan,
         active_from=active_from,
         active_to=active_to,
-        config=as_json(terms.config),
+        config=terms.config,
         slots=terms.slots,
         template=template,
         metadata=metadata or {},

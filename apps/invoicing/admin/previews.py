@@ -1,18 +1,20 @@
 """What a change would bill, in the dialog that asks for it, before it is made."""
 
+from abc import abstractmethod
 from typing import Any, ClassVar
 
 from django.http import HttpRequest
 from unfold.forms import BaseDialogForm
 
 from apps.invoicing.services.previewing import Bill, Preview
+from apps.kernel.adminsite.abstract import AbstractForm
 from apps.kernel.adminsite.display import moment
 from apps.kernel.errors import DomainError, InvalidError
 from apps.kernel.money import format_money
 from apps.subscriptions.models import Subscription
 
 
-class AskingForm(BaseDialogForm):
+class AskingForm(BaseDialogForm, metaclass=AbstractForm):
     """A dialog that says what it would do: as it opens where nothing must be chosen, else when it is asked.
 
     Subclasses say in `shown` what. Sent with the name `preview` it never acts.
@@ -23,13 +25,13 @@ class AskingForm(BaseDialogForm):
     is_ready: ClassVar[bool] = False
     can_ask: ClassVar[bool] = True
 
+    @abstractmethod
     def find_row(self, object_id: str) -> Any:
         """Give the row of the page, or None."""
-        raise NotImplementedError
 
+    @abstractmethod
     def shown(self, row: Any, data: dict[str, Any]) -> dict[str, Any]:
         """Give what the template shows of what the dialog asks for."""
-        raise NotImplementedError
 
     def is_valid(self) -> bool:
         # Asked in any case, so that what is wrong stands at its field.
@@ -57,9 +59,9 @@ class PreviewForm(AskingForm):
 
     form_after_template: ClassVar[str] = "invoicing/preview.html"
 
+    @abstractmethod
     def previewed(self, row: Subscription, data: dict[str, Any]) -> Preview:
         """Give the preview of what the dialog asks for."""
-        raise NotImplementedError
 
     def find_row(self, object_id: str) -> Subscription | None:
         return Subscription.objects.select_related("organization", "test_clock").filter(pk=object_id).first()

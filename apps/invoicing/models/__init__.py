@@ -9,7 +9,8 @@ from apps.invoicing.models.credit import (
     CustomerBalance,
 )
 from apps.invoicing.models.decision import DecisionKind, InvoiceDecision
-from apps.invoicing.models.invoice import CALCULATED_COLUMNS, Invoice, InvoiceStatus
+from apps.invoicing.models.invoice import CALCULATED_COLUMNS, Invoice
+from apps.invoicing.models.invoice_status import InvoiceStatus
 from apps.invoicing.models.line import InvoiceLine, LineKind
 from apps.invoicing.models.purchase import LEAST_PRICE, MOST_PRICE, GrantPurchase, PurchaseStatus
 from apps.invoicing.models.run import BillingRun, BillingRunItem, RunItemStatus, RunStatus

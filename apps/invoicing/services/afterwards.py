@@ -7,7 +7,7 @@ from django.db import transaction
 from django.db.models import DateTimeField, DurationField, ExpressionWrapper, F, Q, QuerySet, Value
 
 from apps.invoicing.models import Invoice, InvoiceStatus
-from apps.invoicing.models.invoice import UNCALCULATED
+from apps.invoicing.models.invoice_status import UNCALCULATED
 from apps.invoicing.selectors.adjustments import adjustment_terms
 from apps.invoicing.selectors.late import find_late_usage
 from apps.invoicing.services.issuing import calculate_invoices

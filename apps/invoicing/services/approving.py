@@ -3,7 +3,7 @@
 from django.db import transaction
 
 from apps.invoicing.models import Invoice
-from apps.invoicing.models.invoice import UNCALCULATED
+from apps.invoicing.models.invoice_status import UNCALCULATED
 from apps.invoicing.services.agreeing import require_live
 from apps.invoicing.services.periods import approves_itself
 from apps.invoicing.services.terminating import locked

@@ -6,7 +6,8 @@ from typing import Any
 
 from apps.catalog.models import Plan, PlanVersion, PlanVersionPrice, Price, PriceRevision
 from apps.catalog.selectors.terms import current_revision_ids, revisions_by_id
-from apps.catalog.services.prices import REVISED, check_price
+from apps.catalog.services.price_rules import check_price
+from apps.catalog.services.prices import REVISED
 from apps.invoicing.selectors.simulating import Offer
 from apps.kernel.errors import FieldError, InvalidError, NotFoundError
 

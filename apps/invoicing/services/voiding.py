@@ -19,7 +19,7 @@ from apps.invoicing.models import (
     PaymentSession,
     SessionStatus,
 )
-from apps.invoicing.models.invoice import UNCALCULATED
+from apps.invoicing.models.invoice_status import UNCALCULATED
 from apps.invoicing.selectors.credits import credit_notes_on
 from apps.invoicing.services.balances import return_balance
 from apps.invoicing.services.fulfilling import give_up_purchase

@@ -1,5 +1,6 @@
 """Screens of what was corrected: voided events, and the jobs that void or count many."""
 
+from abc import abstractmethod
 from typing import Any, ClassVar
 
 from django.contrib import admin, messages
@@ -8,6 +9,7 @@ from django.http import HttpRequest
 from django.shortcuts import redirect
 from unfold.decorators import display
 
+from apps.kernel.adminsite.abstract import AbstractScreen
 from apps.kernel.adminsite.actions import Call, service_action
 from apps.kernel.adminsite.base import BillingModelAdmin, ReadOnlyModelAdmin
 from apps.kernel.adminsite.display import moment
@@ -41,7 +43,7 @@ def _resume(call: Call) -> str:
     return "The job goes on where it stands."
 
 
-class JobAdmin(BillingModelAdmin):
+class JobAdmin(BillingModelAdmin, metaclass=AbstractScreen):
     """Base of the screens of jobs: made by a form, then only watched, stopped and resumed."""
 
     add_right: ClassVar[str | None] = "develop"
@@ -86,9 +88,9 @@ class JobAdmin(BillingModelAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         return [] if obj is None else self.get_fields(request, obj)
 
+    @abstractmethod
     def start(self, obj: Any, person: Any) -> EventJob:
         """Run the use-case that makes the job a person asked for."""
-        raise NotImplementedError
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: Any) -> None:
         person: Any = request.user
