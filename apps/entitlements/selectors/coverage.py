@@ -3,7 +3,7 @@
 A price whose usage draws on a metered right bills only what the right's units do not cover: with a soft limit the
 overage, with a hard limit nothing. Where several prices draw on one right, they share what is not covered in
 proportion to their usage. Overage that is carried over resets is paid by the next units instead of in money; what is
-left of it when the right ends is billed then.
+left of it when the right ends is billed then. A reset by hand that forgives such overage forgives it for good.
 """
 
 from collections import defaultdict
@@ -137,7 +137,9 @@ def _billed(right: Entitlement, outcome: Outcome, end: datetime) -> Decimal:
         return ZERO
     if right.preserves_overage and (right.active_to is None or right.active_to > end):
         return ZERO
-    return min(outcome.uncovered, max(outcome.usage, ZERO))
+    # Where overage is paid in units, what a reset by hand forgave is given: it is paid in neither.
+    uncovered = outcome.left if right.preserves_overage else outcome.uncovered
+    return min(uncovered, max(outcome.usage, ZERO))
 
 
 def _usage(history: History, start: datetime, end: datetime) -> dict[int, Decimal]:
