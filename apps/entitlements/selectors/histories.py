@@ -1,7 +1,7 @@
 """Balances: the grants of rights and the usage of their meters, put through the engine."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -180,6 +180,30 @@ def histories(
         _ask(plan, requests, ahead)
     answers = period_usage(requests=requests)
     return found | {plan.entitlement.pk: _history(plan, answers) for plan in plans}
+
+
+def assumed_histories(
+    asked: Sequence[tuple[Entitlement, datetime, Sequence[EntitlementMeter], Sequence[SubjectSpan]]],
+    *,
+    cuts: Mapping[int, Sequence[datetime]],
+    usage_of: Callable[[Sequence[UsageRequest]], Sequence[Decimal | None]],
+) -> dict[int, History]:
+    """Give what would become of rights that nobody has, without grants, over some usage.
+
+    Args:
+        asked: rights that are not stored, moments, what counts their usage, and what the events are named by.
+        cuts: as `histories`.
+        usage_of: gives the usage of spans.
+    """
+    plans = [
+        _plan(row, at, (), meters, (), cuts.get(row.pk, ()), subjects, is_whole=False, keep=None)
+        for row, at, meters, subjects in asked
+    ]
+    requests: list[UsageRequest] = []
+    for plan in plans:
+        _ask(plan, requests, NO_TIME)
+    answers = usage_of(requests)
+    return {plan.entitlement.pk: _history(plan, answers) for plan in plans}
 
 
 def _of_pools(
