@@ -80,6 +80,7 @@ UNFOLD: dict[str, Any] = {
                     _entry("Entitlements", "verified_user", "entitlements_entitlement"),
                     _entry("Grants", "card_giftcard", "entitlements_grant"),
                     _entry("Reservations", "lock_clock", "entitlements_reservation"),
+                    _entry("Resets by hand", "restart_alt", "entitlements_usagereset"),
                     _entry("Slot pools", "view_module", "entitlements_slotpool"),
                     _entry("Slots", "bolt", "entitlements_slot"),
                     _entry("Slot bursts", "trending_up", "entitlements_slotburst"),

@@ -40,3 +40,11 @@ class GrantVoided:
     grant_id: str
     entitlement_id: str
     voided_at: datetime
+
+
+@outbox_event("entitlement.reset.v0")
+@dataclass(frozen=True, slots=True)
+class EntitlementReset:
+    reset_id: str
+    entitlement_id: str
+    effective_at: datetime

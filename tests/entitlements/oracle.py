@@ -21,17 +21,17 @@ class Left:
 
 def walk(
     grants: Sequence[Grant],
-    resets: Sequence[datetime],
+    resets: Mapping[datetime, bool],
     usage: Mapping[datetime, Sequence[Decimal]],
     *,
     start: datetime,
     until: datetime,
     every: Mapping[str, tuple[datetime, timedelta]],
-    is_preserving: bool,
 ) -> Left:
     """Walk from hour to hour; all instants are whole hours.
 
     Args:
+        resets: by their moment, whether overage is carried over.
         every: anchor and step of the grants that are filled up.
     """
     left = {grant.id: grant.amount for grant in grants if _is_there(grant, start)}
@@ -52,7 +52,7 @@ def walk(
                             rest = grant.rollover_max
                         left[grant.id] = rest
                         after_reset.append((grant.id, rest))
-                overage = _take(left, here, overage) if is_preserving else Decimal(0)
+                overage = _take(left, here, overage) if resets[moment] else Decimal(0)
                 for grant in here:
                     if grant.is_allowance and grant.id in old:
                         left[grant.id] += grant.amount
@@ -111,3 +111,29 @@ def _comes_before(one: Grant, other: Grant) -> bool:
     if one.is_paid != other.is_paid:
         return other.is_paid
     return one.id < other.id
+
+
+def reset_moments(
+    *,
+    start: datetime,
+    until: datetime,
+    step: timedelta,
+    anchor: datetime,
+    by_hand: Mapping[datetime, tuple[bool, bool]],
+    is_preserving: bool,
+) -> dict[datetime, bool]:
+    """Walk from hour to hour and say which of them are resets, and whether they carry overage.
+
+    Args:
+        by_hand: by moment, whether the calendar goes on and whether overage is carried.
+    """
+    found, counted_from, moment = {}, anchor, start + HOUR
+    while moment <= until:
+        if moment in by_hand:
+            goes_on, found[moment] = by_hand[moment]
+            if not goes_on:
+                counted_from = moment
+        elif (moment - counted_from) % step == timedelta(0):
+            found[moment] = is_preserving
+        moment += HOUR
+    return found

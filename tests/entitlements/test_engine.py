@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,9 +15,10 @@ from apps.entitlements.domain.access import has_balance, has_room
 from apps.entitlements.domain.billable import outcome_of
 from apps.entitlements.domain.engine import Run, State, cut_points, opening, refreshed, run, run_history, total
 from apps.entitlements.domain.grants import Calendar, Grant
+from apps.entitlements.domain.resets import ManualReset, Reset, ResetError, Schedule
 from apps.entitlements.domain.standing import spent
 from apps.kernel.time import Cadence
-from tests.entitlements.oracle import HOUR, walk
+from tests.entitlements.oracle import HOUR, reset_moments, walk
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 LENGTH = 40
@@ -26,9 +28,8 @@ LENGTH = 40
 class History:
     grants: tuple[Grant, ...]
     every: dict[str, tuple[datetime, timedelta]]
-    resets: tuple[datetime, ...]
+    resets: tuple[Reset, ...]
     usage: dict[datetime, tuple[Decimal, ...]]
-    is_preserving: bool
     until: datetime
 
     def usage_of(self, start: datetime, end: datetime) -> Decimal:
@@ -43,7 +44,6 @@ class History:
             self.usage_of,
             begin=begin or opening(self.grants, START),
             until=until or self.until,
-            is_preserving=self.is_preserving,
             cuts=cuts,
         )
 
@@ -80,12 +80,12 @@ def a_history(chance: random.Random, *, with_resets: bool = True) -> History:
     return History(
         tuple(grants),
         every,
-        tuple(hour(n) for n in sorted(resets)),
+        # Those made by hand carry overage or not, whatever the others do.
+        tuple(Reset(hour(n), chance.random() < 0.5) for n in sorted(resets)),
         {
             hour(n): tuple(an_amount(chance) for _ in range(chance.randint(1, 3)))
             for n in chance.sample(range(LENGTH), chance.randint(0, 10))
         },
-        chance.random() < 0.5,
         hour(chance.randint(0, LENGTH)),
     )
 
@@ -115,12 +115,11 @@ def agrees_with_the_walk(history: History) -> None:
     found = history.run()
     left = walk(
         history.grants,
-        history.resets,
+        {reset.at: reset.is_preserving for reset in history.resets},
         history.usage,
         start=START,
         until=history.until,
         every=history.every,
-        is_preserving=history.is_preserving,
     )
     assert found.state.balances == left.balances
     assert found.state.overage == left.overage
@@ -171,7 +170,6 @@ def test_sums_alone_give_what_the_engine_gives_where_nothing_begins_or_ends() ->
             begin=kept,
             points=[kept.at, until],
             usages=[used],
-            is_preserving=history.is_preserving,
             beyond=beyond,
         ).state
         balance, overage = spent(kept, used=used, beyond=beyond)
@@ -183,12 +181,12 @@ def test_sums_alone_give_what_the_engine_gives_where_nothing_begins_or_ends() ->
 def test_a_reset_that_keeps_nothing_forgets_its_past() -> None:
     known = 0
     for chance in seeds(1000):
-        history = replace(a_history(chance), is_preserving=False)
-        for at in history.resets:
-            state = refreshed(history.grants, at)
-            if state is not None and at <= history.until:
+        history = a_history(chance)
+        for reset in history.resets:
+            state = refreshed(history.grants, reset.at)
+            if state is not None and reset.at <= history.until and not reset.is_preserving:
                 known += 1
-                assert state == history.run(until=at).state
+                assert state == history.run(until=reset.at).state
     assert known > 100
 
 
@@ -238,9 +236,13 @@ def test_usage_taken_back_settles_overage_and_then_later_usage() -> None:
 
 def test_a_reset_adds_the_allowance_to_what_rolls_over() -> None:
     allowance = Grant("a", Decimal(100), 1, START, rollover_max=Decimal(30), is_allowance=True)
-    points = cut_points([allowance], [hour(10)], start=START, until=hour(20))
+    points = cut_points([allowance], [Reset(hour(10))], start=START, until=hour(20))
     found = run(
-        [allowance], [hour(10)], begin=opening([allowance], START), points=points, usages=[Decimal(20), Decimal(1)]
+        [allowance],
+        [Reset(hour(10))],
+        begin=opening([allowance], START),
+        points=points,
+        usages=[Decimal(20), Decimal(1)],
     )
     assert found.segments[1].balances == {"a": 130}
     assert found.state.balance == 129
@@ -268,3 +270,81 @@ def test_access_goes_by_what_is_left_beside_what_is_held() -> None:
     assert not has_room(balance=five, held=Decimal(1), quantity=five, is_soft=False)
     assert not has_room(balance=five, held=five, quantity=zero, is_soft=False)
     assert has_room(balance=zero, held=five, quantity=five, is_soft=True)
+
+
+def a_schedule(chance: random.Random) -> tuple[Schedule, dict[datetime, bool]]:
+    """Give a schedule with resets by hand, each of them made as it could be, and what a slow walk finds of it."""
+    step, anchor, is_preserving = chance.randint(3, 15), chance.randint(-20, 20), chance.random() < 0.5
+    calendar = Calendar(hour(anchor), Cadence(seconds=3600 * step))
+    schedule = Schedule(START, calendar, is_preserving)
+    for n in sorted(chance.sample(range(1, LENGTH), chance.randint(0, 4))):
+        try:
+            at = schedule.instant_for(hour(n), now=hour(n) + chance.random() * 2 * HOUR)
+        except ResetError:
+            continue
+        made = ManualReset(at, chance.random() < 0.5, chance.random() < 0.5)
+        schedule = replace(schedule, by_hand=(*schedule.by_hand, made))
+    found = reset_moments(
+        start=START,
+        until=hour(LENGTH),
+        step=step * HOUR,
+        anchor=hour(anchor),
+        by_hand={one.at: (one.retains_anchor, one.is_preserving) for one in schedule.by_hand},
+        is_preserving=is_preserving,
+    )
+    return schedule, found
+
+
+def test_resets_by_hand_and_of_the_calendar_are_those_of_a_walk_from_hour_to_hour() -> None:
+    moved = 0
+    for chance in seeds(2000):
+        schedule, wanted = a_schedule(chance)
+        moved += any(not one.retains_anchor for one in schedule.by_hand)
+        assert {reset.at: reset.is_preserving for reset in schedule.between(START, hour(LENGTH))} == wanted
+        after, until = sorted(hour(chance.randint(0, LENGTH)) for _ in range(2))
+        asked = [reset.at for reset in schedule.between(after, until)]
+        assert asked == sorted(at for at in wanted if after < at <= until)
+        at = hour(chance.randint(0, LENGTH - 20))
+        start, end = schedule.period(at)
+        assert start == max([START, *(one for one in wanted if one <= at)])
+        assert end == min(one for one in [*wanted, end] if one is not None and one > at)
+    assert moved > 500
+
+
+def test_the_engine_equals_the_walk_with_resets_by_hand_between_those_of_the_calendar() -> None:
+    for chance in seeds(1500):
+        schedule, _ = a_schedule(chance)
+        history = replace(a_history(chance), resets=tuple(schedule.between(START, hour(LENGTH))))
+        agrees_with_the_walk(history)
+
+
+def test_a_reset_by_hand_begins_at_a_whole_minute_after_the_last_and_not_ahead() -> None:
+    minute = timedelta(minutes=1)
+    schedule = Schedule(START, Calendar(START, Cadence(months=1)), by_hand=(ManualReset(hour(5) + minute, False),))
+    now = hour(9) + 30 * timedelta(seconds=1)
+    assert schedule.instant_for(now, now=now) == hour(9)
+    assert schedule.instant_for(hour(5) + 2 * minute, now=now) == hour(5) + 2 * minute
+    with pytest.raises(ResetError):
+        schedule.instant_for(hour(4), now=hour(4))
+    for refused in (hour(5) + 1.5 * minute, hour(3), START - HOUR, now + minute / 60):
+        with pytest.raises(ResetError):
+            schedule.instant_for(refused, now=now)
+
+
+def test_a_calendar_that_a_reset_moved_counts_months_from_it() -> None:
+    end = datetime(2026, 5, 1, tzinfo=UTC)
+    moved = datetime(2026, 1, 31, 8, tzinfo=UTC)
+    calendar = Calendar(START, Cadence(months=1))
+    found = Schedule(START, calendar, by_hand=(ManualReset(moved, True, False),)).between(START, end)
+    # From the anchor and never from the last step: the end of February does not stay.
+    assert found == [
+        Reset(moved, True),
+        *(Reset(datetime(2026, month, day, 8, tzinfo=UTC)) for month, day in ((2, 28), (3, 31), (4, 30))),
+    ]
+
+
+def test_what_a_reset_forgave_is_told_from_what_is_left() -> None:
+    points = [START, hour(10), hour(20)]
+    found = run([], [Reset(hour(10))], begin=State(START), points=points, usages=[Decimal(4), Decimal(3)])
+    outcome = outcome_of(found.segments, start=START, end=hour(20))
+    assert (outcome.usage, outcome.uncovered, outcome.left) == (7, 7, 3)

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -18,6 +19,8 @@ from apps.entitlements.selectors.carrying import Standing
 from apps.entitlements.selectors.kept import HOUR, Kept, memory
 from apps.entitlements.services.checking import Question, check
 from apps.entitlements.services.granting import GrantTerms, create_grant, void_grant
+from apps.entitlements.services.resetting import ResetTerms, reset_entitlement
+from apps.kernel.errors import ConflictError, InvalidError
 from apps.metering.services.merge import drain
 from apps.metering.services.voiding import void_named
 from apps.organizations.models import Organization
@@ -107,6 +110,7 @@ def test_kept_states_answer_as_the_whole_history_does(make: Callable[..., Case],
     chance = random.Random(number)
     case = make(TEMPLATES[number], by_external=number % 2 == 1)
     sent: list[str] = []
+    resets: list[ResetTerms] = []
 
     def use_lately() -> None:
         sent.append(case.use(case.now - chance.random() * 6 * HOUR, chance.randint(1, 30)))
@@ -150,6 +154,18 @@ def test_kept_states_answer_as_the_whole_history_does(make: Callable[..., Case],
         if rows:
             void_grant(grant_id=chance.choice(rows).pk, as_of=case.now - chance.choice([0, 30]) * MINUTE)
 
+    def reset() -> None:
+        terms = ResetTerms(
+            f"r{chance.random()}",
+            chance.choice([None, min(case.moment, case.now + HOUR) - chance.random() * 25 * HOUR]),
+            retains_anchor=chance.random() < 0.5,
+            preserves_overage=chance.choice([None, True, False]),
+        )
+        # Some do not lie after the last; what never resets refuses all.
+        with suppress(InvalidError, ConflictError):
+            reset_entitlement(entitlement_id=case.row.pk, terms=terms, as_of=max(case.moment, case.now))
+            resets.append(terms)
+
     def reserve() -> None:
         check(
             organization_id=case.kit.world.merchant.pk,
@@ -165,7 +181,9 @@ def test_kept_states_answer_as_the_whole_history_does(make: Callable[..., Case],
         )
 
     often = [use_lately, use_at_once]
-    seldom = [use_long_ago, take_back, use_by_own_id, void_event, grant, void, reserve, change_terms, change_clocks]
+    seldom = [
+        use_long_ago, take_back, use_by_own_id, void_event, grant, void, reset, reserve, change_terms, change_clocks,
+    ]  # fmt: skip
     asked = 0
     for _ in range(90):
         case.moment = case.now + (chance.random() - 0.3) * 4 * HOUR
@@ -176,6 +194,7 @@ def test_kept_states_answer_as_the_whole_history_does(make: Callable[..., Case],
             assert case.ask() == expected
             case.moment += chance.random() * 40 * MINUTE
     assert case.worked_out < asked * 0.7
+    assert bool(resets) == ("usagePeriod" in TEMPLATES[number])
 
 
 def test_a_check_is_one_query_however_many_grants(make: Callable[..., Case]) -> None:
@@ -191,6 +210,22 @@ def test_a_check_is_one_query_however_many_grants(make: Callable[..., Case]) -> 
         verdicts = check(organization_id=case.kit.world.merchant.pk, questions=[question] * 100)
     assert len(queries) == 1
     assert {verdict.standing.balance for verdict in verdicts if verdict.standing} == {75}
+
+
+def test_a_reset_dated_back_is_seen_at_once(make: Callable[..., Case]) -> None:
+    """Before the instant whose state is kept, in its hours, and now."""
+    case = make(DAILY | {"usagePeriod": {"interval": "P30D"}})
+    case.use(case.now - 30 * HOUR, 50)
+    case.use(case.now - 2 * HOUR, 7)
+    for key, ago, left in (("a", 20 * HOUR, 53), ("b", 1 * HOUR, 60), ("c", 0 * HOUR, 60)):
+        case.ask()
+        assert case.kept() is not None
+        terms = ResetTerms(key, case.now - ago)
+        reset_entitlement(entitlement_id=case.row.pk, terms=terms, as_of=case.now)
+        asked = case.worked_out
+        assert case.ask().balance == left
+        assert case.worked_out == asked + 1
+        assert case.ask() == case.expected()
 
 
 def test_a_hundred_rights_cost_as_many_queries_as_one(make: Callable[..., Case]) -> None:

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from apps.entitlements.api import wsgi
+from apps.entitlements.api.answers import NAMES
 from apps.entitlements.api.inputs import CheckSerializer
 from apps.entitlements.api.wsgi import read_questions, with_checks
 from apps.entitlements.models import Reservation
@@ -20,6 +21,7 @@ from apps.kernel.http.parsers import ContractJSONParser
 from apps.organizations.selectors import principals
 from apps.organizations.services.keys import create_api_key, revoke_api_key
 from tests.entitlements.kit import MILLION, Kit
+from tests.entitlements.pools import PoolKit
 from tests.world import make_world
 
 Answer = tuple[int, dict[str, str], Any]
@@ -65,6 +67,39 @@ def test_a_plain_check_is_answered_as_the_view_does(
     assert found == kit.world.api.post("/v1/entitlements/check", body, expect=200)
     assert [row["allowed"] for row in found["data"]] == [True, False, False]
     assert found["data"][0]["balance"] == 999_993
+
+
+def test_a_pool_is_asked_without_a_feature(kit: Kit, ask: Callable[..., Answer]) -> None:
+    pools = PoolKit.make(kit.world)
+    chat = pools.kit.feature("chat")
+    attached = {"featureId": chat}
+    customer, _, _ = pools.subscriber([pools.price("2", pools.output, feature=attached)], **pools.given(100, None))
+    pool = {"customerId": customer, "pricingUnitId": pools.unit}
+    body = {
+        "questions": [
+            pool,
+            {**pool, "quantity": 101},
+            {**pool, "pricingUnitId": "pu_none"},
+            {"customerId": customer, "featureId": chat, "quantity": 50},
+        ]
+    }
+    status, _, found = ask(body)
+    assert status == 200
+    assert found == kit.world.api.post("/v1/entitlements/check", body, expect=200)
+    free, too_much, none, feature = found["data"]
+    shown = ("allowed", "balance", "available", "cost", "pricingUnitId", "entitlementId")
+    assert [free[name] for name in shown] == [True, 100, 100, 0, pools.unit, pools.pool(customer)["id"]]
+    assert (too_much["allowed"], too_much["reason"], too_much["cost"]) == (False, "limit_reached", 101)
+    assert (none["allowed"], none["reason"], none["entitlementId"]) == (False, "not_entitled", None)
+    assert (feature["allowed"], feature["cost"], feature["pricingUnitId"]) == (True, 100, pools.unit)
+
+    held = {**pool, "quantity": 60.5, "reserveSeconds": 60, "idempotencyKey": "r"}
+    (reserved,) = ask({"questions": [held]})[2]["data"]
+    made = reserved["reservation"]
+    assert (made["quantity"], made["askedQuantity"], made["entitlementId"]) == (60.5, None, free["entitlementId"])
+    assert reserved["available"] == 39.5
+    assert ask({"questions": [held]})[2]["data"][0]["reservation"] == made
+    assert pools.pool(customer)["held"] == 60.5
 
 
 def test_a_reservation_says_who_made_it(kit: Kit, question: dict[str, Any], ask: Callable[..., Answer]) -> None:
@@ -182,7 +217,7 @@ NUMBERS = st.sampled_from(
         "null",
     ]
 )
-FIELDS = ("customerId", "externalCustomerId", "featureId", "featureKey", "productId", "idempotencyKey")
+FIELDS = (*NAMES, "idempotencyKey")
 
 
 @st.composite
@@ -191,7 +226,14 @@ def bodies(draw: st.DrawFn) -> bytes:
     for _ in range(draw(st.integers(0, 3))):
         some = draw(st.lists(st.sampled_from(FIELDS), max_size=4, unique=True))
         usual = draw(
-            st.sampled_from([("customerId", "featureId"), ("externalCustomerId", "featureKey", "productId"), ()])
+            st.sampled_from(
+                [
+                    ("customerId", "featureId"),
+                    ("externalCustomerId", "featureKey", "productId"),
+                    ("customerId", "pricingUnitId"),
+                    (),
+                ]
+            )
         )
         fields = {name: json.dumps(draw(TEXTS) if name in some else "cus_1") for name in {*some, *usual}}
         if draw(st.booleans()):

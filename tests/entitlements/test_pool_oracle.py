@@ -77,7 +77,7 @@ def test_the_pool_is_what_taking_credit_by_credit_leaves(world: World, seed: int
     for moment in sorted({START + HOUR * chance.randrange(1, hours) for _ in range(6)} | {until}):
         # The oracle takes what is used at the last moment; the pool is asked for right before it.
         seen = {when: amounts for when, amounts in used.items() if when < moment}
-        wanted = walk(list(grants.values()), [], seen, start=START, until=moment, every=every, is_preserving=True)
+        wanted = walk(list(grants.values()), {}, seen, start=START, until=moment, every=every)
         found = kit.left(customer, text(moment))
         assert found == (sum(wanted.balances.values()), wanted.overage), text(moment)
         assert kit.pool(customer, text(moment))["usage"] == wanted.usage

@@ -1,7 +1,6 @@
 """One pool of credits for all prices and features in a pricing unit."""
 
 from decimal import Decimal
-from typing import Any
 
 import pytest
 
@@ -333,50 +332,6 @@ def test_a_feature_of_mixed_units_is_not_issued(kit: PoolKit) -> None:
     kit.world.usage_price(kit.output, "1", feature={"featureId": feature})
     body = {"customerId": kit.world.customer(), "featureId": feature, "template": {}}
     assert kit.world.api.post("/v1/entitlements", body, expect=409)["code"] == "FEATURE_UNITS_DIFFER"
-
-
-def test_checks_are_in_units_of_use_and_hold_credits(kit: PoolKit) -> None:
-    chat, images = kit.kit.feature("chat"), kit.kit.feature("images")
-    prices = [
-        kit.price("2", feature={"featureId": chat}),
-        kit.price("30", kit.output, feature={"featureId": images}),
-    ]
-    customer, _, _ = kit.subscriber(prices, **kit.given(100, None))
-
-    def ask(feature: str, quantity: float, **more: Any) -> dict[str, Any]:
-        return {"customerId": customer, "featureId": feature, "quantity": quantity, **more}
-
-    first, second, third = kit.kit.check(
-        ask(chat, 20, reserveSeconds=60, idempotencyKey="a"),
-        ask(images, 2, reserveSeconds=60, idempotencyKey="b"),
-        ask(chat, 1),
-    )
-    # 20 × 2 and 2 × 30 are all there is.
-    held = first["reservation"]
-    assert (first["allowed"], first["cost"], held["quantity"], held["askedQuantity"]) == (True, 40, 40, 20)
-    assert (second["allowed"], second["available"], second["pricingUnitId"]) == (True, 0, kit.unit)
-    assert (third["allowed"], third["reason"], third["cost"]) == (False, "limit_reached", 2)
-    (again,) = kit.kit.check(ask(chat, 20, reserveSeconds=60, idempotencyKey="a"))
-    assert again["reservation"]["id"] == first["reservation"]["id"]
-    kit.kit.check(ask(chat, 21, reserveSeconds=60, idempotencyKey="a"), expect=409)
-    assert (kit.pool(customer)["held"], kit.pool(customer)["available"]) == (100, 0)
-    kit.world.api.post(f"/v1/reservations/{second['reservation']['id']}/release", expect=200)
-    (third,) = kit.kit.check(ask(chat, 30))
-    assert third["allowed"] is True
-
-
-def test_a_cheaper_band_is_not_given_out_of_hand(kit: PoolKit) -> None:
-    chat = kit.kit.feature("chat")
-    bands = {"tiers": [{"upTo": "100", "unitPrice": "5"}, {"upTo": None, "unitPrice": "3"}]}
-    price = kit.price(model="volume", properties=bands, feature={"featureId": chat})
-    customer, _, clock = kit.subscriber([price], **kit.given(600, None))
-    kit.kit.use(customer, "2026-01-10T00:00:00Z", 90)
-    kit.world.advance(clock, "2026-01-11T00:00:00Z")
-    costs = [
-        kit.kit.check({"customerId": customer, "featureId": chat, "quantity": quantity})[0]["cost"]
-        for quantity in (10, 20, 70)
-    ]
-    assert costs == [50, 0, 30]
 
 
 def test_a_line_in_credits_takes_no_terms_of_money(kit: PoolKit) -> None:

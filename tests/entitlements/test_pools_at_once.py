@@ -120,3 +120,19 @@ def test_the_same_grant_is_given_once_by_many(kit: PoolKit) -> None:
 
     together(grant)
     assert kit.left(customer) == (7, 0)
+
+
+def test_a_pool_that_is_asked_itself_gives_what_is_there_and_no_more(kit: PoolKit) -> None:
+    customer = kit.world.customer()
+    kit.grant(customer, LIMIT)
+    question = {"customerId": customer, "pricingUnitId": kit.unit, "quantity": 7, "reserveSeconds": 60}
+    allowed: list[bool] = []
+
+    def reserve(number: int) -> None:
+        api = Api(kit.world.secret)
+        body = {"questions": [question, {**question, "idempotencyKey": f"k{number}"}]}
+        allowed.extend(row["allowed"] for row in api.post("/v1/entitlements/check", body, expect=200)["data"])
+
+    together(reserve)
+    assert sorted(allowed) == [False] * 12 + [True] * 4
+    assert sum(Reservation.objects.values_list("quantity", flat=True)) == 28

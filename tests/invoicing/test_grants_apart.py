@@ -1,12 +1,17 @@
 """Prices whose grants are shown as discounts: the same bill, read in another way."""
 
+import random
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from apps.catalog.domain.thresholds import LIFETIME
 from apps.invoicing.models import CreditNote, Invoice
+from apps.invoicing.selectors.watching import usage_so_far
 from apps.rating.lines import recompute
+from apps.subscriptions.models import Subscription
 from tests.documents.papers import equip
 from tests.documents.rules import problems
 from tests.entitlements.kit import MILLION, Kit
@@ -117,7 +122,14 @@ def test_late_usage_is_billed_beyond_what_was_covered(kit: Kit) -> None:
     kit.use(bill.customer, "2026-01-11T00:00:00Z", 300_000)
     march = bill.close("2026-03-02T00:00:00Z")
     assert march["grandTotal"] == "0.40"
-    assert [line["isLate"] for line in kit.world.lines(march["id"]) if line["isLate"]] == [True]
+    # 300,000 more, of which 100,000 are covered.
+    lines = [line for line in kit.world.lines(march["id"]) if line["totalPrice"] != "0.00"]
+    assert figures(lines) == [
+        ("usage", "charge", 300_000, "0.000002", "0.60"),
+        ("discount", "refund", 100_000, "-0.000002", "-0.20"),
+    ]
+    assert [line["isLate"] for line in lines] == [True, False]
+    assert [recompute(line["provenance"]) for line in lines] == [Decimal("0.60"), Decimal("-0.20")]
 
 
 def test_the_live_bill_reads_the_same(kit: Kit) -> None:
@@ -132,11 +144,120 @@ def test_what_is_billed_early_is_shown_less_what_grants_pay(kit: Kit) -> None:
     bill = Bill(kit)
     kit.world.advance(bill.clock, "2026-01-15T00:00:00Z")
     early = bill.api.post(f"/v0/subscriptions/{bill.subscription}/earlyBill", {})
-    assert figures(kit.world.lines(early["id"])) == [("usage", "charge", 300_000, "0.000002", "0.60")]
+    assert figures(kit.world.lines(early["id"])) == [
+        ("usage", "charge", 1_300_000, "0.000002", "2.60"),
+        ("discount", "refund", 1_000_000, "-0.000002", "-2.00"),
+    ]
+    assert early["grandTotal"] == "0.60"
     kit.use(bill.customer, "2026-01-16T00:00:00Z", 100_000)
     own = bill.close()
     assert own["grandTotal"] == "0.20"
+    # All units were taken off already.
     assert [row[-1] for row in figures(kit.world.lines(own["id"]))] == ["0.20"]
+
+
+def test_the_rest_of_a_period_takes_off_what_its_early_bill_did_not(kit: Kit) -> None:
+    """The units cover more by the end, as some were granted after the early bill."""
+    bill = Bill(kit)
+    kit.world.advance(bill.clock, "2026-01-15T00:00:00Z")
+    bill.api.post(f"/v0/subscriptions/{bill.subscription}/earlyBill", {})
+    right = kit.right(bill.customer)["entitlementId"]
+    bill.api.post(f"/v1/entitlements/{right}/grants", {"amount": 200_000, "idempotencyKey": "g"})
+    kit.use(bill.customer, "2026-01-16T00:00:00Z", 500_000)
+    own = bill.close()
+    assert own["grandTotal"] == "0.60"
+    lines = kit.world.lines(own["id"])
+    assert figures(lines) == [
+        ("usage", "charge", 500_000, "0.000002", "1.00"),
+        ("discount", "refund", 200_000, "-0.000002", "-0.40"),
+    ]
+    assert [recompute(line["provenance"]) for line in lines] == [Decimal("1.00"), Decimal("-0.40")]
+    # What is given back is the charge of both bills, and no more.
+    bill.api.post(f"/v2/invoices/{own['id']}/creditNotes", {"reason": "x"})
+    assert CreditNote.objects.get().total == Decimal("0.60")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_bills_of_a_life_come_to_the_same_with_it_and_without(kit: Kit, seed: int) -> None:
+    """Early bills, grants, late usage, usage taken back and credit notes; every bill agrees to the minor unit."""
+    chance = random.Random(seed)
+    rate = chance.choice(["0.000002", "0.00000333333"])
+    template = chance.choice([SOFT, {**SOFT, "preserveOverageAtReset": True}, MILLION])
+    terms: dict[str, Any] = {"unit_price": rate, "template": template, "tokens": 0, "defaultTaxRate": 19}
+    bills = [Bill(kit, apart=apart, key=f"tokens-{number}", **terms) for number, apart in enumerate((True, False))]
+    apart, plain = bills
+    now, parted = datetime(2026, 1, 2, tzinfo=UTC), 0
+    for number in range(28):
+        now += timedelta(hours=chance.randint(20, 110))
+        for bill in bills:
+            kit.world.advance(bill.clock, now.isoformat().replace("+00:00", "Z"))
+        kind = chance.choice(["use", "use", "use", "late", "early", "grant", "back", "credit"])
+        tokens = chance.randint(1, 900_000)
+        back = timedelta(hours=chance.randint(1, 15))
+        late = timedelta(days=chance.randint(10, 40))
+        if kind in ("use", "late", "back"):
+            at = max(now - (late if kind != "use" else back), datetime(2026, 1, 1, 6, tzinfo=UTC))
+            for bill in bills:
+                kit.use(
+                    bill.customer, at.isoformat().replace("+00:00", "Z"), -tokens // 4 if kind == "back" else tokens
+                )
+        elif kind == "early":
+            answers = [
+                bill.api.call("post", f"/v0/subscriptions/{bill.subscription}/earlyBill", {}) for bill in bills
+            ]
+            assert answers[0].status_code == answers[1].status_code
+        elif kind == "grant":
+            for bill in bills:
+                right = kit.right(bill.customer)["entitlementId"]
+                body = {"amount": tokens, "idempotencyKey": f"g{number}"}
+                bill.api.post(f"/v1/entitlements/{right}/grants", body)
+        else:
+            issued = [[row for row in _issued(bill) if Decimal(row["grandTotal"]) > 0] for bill in bills]
+            place = chance.randrange(len(issued[0])) if issued[0] else None
+            answers = [
+                bill.api.call("post", f"/v2/invoices/{rows[place]['id']}/creditNotes", {"reason": "x"})
+                for bill, rows in zip(bills, issued, strict=True)
+                if place is not None
+            ]
+            assert len({answer.status_code for answer in answers}) <= 1
+        ours, theirs = _issued(apart), _issued(plain)
+        assert [_sums(row) for row in ours] == [_sums(row) for row in theirs], (number, kind)
+    for row in _issued(apart):
+        lines = kit.world.lines(row["id"])
+        parted += sum(line["eventType"] == "discount" for line in lines)
+        for line in lines:
+            assert recompute(line["provenance"]) == Decimal(line["totalPrice"])
+    assert parted > 1
+    totals = [
+        sum(
+            CreditNote.objects.filter(invoice__subscription__public_id=bill.subscription).values_list(
+                "total", flat=True
+            )
+        )
+        for bill in bills
+    ]
+    assert totals[0] == totals[1]
+
+
+def _issued(bill: Bill) -> list[dict[str, Any]]:
+    rows = [row for row in bill.kit.world.invoices(bill.subscription) if row["invoiceNumber"]]
+    return sorted(rows, key=lambda row: (row["sequenceNumber"], row["part"] or 99))
+
+
+def _sums(row: dict[str, Any]) -> list[Any]:
+    return [row[name] for name in ("sequenceNumber", "part", "subtotal", "totalTax", "grandTotal")]
+
+
+def test_thresholds_and_alerts_see_what_is_charged(kit: Kit) -> None:
+    amounts = []
+    for number, apart in enumerate((True, False)):
+        bill = Bill(kit, apart=apart, key=f"tokens-{number}")
+        bill.close()
+        kit.use(bill.customer, "2026-02-01T12:00:00Z", 1_200_000)
+        row = Subscription.objects.get(public_id=bill.subscription)
+        amounts.append(usage_so_far(row, LIFETIME))
+    # 0.60 in January and 0.40 by now.
+    assert amounts == [Decimal("1.00")] * 2
 
 
 def test_no_more_is_credited_than_was_owed(kit: Kit) -> None:
@@ -161,3 +282,23 @@ def test_its_documents_hold(kit: Kit) -> None:
         found = bill.api.call("get", f"/v2/invoices/{invoice['id']}/eInvoice?format={kind}", expect=200).content
         assert problems(found, kind) == []
     assert Invoice.objects.get(public_id=invoice["id"]).line_count == 2
+
+
+def test_documents_of_early_bills_and_late_usage_hold(kit: Kit) -> None:
+    equip(kit.world)
+    bill = Bill(kit, 1_300_000, unit_price="0.00000333333", defaultTaxRate=19, currency="EUR")
+    kit.world.advance(bill.clock, "2026-01-15T00:00:00Z")
+    early = bill.api.post(f"/v0/subscriptions/{bill.subscription}/earlyBill", {})
+    right = kit.right(bill.customer)["entitlementId"]
+    bill.api.post(f"/v1/entitlements/{right}/grants", {"amount": 100_001, "idempotencyKey": "g"})
+    kit.use(bill.customer, "2026-01-16T00:00:00Z", 300_007)
+    own = bill.close()
+    bill.api.post(f"/v1/entitlements/{right}/grants", {
+        "amount": 77_777, "idempotencyKey": "h", "effectiveAt": "2026-01-20T00:00:00Z",
+    })  # fmt: skip
+    kit.use(bill.customer, "2026-01-11T00:00:00Z", 500_003)
+    for invoice in (early, own, bill.close("2026-03-02T00:00:00Z")):
+        assert [line["eventType"] for line in kit.world.lines(invoice["id"])].count("discount") == 1
+        for kind in ("ubl", "cii"):
+            found = bill.api.call("get", f"/v2/invoices/{invoice['id']}/eInvoice?format={kind}", expect=200).content
+            assert problems(found, kind) == []

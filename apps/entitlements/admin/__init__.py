@@ -3,6 +3,7 @@
 from apps.entitlements.admin.entitlements import EntitlementAdmin
 from apps.entitlements.admin.grants import GrantAdmin, ReservationAdmin
 from apps.entitlements.admin.pools import CreditPoolAdmin
+from apps.entitlements.admin.resets import UsageResetAdmin
 from apps.entitlements.admin.slots import SlotAdmin, SlotBurstAdmin, SlotPoolAdmin
 
 __all__ = [
@@ -13,4 +14,5 @@ __all__ = [
     "SlotAdmin",
     "SlotBurstAdmin",
     "SlotPoolAdmin",
+    "UsageResetAdmin",
 ]

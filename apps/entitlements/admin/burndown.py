@@ -8,6 +8,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from apps.entitlements.domain.engine import Burn, Segment, total
+from apps.entitlements.models import UsageReset
 from apps.entitlements.selectors.histories import ALLOWANCE, History
 from apps.kernel.adminsite.display import moment, quantity
 
@@ -71,13 +72,14 @@ def _points(segments: Sequence[Segment]) -> list[tuple[datetime, Decimal]]:
 def segment_table(history: History) -> SafeString:
     """Explain each segment: what it began with, what was used, and which units paid."""
     shown = history.run.segments[-SHOWN_SEGMENTS:]
+    by_hand = {reset.effective_at: reset for reset in history.by_hand}
     rows = format_html_join(
         "",
         "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
         (
             (
                 f"{moment(segment.start)} – {moment(segment.end)}",
-                _opening(segment),
+                _opening(segment, by_hand.get(segment.start)),
                 quantity(segment.balance),
                 quantity(segment.usage),
                 _burns(segment.burns),
@@ -86,6 +88,7 @@ def segment_table(history: History) -> SafeString:
             for segment in shown
         ),
     )
+    rows += _reset_now(history)
     return format_html(
         '<table class="w-full text-left"><tr><th>Time</th><th>Begins with</th><th>There</th><th>Used</th>'
         "<th>Paid by</th><th>Overage</th></tr>{}</table>",
@@ -93,8 +96,30 @@ def segment_table(history: History) -> SafeString:
     )
 
 
-def _opening(segment: Segment) -> str:
+def _reset_now(history: History) -> SafeString:
+    """Show a reset by hand at the very moment that is shown: nothing can have been used since."""
+    state = history.state
+    made = next((reset for reset in history.by_hand if reset.effective_at == state.at), None)
+    if made is None:
+        return format_html("{}", "")
+    return format_html(
+        "<tr><td>{}</td><td>{}</td><td>{}</td><td>—</td><td>—</td><td>{}</td></tr>",
+        moment(state.at),
+        _by_hand(made),
+        quantity(state.balance),
+        quantity(state.overage),
+    )
+
+
+def _by_hand(made: UsageReset) -> str:
+    words = [f"a reset by hand ({made.reason})" if made.reason else "a reset by hand"]
+    return ", ".join(words if made.retains_anchor else [*words, "later resets count from it"])
+
+
+def _opening(segment: Segment, by_hand: UsageReset | None) -> str:
     words = ["a reset"] if segment.is_reset else []
+    if by_hand is not None:
+        words = [_by_hand(by_hand)]
     if segment.forgiven:
         words.append(f"{segment.forgiven.normalize():f} overage forgiven")
     if segment.repaid:

@@ -16,6 +16,7 @@ from unfold.widgets import (
 )
 
 from apps.entitlements.admin.burndown import balance_chart, segment_table
+from apps.entitlements.admin.resets import ResetForm, run_reset
 from apps.entitlements.models import Entitlement, EntitlementMeter
 from apps.entitlements.selectors.entitlements import present_of
 from apps.entitlements.selectors.histories import History, histories
@@ -110,7 +111,7 @@ class EntitlementAdmin(ReadOnlyModelAdmin):
     list_select_related = ["feature", "customer__consumer", "subscription", "organization"]
     inlines = [MeterInline]
     readonly_fields = ["left", "chart", "explained", "neighbours"]
-    actions_detail = ["grant_units", "grant_slots", "end_entitlement"]
+    actions_detail = ["grant_units", "reset_usage", "grant_slots", "end_entitlement"]
 
     grant_units = service_action(
         title="Grant units",
@@ -120,6 +121,16 @@ class EntitlementAdmin(ReadOnlyModelAdmin):
         form=GrantForm,
         icon="add_circle",
         fits=lambda row: row.is_metered and _is_live(row),
+    )
+    reset_usage = service_action(
+        title="Reset usage",
+        permissions=["manage_subscription"],
+        description="The usage period ends and the next begins: grants keep their rollover, the allowance is issued,"
+        " usage counts from zero. This cannot be undone.",
+        run=run_reset,
+        form=ResetForm,
+        icon="restart_alt",
+        fits=lambda row: bool(row.reset_cadence) and not row.is_in_credits and _is_live(row),
     )
     grant_slots = service_action(
         title="Grant slots for a time",
@@ -196,6 +207,7 @@ class EntitlementAdmin(ReadOnlyModelAdmin):
         return related_lists(
             ("Grants", "entitlements_grant", "entitlement__id__exact", row.drawn_id),
             ("Reservations", "entitlements_reservation", "entitlement__id__exact", row.drawn_id),
+            ("Resets by hand", "entitlements_usagereset", "entitlement__id__exact", row.pk),
             *([("Pool", "entitlements_creditpool", "id__exact", row.pool_id)] if row.pool_id is not None else []),
             *([("Slots", "entitlements_slot", "pool__id__exact", pool.pk)] if pool is not None else []),
         )

@@ -11,7 +11,7 @@ from apps.entitlements.services.checking import Question, Verdict, check
 from apps.metering.services.catching_up import catch_up
 
 # How a body names what `Asked` holds, in its order.
-NAMES = ("customerId", "externalCustomerId", "featureId", "featureKey", "productId")
+NAMES = ("customerId", "externalCustomerId", "featureId", "featureKey", "productId", "pricingUnitId")
 
 
 def answer_questions(organization_id: int, rows: Sequence[dict[str, Any]], *, is_consistent: bool) -> dict[str, Any]:

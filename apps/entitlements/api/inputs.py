@@ -89,18 +89,24 @@ class AskedSerializer(serializers.Serializer[Any]):
         errors = {}
         if ("customerId" in data) == ("externalCustomerId" in data):
             errors["customerId"] = "Give either customerId or externalCustomerId."
-        if ("featureId" in data) == ("featureKey" in data):
-            errors["featureId"] = "Give either featureId, or featureKey with productId."
-        elif "featureKey" in data and "productId" not in data:
-            errors["productId"] = "A key is a product's; name the product."
+        errors |= self.problems_of_what(data)
         if errors:
             raise serializers.ValidationError(errors, code="invalid")
         return data
 
+    def problems_of_what(self, data: dict[str, Any]) -> dict[str, str]:
+        """Give what is wrong with how a body names what it is about, by field."""
+        if ("featureId" in data) == ("featureKey" in data):
+            return {"featureId": "Give either featureId, or featureKey with productId."}
+        if "featureKey" in data and "productId" not in data:
+            return {"productId": "A key is a product's; name the product."}
+        return {}
+
 
 class QuestionSerializer(AskedSerializer):
-    """What somebody is about to use, and how much of it."""
+    """What somebody is about to use, and how much of it: of a feature, or credits of a pricing unit's pool."""
 
+    pricingUnitId = StrictCharField(required=False, help_text="Asks the pool itself; `quantity` is credits.")
     quantity = UnitsField(required=False)
     reserveSeconds = serializers.IntegerField(
         required=False, min_value=1, max_value=LONGEST_HOLD_SECONDS, help_text="Sets the quantity aside for so long."
@@ -112,6 +118,16 @@ class QuestionSerializer(AskedSerializer):
         if "reserveSeconds" in data and not data.get("quantity"):
             raise serializers.ValidationError({"quantity": "Say how much to set aside."}, code="invalid")
         return data
+
+    def problems_of_what(self, data: dict[str, Any]) -> dict[str, str]:
+        is_of_feature = "featureId" in data or "featureKey" in data
+        if "pricingUnitId" not in data:
+            if not is_of_feature:
+                return {"featureId": "Give featureId, featureKey with productId, or pricingUnitId."}
+            return super().problems_of_what(data)
+        if is_of_feature:
+            return {"pricingUnitId": "Ask about a feature or about a pricing unit, not about both in one question."}
+        return {}
 
 
 class CheckSerializer(serializers.Serializer[Any]):

@@ -141,8 +141,8 @@ def _right(history: History) -> dict[str, Any]:
 
 
 def unit_id_of(row: Entitlement) -> str | None:
-    """Give the pricing unit that a right is counted in; None where it has units of its own."""
-    pool = row.pool
+    """Give the pricing unit that a right or a pool is counted in; None where it has units of its own."""
+    pool = row if row.pricing_unit_id is not None else row.pool
     return None if pool is None or pool.pricing_unit is None else pool.pricing_unit.public_id
 
 

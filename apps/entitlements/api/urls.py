@@ -1,6 +1,6 @@
 from django.urls import path
 
-from apps.entitlements.api import checks, entitlements, grants, pools, reconciling, slots
+from apps.entitlements.api import checks, entitlements, grants, pools, reconciling, resets, slots
 
 urlpatterns = [
     path("v0/subscriptions/<str:public_id>/reconciliations", reconciling.Reconciliation.as_view()),
@@ -9,6 +9,8 @@ urlpatterns = [
     path("v1/entitlements/<str:public_id>", entitlements.EntitlementDetail.as_view()),
     path("v1/entitlements/<str:public_id>/grants", grants.GrantList.as_view()),
     path("v1/entitlements/<str:public_id>/grants/<str:grant_id>", grants.GrantDetail.as_view()),
+    path("v1/entitlements/<str:public_id>/reset", resets.EntitlementReset.as_view()),
+    path("v1/entitlements/<str:public_id>/resets", resets.ResetList.as_view()),
     path("v1/pricingUnits/<str:public_id>/pools", pools.PoolList.as_view()),
     path("v1/pricingUnits/<str:public_id>/grants", pools.CreditGrantList.as_view()),
     path("v1/pricingUnits/<str:public_id>/grants/<str:grant_id>", pools.CreditGrantDetail.as_view()),

@@ -18,7 +18,7 @@ import pghistory
 from django.db import InterfaceError, OperationalError, connection
 
 from apps.catalog.domain.templates import read_units
-from apps.entitlements.api.answers import answer_questions
+from apps.entitlements.api.answers import NAMES, answer_questions
 from apps.entitlements.api.base import READ, WRITE
 from apps.entitlements.api.inputs import LONGEST_HOLD_SECONDS, QUESTIONS_AT_ONCE
 from apps.kernel.clock import wall_now
@@ -46,6 +46,7 @@ class QuestionBody(msgspec.Struct):
     featureId: Text = msgspec.UNSET
     featureKey: Text = msgspec.UNSET
     productId: Text = msgspec.UNSET
+    pricingUnitId: Text = msgspec.UNSET
     quantity: msgspec.Raw = msgspec.Raw()
     reserveSeconds: int | msgspec.UnsetType = msgspec.UNSET
     idempotencyKey: Text = msgspec.UNSET
@@ -158,14 +159,16 @@ def read_questions(body: bytes) -> tuple[list[dict[str, Any]], bool] | None:
 
 def _read_question(question: QuestionBody) -> dict[str, Any] | None:
     row: dict[str, Any] = {}
-    for name in ("customerId", "externalCustomerId", "featureId", "featureKey", "productId", "idempotencyKey"):
+    for name in (*NAMES, "idempotencyKey"):
         value = getattr(question, name)
         if value is msgspec.UNSET:
             continue
         if not 0 < len(value) <= 255 or not value.isascii() or not value.isprintable() or value != value.strip():
             return None
         row[name] = value
-    if ("customerId" in row) == ("externalCustomerId" in row) or ("featureId" in row) == ("featureKey" in row):
+    if ("customerId" in row) == ("externalCustomerId" in row):
+        return None
+    if sum(name in row for name in ("featureId", "featureKey", "pricingUnitId")) != 1:
         return None
     if "featureKey" in row and "productId" not in row:
         return None

@@ -12,10 +12,15 @@ from apps.kernel.money import EXACT
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Usage of a span, and what of it nothing covered."""
+    """Usage of a span, and what of it nothing covered.
+
+    Attributes:
+        left: what of that is still overage when the span ends; the rest a reset forgave.
+    """
 
     usage: Decimal
     uncovered: Decimal
+    left: Decimal
 
 
 def outcome_of(segments: Iterable[Segment], *, start: datetime, end: datetime) -> Outcome:
@@ -46,7 +51,7 @@ def outcome_of(segments: Iterable[Segment], *, start: datetime, end: datetime) -
         # Whatever of the overage at the end is not older than the span was used in it.
         older = min(older, segment.overage)
         own = EXACT.subtract(segment.overage, older)
-    return Outcome(usage, EXACT.add(left_behind, own))
+    return Outcome(usage, EXACT.add(left_behind, own), own)
 
 
 def _repay(older: Decimal, own: Decimal, amount: Decimal) -> tuple[Decimal, Decimal]:

@@ -15,6 +15,7 @@ from decimal import Decimal
 from itertools import pairwise
 
 from apps.entitlements.domain.grants import ZERO, Grant, burn_order
+from apps.entitlements.domain.resets import Reset
 from apps.kernel.money import EXACT
 
 Balances = Mapping[str, Decimal]
@@ -148,7 +149,7 @@ def refreshed(grants: Iterable[Grant], at: datetime) -> State | None:
 
 def cut_points(
     grants: Sequence[Grant],
-    resets: Iterable[datetime],
+    resets: Iterable[Reset],
     *,
     start: datetime,
     until: datetime,
@@ -170,17 +171,18 @@ def cut_points(
         if grant.recurrence is not None:
             last = until if end is None else min(end, until)
             found.update(grant.recurrence.between(max(start, grant.effective_at), last))
-    return sorted(instant for instant in {*found, *resets, *cuts} if start <= instant <= until)
+    return sorted(
+        instant for instant in {*found, *(reset.at for reset in resets), *cuts} if start <= instant <= until
+    )
 
 
 def run(
     grants: Sequence[Grant],
-    resets: Iterable[datetime],
+    resets: Iterable[Reset],
     *,
     begin: State,
     points: Sequence[datetime],
     usages: Sequence[Decimal],
-    is_preserving: bool = False,
     beyond: Decimal = ZERO,
 ) -> Run:
     """Burn the usage of a history.
@@ -190,7 +192,6 @@ def run(
         begin: where it begins; what happens at that instant has happened in it.
         points: edges of its segments as `cut_points` gives them, n + 1 of them.
         usages: of each of the n segments.
-        is_preserving: whether a reset carries overage over.
         beyond: usage at the last edge or dated after it, which counts already.
 
     Returns:
@@ -198,7 +199,7 @@ def run(
     """
     by_id = {grant.id: grant for grant in grants}
     order = burn_order(grants)
-    at_reset = frozenset(resets)
+    resets_at = {reset.at: reset for reset in resets}
     now = _Opening(
         {key: left for key, left in begin.balances.items() if key in by_id and by_id[key].is_active_at(begin.at)},
         begin.overage,
@@ -231,7 +232,7 @@ def run(
             )
         )
         known = _Opening(now.balances, overage, EXACT.add(now.usage, used), credit)
-        now = _open(known, order, end, is_reset=end in at_reset, is_preserving=is_preserving)
+        now = _open(known, order, end, resets_at.get(end))
     repaid, overage = _burn(now.balances, order, now.overage)
     # What is taken back beyond the edge is seen in the segment it will be of.
     _, more = _burn(now.balances, order, max(EXACT.subtract(beyond, now.credit), ZERO))
@@ -242,18 +243,17 @@ def run(
 
 def run_history(
     grants: Sequence[Grant],
-    resets: Sequence[datetime],
+    resets: Sequence[Reset],
     usage_of: Callable[[datetime, datetime], Decimal],
     *,
     begin: State,
     until: datetime,
-    is_preserving: bool = False,
     cuts: Iterable[datetime] = (),
 ) -> Run:
     """Burn a history whose usage is asked for one segment after the other."""
     points = cut_points(grants, resets, start=begin.at, until=until, cuts=cuts)
     usages = [usage_of(start, end) for start, end in pairwise(points)]
-    return run(grants, resets, begin=begin, points=points, usages=usages, is_preserving=is_preserving)
+    return run(grants, resets, begin=begin, points=points, usages=usages)
 
 
 def total(amounts: Iterable[Decimal]) -> Decimal:
@@ -263,23 +263,23 @@ def total(amounts: Iterable[Decimal]) -> Decimal:
     return summed
 
 
-def _open(known: _Opening, order: Sequence[Grant], at: datetime, *, is_reset: bool, is_preserving: bool) -> _Opening:
+def _open(known: _Opening, order: Sequence[Grant], at: datetime, reset: Reset | None) -> _Opening:
     active = [grant for grant in order if grant.is_active_at(at)]
     balances = {grant.id: known.balances[grant.id] for grant in active if grant.id in known.balances}
-    now = _Opening(balances, known.overage, known.usage, known.credit, is_reset)
-    if is_reset:
+    now = _Opening(balances, known.overage, known.usage, known.credit, reset is not None)
+    if reset is not None:
         now.usage = now.credit = ZERO
         for grant in active:
             if grant.id in balances:
                 balances[grant.id] = grant.rolled_over(balances[grant.id])
-        if is_preserving:
+        if reset.is_preserving:
             now.repaid, now.overage = _burn(balances, active, now.overage)
         else:
             now.forgiven, now.overage = now.overage, ZERO
     for grant in active:
         if grant.id not in balances:
             balances[grant.id] = grant.amount
-        elif is_reset and grant.is_allowance:
+        elif reset is not None and grant.is_allowance:
             balances[grant.id] = EXACT.add(balances[grant.id], grant.amount)
         if grant.recurrence is not None and at in _instants(grant, at):
             balances[grant.id] = grant.amount

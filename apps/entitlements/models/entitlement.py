@@ -63,7 +63,9 @@ class Entitlement(Entity):
     template = ExactJSONField(null=True, blank=True, help_text="What it was made by.")
     metadata = models.JSONField(default=dict, blank=True)
     revision = models.BigIntegerField(
-        default=0, editable=False, help_text="Counts changes of it, its grants and its prices, whoever makes them."
+        default=0,
+        editable=False,
+        help_text="Counts changes of it, its grants, resets and prices, whoever makes them.",
     )
 
     # Of a metered feature.

@@ -198,12 +198,12 @@ class Tally:
         """
         kept, at = self.kept, self.at
         known = {"low": kept.seen.low, "seen": kept.seen.snapshot}
-        if kept.state is None or not kept.metrics or not kept.subjects:
+        if kept.state is None or kept.schedule is None or not kept.metrics or not kept.subjects:
             yield 0, True, known
             return
         close = floor_hour(at)
         close = at if close == at else close + HOUR
-        beyond = ahead_until(kept.entitlement, at, timedelta(seconds=kept.ahead_seconds))
+        beyond = ahead_until(kept.entitlement, kept.schedule, at, timedelta(seconds=kept.ahead_seconds))
         last = len(self._edges) - 2
         for metric, is_number in kept.metrics:
             for span in kept.subjects:
@@ -246,7 +246,6 @@ class Tally:
             begin=kept.state,
             points=self._edges,
             usages=self._used,
-            is_preserving=kept.entitlement.preserves_overage,
             beyond=self._beyond,
         ).state
         return state.balance, state.overage

@@ -3,11 +3,11 @@
 A price whose usage draws on a metered right bills only what the right's units do not cover: with a soft limit the
 overage, with a hard limit nothing. Where several prices draw on one right, they share what is not covered in
 proportion to their usage. Overage that is carried over resets is paid by the next units instead of in money; what is
-left of it when the right ends is billed then.
+left of it when the right ends is billed then. A reset by hand that forgives such overage forgives it for good.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -34,6 +34,24 @@ class CoverageRequest:
     end: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """Usage in `[start, end)` that draws on rights, each with the metric (its key) that counts it there."""
+
+    rights: Sequence[tuple[Entitlement, int]]
+    start: datetime
+    end: datetime
+
+
+PastOf = Callable[[Sequence[tuple[Entitlement, datetime]], Mapping[int, Sequence[datetime]]], Mapping[int, History]]
+
+
+def _stored(
+    asked: Sequence[tuple[Entitlement, datetime]], cuts: Mapping[int, Sequence[datetime]]
+) -> Mapping[int, History]:
+    return histories(asked, cuts=cuts)
+
+
 def coverage(requests: Sequence[CoverageRequest]) -> list[Decimal]:
     """Give the units of usage that must not be billed; n requests in, n answers out, same order.
 
@@ -54,60 +72,52 @@ def coverage(requests: Sequence[CoverageRequest]) -> list[Decimal]:
         )
         .select_related("entitlement__subscription")
     )
-    drawn: dict[tuple[int, int], list[Entitlement]] = defaultdict(list)
+    drawn: dict[tuple[int, int], list[tuple[Entitlement, int]]] = defaultdict(list)
     for meter in meters:
-        drawn[meter.entitlement.customer_id, meter.price_id].append(meter.entitlement)
+        drawn[meter.entitlement.customer_id, meter.price_id].append((meter.entitlement, meter.metric_id))
+    return covered_units([Draw(drawn[one.customer_id, one.price_id], one.start, one.end) for one in requests])
+
+
+def covered_units(draws: Sequence[Draw], past_of: PastOf = _stored) -> list[Decimal]:
+    """Give what rights cover of usage; n draws in, n answers out, same order.
+
+    Args:
+        past_of: gives histories of rights until moments, cut at instants that are given by their keys.
+    """
     spans = [
-        [(right, *_common(right, one)) for right in drawn[one.customer_id, one.price_id] if _meets(right, one)]
-        for one in requests
+        [(right, metric, *common) for right, metric in one.rights if (common := _common(right, one)) is not None]
+        for one in draws
     ]
-    rights = {right.pk: right for row in spans for right, _, _ in row}
+    rights = {right.pk: right for row in spans for right, *_ in row}
     if not rights:
-        return [ZERO] * len(requests)
+        return [ZERO] * len(draws)
     ends: dict[int, datetime] = {}
     cuts: dict[int, set[datetime]] = defaultdict(set)
     for row in spans:
-        for right, start, end in row:
+        for right, _, start, end in row:
             cuts[right.pk] |= {start, end}
             ends[right.pk] = max(end, ends.get(right.pk, end))
-    past = histories(
+    past = past_of(
         [(right, ends[key]) for key, right in rights.items()],
-        cuts={key: sorted(instants) for key, instants in cuts.items()},
+        {key: sorted(instants) for key, instants in cuts.items()},
     )
-    metrics = _metrics_of(rights)
     found = []
-    for one, row in zip(requests, spans, strict=True):
+    for row in spans:
         covered = ZERO
-        for right, start, end in row:
-            covered = EXACT.add(covered, _covered(past[right.pk], metrics[right.pk], one.price_id, start, end))
+        for right, metric, start, end in row:
+            covered = EXACT.add(covered, _covered(past[right.pk], metric, start, end))
         found.append(covered)
     return found
 
 
-def _meets(right: Entitlement, one: CoverageRequest) -> bool:
-    start, end = _common(right, one)
-    return start < end
-
-
-def _common(right: Entitlement, one: CoverageRequest) -> tuple[datetime, datetime]:
+def _common(right: Entitlement, one: Draw) -> tuple[datetime, datetime] | None:
+    start = max(one.start, right.active_from)
     end = one.end if right.active_to is None else min(one.end, right.active_to)
-    return max(one.start, right.active_from), end
+    return (start, end) if start < end else None
 
 
-def _metrics_of(rights: dict[int, Entitlement]) -> dict[int, list[tuple[int, int]]]:
-    """Give, by right, its prices with their metrics, in a fixed order."""
-    found: dict[int, list[tuple[int, int]]] = defaultdict(list)
-    rows = EntitlementMeter.objects.filter(entitlement_id__in=rights).order_by("price_id")
-    for entitlement_id, price_id, metric_id in rows.values_list("entitlement_id", "price_id", "metric_id"):
-        found[entitlement_id].append((price_id, metric_id))
-    return found
-
-
-def _covered(
-    history: History, metrics: Sequence[tuple[int, int]], price_id: int, start: datetime, end: datetime
-) -> Decimal:
-    """Give what of a price's usage of a span is not billed."""
-    own = dict(metrics)[price_id]
+def _covered(history: History, own: int, start: datetime, end: datetime) -> Decimal:
+    """Give what of a metric's usage of a span is not billed."""
     used = _usage(history, start, end)
     mine = used.get(own, ZERO)
     if mine <= 0:
@@ -137,7 +147,9 @@ def _billed(right: Entitlement, outcome: Outcome, end: datetime) -> Decimal:
         return ZERO
     if right.preserves_overage and (right.active_to is None or right.active_to > end):
         return ZERO
-    return min(outcome.uncovered, max(outcome.usage, ZERO))
+    # Where overage is paid in units, what a reset by hand forgave is given: it is paid in neither.
+    uncovered = outcome.left if right.preserves_overage else outcome.uncovered
+    return min(uncovered, max(outcome.usage, ZERO))
 
 
 def _usage(history: History, start: datetime, end: datetime) -> dict[int, Decimal]:

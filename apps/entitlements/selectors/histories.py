@@ -1,7 +1,7 @@
 """Balances: the grants of rights and the usage of their meters, put through the engine."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -11,9 +11,11 @@ from apps.catalog.models import Aggregation
 from apps.entitlements.domain.access import has_balance, is_in_force
 from apps.entitlements.domain.engine import Run, State, cut_points, opening, refreshed, run
 from apps.entitlements.domain.grants import ZERO, Calendar, Grant
-from apps.entitlements.models import Entitlement, EntitlementMeter
+from apps.entitlements.domain.resets import Reset, Schedule
+from apps.entitlements.models import Entitlement, EntitlementMeter, UsageReset
 from apps.entitlements.models import Grant as GrantRow
 from apps.entitlements.selectors.pools import PoolQuestion, pool_runs
+from apps.entitlements.selectors.schedules import period_of, schedule_of
 from apps.kernel.money import EXACT
 from apps.kernel.time import Cadence
 from apps.metering.selectors.links import SubjectSpan, subjects_of
@@ -38,6 +40,8 @@ class History:
         kept: the state at the instant that was asked to be kept.
         meters: what its usage is counted by, each metric once.
         subjects: what the customer's events are named by.
+        schedule: when it resets.
+        by_hand: the resets among them that somebody made, in order of time.
     """
 
     entitlement: Entitlement
@@ -45,10 +49,12 @@ class History:
     grants: Sequence[Grant]
     run: Run
     period: tuple[datetime, datetime | None]
+    schedule: Schedule
     usage: Sequence[Mapping[int, Decimal]] = ()
     kept: State | None = None
     meters: Sequence[EntitlementMeter] = ()
     subjects: Sequence[SubjectSpan] = ()
+    by_hand: Sequence[UsageReset] = ()
 
     @property
     def state(self) -> State:
@@ -68,7 +74,9 @@ class _Plan:
     entitlement: Entitlement
     at: datetime
     grants: Sequence[Grant]
-    resets: Sequence[datetime]
+    schedule: Schedule
+    by_hand: Sequence[UsageReset]
+    resets: Sequence[Reset]
     begin: State
     points: Sequence[datetime]
     meters: Sequence[EntitlementMeter]
@@ -76,30 +84,6 @@ class _Plan:
     keep: datetime | None
     asked: list[tuple[int, int, int]] = field(default_factory=list)
     usages: list[Decimal] = field(default_factory=list)
-
-
-def calendar_of(entitlement: Entitlement) -> Calendar | None:
-    """Give when an entitlement resets; None when it never does."""
-    if not entitlement.reset_cadence:
-        return None
-    assert entitlement.reset_anchor is not None
-    return Calendar(entitlement.reset_anchor, Cadence.parse(entitlement.reset_cadence), entitlement.timezone)
-
-
-def period_of(entitlement: Entitlement, at: datetime) -> tuple[datetime, datetime | None]:
-    """Give the usage period that holds a moment; its end is None where nothing resets.
-
-    Before the right begins it is the time until then.
-    """
-    calendar = calendar_of(entitlement)
-    if at < entitlement.active_from:
-        subscription = entitlement.subscription
-        start = entitlement.active_from if subscription is None else subscription.started_at
-        return min(start, entitlement.active_from), entitlement.active_from
-    if calendar is None:
-        return entitlement.active_from, entitlement.active_to
-    start, end = calendar.around(at)
-    return max(start, entitlement.active_from), end
 
 
 def domain_grants(entitlement: Entitlement, rows: Iterable[GrantRow]) -> list[Grant]:
@@ -166,12 +150,15 @@ def histories(
     metered = [row for row, _ in asked if row.is_metered]
     grants: dict[int, list[GrantRow]] = defaultdict(list)
     meters: dict[int, list[EntitlementMeter]] = defaultdict(list)
+    by_hand: dict[int, list[UsageReset]] = defaultdict(list)
     found = _of_pools(in_credits, ahead, subjects) if in_credits else {}
     if metered:
         for grant in GrantRow.objects.filter(entitlement__in=metered):
             grants[grant.entitlement_id].append(grant)
         for meter in EntitlementMeter.objects.filter(entitlement__in=metered).select_related("metric"):
             meters[meter.entitlement_id].append(meter)
+        for reset in UsageReset.objects.filter(entitlement__in=metered).order_by("effective_at"):
+            by_hand[reset.entitlement_id].append(reset)
         if subjects is None:
             subjects = subjects_of(customer_ids=sorted({row.customer_id for row in metered}))
     plans = [
@@ -180,6 +167,7 @@ def histories(
             at,
             grants[row.pk],
             meters[row.pk],
+            by_hand[row.pk],
             (cuts or {}).get(row.pk, ()),
             (subjects or {}).get(row.customer_id, ()),
             is_whole=is_whole,
@@ -194,6 +182,30 @@ def histories(
     return found | {plan.entitlement.pk: _history(plan, answers) for plan in plans}
 
 
+def assumed_histories(
+    asked: Sequence[tuple[Entitlement, datetime, Sequence[EntitlementMeter], Sequence[SubjectSpan]]],
+    *,
+    cuts: Mapping[int, Sequence[datetime]],
+    usage_of: Callable[[Sequence[UsageRequest]], Sequence[Decimal | None]],
+) -> dict[int, History]:
+    """Give what would become of rights that nobody has, without grants, over some usage.
+
+    Args:
+        asked: rights that are not stored, moments, what counts their usage, and what the events are named by.
+        cuts: as `histories`.
+        usage_of: gives the usage of spans.
+    """
+    plans = [
+        _plan(row, at, (), meters, (), cuts.get(row.pk, ()), subjects, is_whole=False, keep=None)
+        for row, at, meters, subjects in asked
+    ]
+    requests: list[UsageRequest] = []
+    for plan in plans:
+        _ask(plan, requests, NO_TIME)
+    answers = usage_of(requests)
+    return {plan.entitlement.pk: _history(plan, answers) for plan in plans}
+
+
 def _of_pools(
     asked: Sequence[tuple[Entitlement, datetime]],
     ahead: timedelta,
@@ -203,14 +215,15 @@ def _of_pools(
     questions = {}
     for row, at in asked:
         until = max(at if row.active_to is None else min(at, row.active_to), row.active_from)
-        since, _ = period_of(row, at)
+        since, _ = period_of(row, schedule_of(row), at)
         questions[row.pk] = PoolQuestion(row.drawn_id, until, since, ahead if until == at else NO_TIME)
     runs = pool_runs(questions.values(), subjects=subjects)
     found = {}
     for row, at in asked:
         pool = runs[questions[row.pk]]
         shown = replace(pool.run, state=replace(pool.run.state, usage=pool.used))
-        found[row.pk] = History(row, at, pool.grants, shown, period_of(row, at))
+        schedule = schedule_of(row)
+        found[row.pk] = History(row, at, pool.grants, shown, period_of(row, schedule, at), schedule)
     return found
 
 
@@ -219,6 +232,7 @@ def _plan(
     at: datetime,
     grants: Sequence[GrantRow],
     meters: Sequence[EntitlementMeter],
+    by_hand: Sequence[UsageReset],
     cuts: Sequence[datetime],
     subjects: Sequence[SubjectSpan],
     *,
@@ -227,27 +241,28 @@ def _plan(
 ) -> _Plan:
     units = domain_grants(row, grants) if row.is_metered else []
     until = max(at if row.active_to is None else min(at, row.active_to), row.active_from)
-    calendar = calendar_of(row)
-    resets = [] if calendar is None else list(calendar.between(row.active_from, until))
+    schedule = schedule_of(row, by_hand)
+    resets = schedule.between(row.active_from, until)
     begin = opening(units, row.active_from)
     if keep is not None:
         keep = min(max(keep, begin.at), until)
         cuts = [*cuts, keep]
-    if not row.preserves_overage and not is_whole:
+    if not is_whole:
         latest = min([until, *cuts])
         for reset in reversed(resets):
-            if reset <= latest and (state := refreshed(units, reset)) is not None:
+            is_fresh = reset.at <= latest and not reset.is_preserving
+            if is_fresh and (state := refreshed(units, reset.at)) is not None:
                 begin = state
                 break
     points = cut_points(units, resets, start=begin.at, until=until, cuts=cuts)
     # One price after the other may count the same metric; it counts once.
     unique = {meter.metric_id: meter for meter in meters}
-    return _Plan(row, at, units, resets, begin, points, list(unique.values()), subjects, keep)
+    return _Plan(row, at, units, schedule, by_hand, resets, begin, points, list(unique.values()), subjects, keep)
 
 
 def _ask(plan: _Plan, requests: list[UsageRequest], ahead: timedelta) -> None:
     """Add what has to be read for a history; it remembers where the answers will be."""
-    resets = frozenset(plan.resets)
+    resets = {reset.at for reset in plan.resets}
     period_start = plan.begin.at
     for n, (start, end) in enumerate(pairwise([*plan.points, *_beyond(plan, ahead)])):
         if start in resets:
@@ -264,7 +279,7 @@ def _beyond(plan: _Plan, ahead: timedelta) -> list[datetime]:
     """Give until when usage that is dated ahead counts already: never beyond the running period."""
     if not ahead or plan.points[-1] != plan.at:
         return []
-    end = ahead_until(plan.entitlement, plan.at, ahead)
+    end = ahead_until(plan.entitlement, plan.schedule, plan.at, ahead)
     return [end] if end > plan.at else []
 
 
@@ -273,14 +288,14 @@ def ahead_of(rows: Sequence[Entitlement]) -> timedelta:
     return timedelta(seconds=rows[0].organization.event_seconds_ahead) if rows else NO_TIME
 
 
-def ahead_until(entitlement: Entitlement, at: datetime, ahead: timedelta) -> datetime:
+def ahead_until(entitlement: Entitlement, schedule: Schedule, at: datetime, ahead: timedelta) -> datetime:
     """Give until when usage dated ahead of a moment counts at it."""
-    _, period_end = period_of(entitlement, at)
+    _, period_end = period_of(entitlement, schedule, at)
     return at + ahead if period_end is None else min(at + ahead, period_end)
 
 
 def _history(plan: _Plan, answers: Sequence[Decimal | None]) -> History:
-    resets = frozenset(plan.resets)
+    resets = {reset.at for reset in plan.resets}
     kinds = {meter.metric_id: meter.metric.aggregation for meter in plan.meters}
     # One more than segments: what is dated ahead.
     usage: list[dict[int, Decimal]] = [{} for _ in plan.points]
@@ -304,9 +319,18 @@ def _history(plan: _Plan, answers: Sequence[Decimal | None]) -> History:
     if plan.keep is not None:
         upto = plan.points.index(plan.keep)
         kept = _run(plan, upto + 1, usages[:upto]).state
-    period = period_of(plan.entitlement, plan.at)
     return History(
-        plan.entitlement, plan.at, plan.grants, found, period, usage[:-1], kept, plan.meters, plan.subjects
+        entitlement=plan.entitlement,
+        at=plan.at,
+        grants=plan.grants,
+        run=found,
+        period=period_of(plan.entitlement, plan.schedule, plan.at),
+        schedule=plan.schedule,
+        usage=usage[:-1],
+        kept=kept,
+        meters=plan.meters,
+        subjects=plan.subjects,
+        by_hand=plan.by_hand,
     )
 
 
@@ -317,6 +341,5 @@ def _run(plan: _Plan, points: int, usages: Sequence[Decimal], beyond: Decimal = 
         begin=plan.begin,
         points=plan.points[:points],
         usages=usages,
-        is_preserving=plan.entitlement.preserves_overage,
         beyond=beyond,
     )

@@ -1,7 +1,7 @@
 """States of rights that a process keeps, so that a check reads only what was used since.
 
 A kept state is a cache and nothing else. It is usable only while the read that uses it sees, in the same snapshot of
-the database, that nothing it was made of has changed (`standings`): the right, its grants and its prices by the
+the database, that nothing it was made of has changed (`standings`): the right, its grants, resets and prices by the
 revision that triggers count, usage before it by the marks that triggers leave on hours long over, and the customer's
 names by themselves.
 """
@@ -14,9 +14,10 @@ from datetime import UTC, datetime, timedelta
 from apps.entitlements.domain.access import is_in_force
 from apps.entitlements.domain.engine import State, cut_points
 from apps.entitlements.domain.grants import Grant
+from apps.entitlements.domain.resets import Reset, Schedule
 from apps.entitlements.models import Entitlement
 from apps.entitlements.selectors.asking import Asked
-from apps.entitlements.selectors.histories import ADDITIVE, History, calendar_of
+from apps.entitlements.selectors.histories import ADDITIVE, History
 from apps.kernel.time import floor_hour
 from apps.metering.eventstore import event_store
 from apps.metering.selectors.links import SubjectSpan
@@ -58,6 +59,7 @@ class Kept:
         seen: before it was made.
         state: what was left; None where nothing is counted.
         until: when another one should be made.
+        schedule: when it resets; None where nothing is counted.
         grants, resets, cuts: what happens after the instant.
         metrics: what is counted, and whether by number rather than by value.
         names: the customer's subjects as text, to compare.
@@ -69,7 +71,8 @@ class Kept:
     until: datetime
     state: State | None = None
     grants: Sequence[Grant] = ()
-    resets: Sequence[datetime] = ()
+    schedule: Schedule | None = None
+    resets: Sequence[Reset] = ()
     cuts: Sequence[datetime] = ()
     metrics: Sequence[tuple[int, bool]] = ()
     subjects: Sequence[SubjectSpan] = ()
@@ -102,14 +105,14 @@ def find_keepable(history: History, seen: Seen) -> Kept | None:
     if kept is None or event_store().is_relayed or any(kind not in ADDITIVE for _, kind in metrics):
         return None
     until = history.at + KEPT_FOR
-    calendar = calendar_of(row)
-    resets = [] if calendar is None else list(calendar.between(kept.at, until))
+    resets = history.schedule.between(kept.at, until)
     return Kept(
         entitlement=row,
         seen=seen,
         until=until,
         state=kept,
         grants=[grant for grant in history.grants if grant.ends_at is None or grant.ends_at > kept.at],
+        schedule=history.schedule,
         resets=resets,
         cuts=[cut for cut in cut_points(history.grants, resets, start=kept.at, until=until) if kept.at < cut < until],
         metrics=[(metric, kind == "COUNT") for metric, kind in metrics],

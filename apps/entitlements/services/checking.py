@@ -26,7 +26,7 @@ class Question:
     """What somebody is about to use.
 
     Attributes:
-        quantity: units; 0 asks for access alone.
+        quantity: units, or credits where a pool is asked itself; 0 asks for access alone.
         hold: for how long to set the units aside; None only asks.
         key: makes a repeated question find the reservation it made.
     """
@@ -177,7 +177,12 @@ class _Answers:
         if question.hold is None or not question.key:
             return None
         known = self._known.get((row.drawn_id, question.key))
-        if known is not None and (known.asked_quantity or known.quantity) != question.quantity:
+        # Of a pool, a use of a feature and credits themselves are different questions, also where they are as many.
+        is_use = row.pool_id is not None
+        if known is not None and (
+            (known.asked_quantity is not None) != is_use
+            or (known.asked_quantity if is_use else known.quantity) != question.quantity
+        ):
             raise ConflictError(
                 "This idempotency key belongs to another reservation; use a new key.", code="IDEMPOTENCY_KEY_REUSED"
             )

@@ -6,11 +6,12 @@ from typing import Any, cast
 
 from django.db import IntegrityError, transaction
 
-from apps.catalog.domain.templates import OPEN_END, Template, TemplateError, read_template
+from apps.catalog.domain.templates import Template, TemplateError, read_template
 from apps.catalog.models import Feature, Price
 from apps.customers.models import Customer
 from apps.entitlements.events import EntitlementCanceled, EntitlementCreated
 from apps.entitlements.models import Entitlement, EntitlementMeter
+from apps.entitlements.selectors.terms import metered_fields
 from apps.entitlements.services.metering import end_meters_by_hand, meter_by_hand, open_pool
 from apps.kernel.errors import ConflictError, FieldError, InvalidError
 from apps.outbox.services import Announcement, publish_all
@@ -143,15 +144,8 @@ def store_entitlement(
         template=template,
         metadata=metadata or {},
         is_metered=is_metered,
-        is_soft_limit=is_metered and terms.is_soft,
-        allowance=terms.amount,
-        allowance_priority=terms.priority,
-        preserves_overage=terms.is_preserving,
-        rollover_min=terms.rollover_min,
-        rollover_max=terms.rollover_max,
-        reset_cadence=terms.cadence.iso if terms.cadence is not None else "",
-        reset_anchor=(terms.anchor or anchor) if terms.cadence is not None else None,
         timezone=tz,
+        **(metered_fields(terms, anchor=anchor) if is_metered else {}),
     )
     try:
         with transaction.atomic():
@@ -203,19 +197,6 @@ def cancel_entitlement(*, entitlement_id: int, as_of: datetime) -> Entitlement:
     if row.active_to is None or row.active_to > as_of:
         end_entitlement(row, at=as_of)
     return row
-
-
-def terms_of(feature: Feature, template: Mapping[str, Any] | None) -> Template:
-    """Give the terms a price attaches a feature by; without a template nothing is limited.
-
-    Raises:
-        TemplateError: it cannot be read.
-    """
-    if template is None and feature.type == "metered":
-        return OPEN_END
-    if template is None and feature.type == "static":
-        return Template(config={})
-    return read_template(template or {}, kind=feature.type)
 
 
 def template_refused(error: TemplateError, field: str) -> InvalidError:

@@ -12,9 +12,10 @@ from django.db.models import Q
 from apps.catalog.domain.templates import TemplateError
 from apps.catalog.models import Feature, PlanVersionPrice, Price
 from apps.entitlements.models import Entitlement
+from apps.entitlements.selectors.terms import terms_of
 from apps.entitlements.services.credits import follow_plans
 from apps.entitlements.services.granting import carry_grants
-from apps.entitlements.services.issuing import add_meters, end_entitlement, store_entitlement, terms_of
+from apps.entitlements.services.issuing import add_meters, end_entitlement, store_entitlement
 from apps.entitlements.services.metering import open_pool
 from apps.subscriptions.models import Subscription, SubscriptionStatus
 

@@ -18,17 +18,8 @@ from apps.catalog.models import Plan
 from apps.customers.models import Customer
 from apps.invoicing.domain.targets import TargetLine
 from apps.invoicing.domain.words import steps_in_words
-from apps.invoicing.selectors.simulating import (
-    BILLED,
-    COMPARISONS,
-    NOTHING,
-    PRESENT,
-    Offer,
-    SimulatedBill,
-    Simulation,
-    simulate,
-    subscribers_of,
-)
+from apps.invoicing.selectors.simulated import Offer, SimulatedBill, Simulation, assumptions_of
+from apps.invoicing.selectors.simulating import BILLED, COMPARISONS, NOTHING, PRESENT, simulate, subscribers_of
 from apps.invoicing.services.offers import changed_offer, version_offer
 from apps.kernel.clock import wall_now
 from apps.kernel.errors import DomainError, InvalidError
@@ -229,6 +220,7 @@ def _shown(made: Simulation, opened: str) -> dict[str, Any]:
     chosen = next((b for b in made.bills if b.customer is not None and b.customer.public_id == opened), None)
     return {
         "made": made,
+        "assumptions": assumptions_of(made),
         "counts": made.counted(),
         "total": format_money(made.total, currency),
         "compared_total": format_money(made.compared_total, currency),

@@ -24,6 +24,13 @@ LONGEST = timedelta(days=366)
 LINES, PROVENANCE = "lines", "provenance"
 
 
+class DraftFeatureSerializer(serializers.Serializer[Any]):
+    """A feature that a price would bring, and by which template."""
+
+    featureId = StrictCharField()
+    entitlementTemplate = serializers.DictField(required=False)
+
+
 class DraftPriceSerializer(serializers.Serializer[Any]):
     """A price that is not made yet: of a metric, or else a fee."""
 
@@ -36,6 +43,7 @@ class DraftPriceSerializer(serializers.Serializer[Any]):
     billingCadence = StrictCharField(max_length=20, required=False)
     quantity = serializers.IntegerField(min_value=1, max_value=1_000_000, default=1)
     isObligation = serializers.BooleanField(default=False)
+    feature = DraftFeatureSerializer(required=False)
 
 
 @extend_schema_field(
@@ -55,6 +63,14 @@ class DraftPriceSerializer(serializers.Serializer[Any]):
                     "billingCadence": {"type": "string"},
                     "quantity": {"type": "integer"},
                     "isObligation": {"type": "boolean"},
+                    "feature": {
+                        "type": "object",
+                        "required": ["featureId"],
+                        "properties": {
+                            "featureId": {"type": "string"},
+                            "entitlementTemplate": {"type": "object", "additionalProperties": True},
+                        },
+                    },
                 },
             },
         ]

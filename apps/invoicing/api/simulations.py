@@ -9,29 +9,22 @@ from rest_framework.response import Response
 
 from apps.catalog.domain.cadences import find_cadence_problem
 from apps.catalog.models import BillableMetric, Fee, MetricMode, Plan, Price
-from apps.catalog.selectors.catalog import fees_of, metrics_of, plans_of, prices_of
+from apps.catalog.selectors.catalog import features_of, fees_of, metrics_of, plans_of, prices_of
 from apps.customers.models import Customer
 from apps.customers.selectors.customers import customers_of
 from apps.invoicing.api.previews import lines_of
 from apps.invoicing.api.simulation_inputs import MOST_CUSTOMERS, PROVENANCE, SimulationRequestSerializer
 from apps.invoicing.domain.simulation import GivenUsage
 from apps.invoicing.domain.targets import TargetLine, Totals
-from apps.invoicing.selectors.simulating import (
-    COMPARISONS,
-    PRESENT,
-    Offer,
-    SimulatedBill,
-    Simulation,
-    simulate,
-    simulate_given,
-    subscribers_of,
-)
+from apps.invoicing.selectors.simulated import Offer, SimulatedBill, Simulation, assumptions_of
+from apps.invoicing.selectors.simulated_rights import BASES, AssumedUnits
+from apps.invoicing.selectors.simulating import COMPARISONS, PRESENT, simulate, simulate_given, subscribers_of
 from apps.invoicing.services.offers import draft_offer, version_offer
 from apps.kernel.clock import wall_now
 from apps.kernel.errors import FieldError, InvalidError, NotFoundError
 from apps.kernel.http.fields import InstantField
 from apps.kernel.http.views import ContractView, Request
-from apps.kernel.money import format_amount, is_currency
+from apps.kernel.money import format_amount, format_decimal, is_currency
 from apps.kernel.time import Period, floor_hour, format_instant
 
 MOST_EXPLAINED, MOST_EVENTS = 50, 100_000
@@ -43,6 +36,16 @@ class SumsSerializer(serializers.Serializer[Any]):
     total = serializers.CharField()
 
 
+class AssumedUnitsSerializer(serializers.Serializer[Any]):
+    """What a right to a feature took off usage: one that is there, or one by the template of the terms."""
+
+    featureId = serializers.CharField()
+    featureKey = serializers.CharField()
+    basis = serializers.ChoiceField(choices=BASES)
+    entitlementIds = serializers.ListField(child=serializers.CharField())
+    covered = serializers.CharField(help_text="Units that cost nothing.")
+
+
 class SimulatedBillSerializer(SumsSerializer):
     """What one customer would be billed."""
 
@@ -50,6 +53,8 @@ class SimulatedBillSerializer(SumsSerializer):
     name = serializers.CharField(allow_null=True)
     compared = SumsSerializer(allow_null=True)
     difference = serializers.CharField(allow_null=True)
+    allowances = AssumedUnitsSerializer(many=True)
+    comparedAllowances = AssumedUnitsSerializer(many=True)
     lines = serializers.ListField(child=serializers.DictField(), required=False)
     comparedLines = serializers.ListField(child=serializers.DictField(), required=False)
 
@@ -79,6 +84,7 @@ class SimulationSerializer(serializers.Serializer[Any]):
     compareWith = serializers.ChoiceField(choices=COMPARISONS)
     totals = SimulationTotalsSerializer()
     counts = SimulationCountsSerializer()
+    assumptions = serializers.ListField(child=serializers.CharField())
     bills = SimulatedBillSerializer(many=True)
 
     def get_fields(self) -> dict[str, Any]:
@@ -156,7 +162,14 @@ class SimulationList(ContractView):
             quantity=line["quantity"],
             is_obligation=line["isObligation"],
             invoice_display_name=line["invoiceDisplayName"],
+            **self._feature(line.get("feature")),
         )
+
+    def _feature(self, sent: dict[str, Any] | None) -> dict[str, Any]:
+        if sent is None:
+            return {}
+        feature = self.get_own(features_of(organization_id=self.organization_id), sent["featureId"], "feature")
+        return {"feature": feature, "entitlement_template": sent.get("entitlementTemplate")}
 
     def _customers(self, data: dict[str, Any], period: Period) -> list[Customer]:
         if "subscribersOf" in data:
@@ -252,6 +265,7 @@ def _rendered(made: Simulation, expand: set[str]) -> dict[str, Any]:
             "difference": format_amount(made.difference, currency),
         },
         "counts": made.counted(),
+        "assumptions": assumptions_of(made),
         "bills": [_bill(bill, currency, expand) for bill in made.bills],
     }
 
@@ -264,12 +278,24 @@ def _bill(bill: SimulatedBill, currency: str, expand: set[str]) -> dict[str, Any
         **_sums(bill.totals, currency),
         "compared": None if bill.compared is None else _sums(bill.compared, currency),
         "difference": None if bill.difference is None else format_amount(bill.difference, currency),
+        "allowances": [_units(units) for units in bill.units],
+        "comparedAllowances": [_units(units) for units in bill.compared_units],
     }
     if expand:
         found["lines"] = _lines(bill.lines, currency, expand)
         if bill.compared_lines:
             found["comparedLines"] = _lines(bill.compared_lines, currency, expand)
     return found
+
+
+def _units(units: AssumedUnits) -> dict[str, Any]:
+    return {
+        "featureId": units.feature.public_id,
+        "featureKey": units.feature.key,
+        "basis": units.basis,
+        "entitlementIds": [right.public_id for right in units.rights],
+        "covered": format_decimal(units.covered),
+    }
 
 
 def _lines(lines: tuple[TargetLine, ...], currency: str, expand: set[str]) -> list[dict[str, Any]]:

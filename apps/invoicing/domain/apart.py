@@ -4,7 +4,8 @@ A price may ask for that; it changes how a bill reads, and nothing else. It come
 amounts, so a bill with it and one without it agree to the minor unit whatever else is on them.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -19,42 +20,63 @@ from apps.rating.steps import step_of
 
 # What takes it off, as the references of such lines name it.
 GRANTS = "grants"
+OFF_USAGE = f"{PREFIX}{GRANTS}:"
 # Marks the step by which a usage line shows what another line takes off it.
 APART = "apart"
 PAID = "Paid by grants"
 ZERO = Decimal(0)
 
 
-def grants_apart(lines: Sequence[TargetLine], revision_ids: Collection[int], *, currency: str) -> list[TargetLine]:
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What lines of earlier bills took off the usage of a charge: units, and what they came to, rounded, above 0."""
+
+    units: Decimal = ZERO
+    amount: Decimal = ZERO
+
+
+NOTHING = Shown()
+
+
+def grants_apart(
+    lines: Sequence[TargetLine], shown: Mapping[int, Callable[[TargetLine], Shown]], *, currency: str
+) -> list[TargetLine]:
     """Give the lines of a bill with what units paid of usage on lines of their own, each after its usage.
 
-    A correction is of a difference, and what was billed early is shown with the units off already: these stay as
-    they are.
+    A line that bills the rest of a charge (what was billed early, late usage) takes off what the units come to now
+    less what earlier bills took off, so that all bills of the charge together take off what one would have. One that
+    gives back stays as it is: what is still to be given back is read from such a line.
 
     Args:
         lines: of one bill, with all that is on and off them, untaxed.
-        revision_ids: keys of the price revisions whose prices ask for it.
+        shown: by the key of each price revision whose price asks for it, what earlier bills took off a line's charge.
         currency: decides the minor unit.
     """
     found: list[TargetLine] = []
     for line in lines:
-        found += _parted(line, currency) if line.price_revision_id in revision_ids else [line]
+        before_of = None if line.price_revision_id is None else shown.get(line.price_revision_id)
+        found += [line] if before_of is None or line.kind != "metered" else _parted(line, before_of, currency)
     return found
 
 
-def _parted(line: TargetLine, currency: str) -> list[TargetLine]:
+def is_rest(line: TargetLine) -> bool:
+    """Whether a line bills what earlier bills left of its charge."""
+    return line.is_late or EARLY in line.provenance.get("sources", {})
+
+
+def _parted(line: TargetLine, before_of: Callable[[TargetLine], Shown], currency: str) -> list[TargetLine]:
     steps = line.provenance.get("steps", [])
     units = sum((Decimal(step["params"]["units"]) for step in steps if step["source"] == ALLOWANCE), ZERO)
     priced: dict[str, Any] = next((step["in"] for step in steps if step["op"] == "evaluate"), {})
-    if line.kind != "metered" or line.is_late or EARLY in line.provenance["sources"] or not units:
+    if not units or priced.get("model") != "standard" or (is_rest(line) and line.gross <= 0):
         return [line]
-    if priced.get("model") != "standard":
-        return [line]
+    before = before_of(line) if is_rest(line) else NOTHING
     rate = Decimal(priced["rate"])
-    off = round_money(EXACT.multiply(units, rate), currency)
-    if off <= 0:
+    off = EXACT.subtract(round_money(EXACT.multiply(units, rate), currency), before.amount)
+    if off <= 0 or units <= before.units:
         return [line]
-    return [_in_full(line, units, rate, off), _taken_off(line, units, rate, off, currency)]
+    more = EXACT.subtract(units, before.units)
+    return [_in_full(line, more, rate, off), _taken_off(line, units, rate, off, before, currency)]
 
 
 def _in_full(line: TargetLine, units: Decimal, rate: Decimal, off: Decimal) -> TargetLine:
@@ -78,23 +100,36 @@ def _in_full(line: TargetLine, units: Decimal, rate: Decimal, off: Decimal) -> T
     )
 
 
-def _taken_off(line: TargetLine, units: Decimal, rate: Decimal, off: Decimal, currency: str) -> TargetLine:
+def _taken_off(
+    line: TargetLine, units: Decimal, rate: Decimal, off: Decimal, before: Shown, currency: str
+) -> TargetLine:
+    """Give the line that takes off what all units of the charge come to, less what earlier bills took off."""
+    more = EXACT.subtract(units, before.units)
     described = {"model": "standard", "rate": format_decimal(-rate)}
     exact = EXACT.multiply(units, -rate)
+    whole = EXACT.add(off, before.amount)
     digits = {"digits": minor_digits(currency), "mode": ROUNDING}
+    steps = [
+        step_of("evaluate", "price", described, exact, {"quantity": format_decimal(units)}, "line"),
+        step_of("round", "amount", format_decimal(exact), -whole, digits, "currency"),
+    ]
+    if before != NOTHING:
+        given = {"amount": format_decimal(-before.amount), "quantity": format_decimal(before.units)}
+        steps.append(step_of("subtract", "amount", format_decimal(-whole), -off, given, "earlierInvoice"))
     return TargetLine(
         kind="discount",
-        reference=f"{PREFIX}{GRANTS}:{line.reference}",
+        reference=f"{OFF_USAGE}{line.reference}",
         display_name=f"{PAID}: {line.display_name}"[:255],
         # Usage is never due before its service, so what is off it is not either.
         payment_term="in_arrears",
         period_start=line.period_start,
         period_end=line.period_end,
-        quantity=units,
+        quantity=more,
         unit_price=-rate,
         gross=-off,
         tax_rate=line.tax_rate,
         price_revision_id=line.price_revision_id,
+        metric_id=line.metric_id,
         provenance={
             "status": "available",
             "version": 1,
@@ -106,14 +141,15 @@ def _taken_off(line: TargetLine, units: Decimal, rate: Decimal, off: Decimal, cu
                 "quantity": {"value": format_decimal(units), "source": GRANTS},
                 "price": {"fn": described, "source": "line"},
             },
-            "sources": {"line": {"type": "line", "ref": {"reference": line.reference}}, GRANTS: _grants()},
-            "steps": [
-                step_of("evaluate", "price", described, exact, {"quantity": format_decimal(units)}, "line"),
-                step_of("round", "amount", format_decimal(exact), -off, digits, "currency"),
-            ],
+            "sources": {
+                "line": {"type": "line", "ref": {"reference": line.reference}},
+                GRANTS: _grants(),
+                **({"earlierInvoice": {"type": "invoice"}} if before != NOTHING else {}),
+            },
+            "steps": steps,
             "notApplied": [],
             "result": {
-                "amount": format_decimal(-off), "quantity": format_decimal(units), "unitPrice": format_decimal(-rate),
+                "amount": format_decimal(-off), "quantity": format_decimal(more), "unitPrice": format_decimal(-rate),
             },
         },
     )  # fmt: skip

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 
 from apps.kernel.money import EXACT
+from apps.kernel.time import Period
 from apps.rating.grouped import AnyPrice, GroupedPrice
 from apps.rating.price_models import TransactionPriceModel
 from apps.rating.usage import Transaction, Usage
@@ -53,6 +55,21 @@ def usage_of_given(price: AnyPrice, given: Sequence[GivenUsage]) -> Usage:
     for row in given:
         total = EXACT.add(total, row.quantity)
     return Usage(total)
+
+
+def spread(given: Sequence[GivenUsage], metric_id: int, whole: Period, part: Period) -> Decimal:
+    """Give what a part of a period has of usage that comes evenly over it; parts that touch add up to the whole."""
+    total = ZERO
+    for row in given:
+        if row.metric_id == metric_id:
+            total = EXACT.add(total, row.quantity)
+    return EXACT.subtract(_until(total, whole, part.end), _until(total, whole, part.start))
+
+
+def _until(total: Decimal, whole: Period, at: datetime) -> Decimal:
+    elapsed = Decimal(int((min(max(at, whole.start), whole.end) - whole.start).total_seconds()))
+    seconds = Decimal(int((whole.end - whole.start).total_seconds()))
+    return EXACT.divide(EXACT.multiply(total, elapsed), seconds).quantize(Decimal("1e-9"))
 
 
 def _parts(row: GivenUsage) -> list[Decimal]:

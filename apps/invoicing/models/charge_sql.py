@@ -8,7 +8,7 @@ LINES_OF_CHARGE = """
     WHERE bill.subscription_id = of_subscription AND revision.price_id = of_price
         AND (line.kind IN ('fee', 'metered', 'adjustment') OR starts_with(line.reference, 'discount:grants:'))
         AND bill.status <> 'CANCELLED'
-        AND (bill.issued_at IS NOT NULL OR line.gross < 0)
+        AND (bill.issued_at IS NOT NULL OR line.gross < 0 AND line.kind <> 'discount')
         AND (
             line.period_start < of_line.period_end AND line.period_end > of_line.period_start
             OR line.period_start = of_line.period_start AND line.period_end = of_line.period_end

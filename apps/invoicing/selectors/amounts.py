@@ -17,6 +17,7 @@ from apps.invoicing.domain.coupons import with_coupons
 from apps.invoicing.domain.early import BilledEarly, less_billed_early, withdrawn_lines
 from apps.invoicing.domain.targets import TargetLine, limit_rebates
 from apps.invoicing.models import Invoice
+from apps.invoicing.selectors.apart import shown_apart
 from apps.invoicing.selectors.coupons import CouponBook
 from apps.invoicing.selectors.early import is_settled_on
 from apps.invoicing.selectors.given_back import within_credits
@@ -54,7 +55,6 @@ def settled_lines(
     """
     spend = spend_book(invoices, lines, revisions, next_ids)
     prices = _prices(lines, revisions if spend is None else spend.revisions) if coupons.rows else {}
-    apart = {key for key, row in revisions.items() if row.price.grant_discount_enabled}
     found: dict[int, list[TargetLine]] = {}
     for invoice in sorted(invoices, key=lambda row: (row.due_until, row.pk)):
         plan = invoice.subscription.plan
@@ -69,7 +69,10 @@ def settled_lines(
         if reached:
             kept = with_coupons(kept, reached, currency=invoice.currency, plan_id=plan.pk, prices=prices)
             coupons.note(invoice, kept)
-        found[invoice.pk] = kept if invoice.is_early else grants_apart(kept, apart, currency=invoice.currency)
+        found[invoice.pk] = kept
+    by_key = {invoice.pk: invoice for invoice in invoices}
+    for key, shown in shown_apart(by_key, found, revisions).items():
+        found[key] = grants_apart(found[key], shown, currency=by_key[key].currency)
     return taxed_lines(invoices, found, revisions)
 
 

@@ -6,6 +6,7 @@ from decimal import Decimal
 
 from apps.catalog.models import GROWING, PriceRevision
 from apps.catalog.selectors.terms import revisions_by_id
+from apps.invoicing.domain.apart import OFF_USAGE
 from apps.invoicing.domain.targets import TargetLine
 from apps.invoicing.models import Invoice, InvoiceStatus, LineKind
 from apps.kernel.money import EXACT
@@ -55,8 +56,12 @@ def draw_up(opened: Invoice, *, revision_ids: Sequence[int], as_of: datetime, nu
 
 
 def usage_lines(lines: Iterable[TargetLine]) -> list[TargetLine]:
-    """Give the lines of usage among the lines of an invoice."""
-    return [line for line in lines if line.kind == LineKind.METERED and line.metric_id is not None]
+    """Give the lines of usage among the lines of an invoice, and those of what units paid of it."""
+    return [
+        line
+        for line in lines
+        if line.metric_id is not None and (line.kind == LineKind.METERED or line.reference.startswith(OFF_USAGE))
+    ]
 
 
 def usage_amount(lines: Iterable[TargetLine]) -> Decimal:

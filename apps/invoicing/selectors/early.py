@@ -7,7 +7,8 @@ from decimal import Decimal
 from django.db.models import Max, Q, Sum
 from msgspec.structs import replace
 
-from apps.invoicing.domain.cuts import PREFIX
+from apps.invoicing.domain.apart import OFF_USAGE
+from apps.invoicing.domain.cuts import PREFIX, charge_of
 from apps.invoicing.domain.early import WITHDRAWN, BilledEarly
 from apps.invoicing.domain.spend import CAP_OF_PLAN, CAP_OF_PRICE, RELEASED
 from apps.invoicing.models import AppliedCoupon, Invoice, InvoiceLine, InvoiceStatus
@@ -42,9 +43,20 @@ def billed_early(invoices: Sequence[Invoice]) -> dict[int, Mapping[str, BilledEa
     )
     if not sums:
         return {}
+    # What units paid of usage stands on lines of its own; a charge came to its usage less that.
+    apart = {
+        (row["invoice__subscription_id"], charge_of(row["reference"])): row
+        for row in sums
+        if row["reference"].startswith(OFF_USAGE)
+    }
+    sums = [row for row in sums if not row["reference"].startswith(OFF_USAGE)]
     latest = InvoiceLine.objects.select_related("price_revision").in_bulk([row["last"] for row in sums])
     found: dict[int, dict[str, BilledEarly]] = defaultdict(dict)
     for row in sums:
+        off = apart.get((row["invoice__subscription_id"], row["reference"]))
+        if off is not None:
+            row["gross_sum"] += off["gross_sum"]
+            row["quantity_sum"] -= off["quantity_sum"]
         line = latest[row["last"]]
         of_subscription = found[row["invoice__subscription_id"]]
         # What was taken back already is off what was billed.

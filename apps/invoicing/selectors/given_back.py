@@ -12,9 +12,8 @@ from django.db.models import Q, QuerySet
 from msgspec import structs
 
 from apps.catalog.models import PriceRevision
-from apps.invoicing.domain.apart import GRANTS
+from apps.invoicing.domain.apart import OFF_USAGE
 from apps.invoicing.domain.crediting import Creditable
-from apps.invoicing.domain.cuts import PREFIX
 from apps.invoicing.domain.targets import TargetLine
 from apps.invoicing.models import CreditNoteLine, CreditNoteStatus, Invoice, InvoiceLine, InvoiceStatus, LineKind
 from apps.invoicing.selectors.stored import held_amounts
@@ -90,8 +89,9 @@ def of_charge(*, subscription_id: int, price_id: int, start: object, end: object
     """Give the lines about one charge: what was issued, and what is to be given back by bills that are not yet."""
     return InvoiceLine.objects.filter(
         # What units paid of usage was never owed, though the usage stands there in full.
-        Q(kind__in=OF_CHARGES) | Q(reference__startswith=f"{PREFIX}{GRANTS}:"),
-        Q(invoice__issued_at__isnull=False) | Q(gross__lt=0),
+        Q(kind__in=OF_CHARGES) | Q(reference__startswith=OFF_USAGE),
+        # What is off usage is so with the usage, whose line is above zero.
+        Q(invoice__issued_at__isnull=False) | Q(gross__lt=0, kind__in=OF_CHARGES),
         Q(period_start__lt=end, period_end__gt=start) | Q(period_start=start, period_end=end),
         invoice__subscription_id=subscription_id,
         price_revision__price_id=price_id,

@@ -5,9 +5,10 @@ whose periods count from the interval's start, and an invoice of all that falls 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -17,15 +18,18 @@ from apps.catalog.models import Plan, PriceRevision
 from apps.catalog.selectors.terms import current_revision_ids_of, revisions_by_id
 from apps.customers.models import Customer
 from apps.invoicing.domain.adjustments import AdjustmentTerms
-from apps.invoicing.domain.simulation import GivenUsage, usage_of_given
-from apps.invoicing.domain.targets import TargetLine, Totals, totals_of
+from apps.invoicing.domain.simulation import GivenUsage, spread, usage_of_given
+from apps.invoicing.domain.targets import Totals, totals_of
 from apps.invoicing.models import Invoice, InvoiceLine, InvoiceStatus
 from apps.invoicing.selectors.adjustments import adjustment_terms_under
 from apps.invoicing.selectors.metered import MeteredRequest, metered_usage
+from apps.invoicing.selectors.simulated import Offer, SimulatedBill, Simulation, lines_of
+from apps.invoicing.selectors.simulated_rights import SimulatedRights
 from apps.invoicing.selectors.targets import Terms, calculated_lines, just_before
 from apps.kernel.errors import FieldError, InvalidError
 from apps.kernel.time import Cadence, Period, add
 from apps.metering.selectors.links import subjects_of
+from apps.metering.selectors.usage import UsageRequest, period_usage
 from apps.rating.usage import Usage
 from apps.subscriptions.models import Subscription, SubscriptionPause, SubscriptionStatus
 from apps.subscriptions.selectors.timeline import keys_of, timelines_of
@@ -35,89 +39,6 @@ COMPARISONS = (PRESENT, BILLED, NOTHING)
 # Of all customers together, so that an answer takes seconds.
 MOST_CHARGES = 100_000
 ONCE = "P0D"
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """The terms that are simulated: a plan with price revisions; either may be unsaved.
-
-    Attributes:
-        lines: by the key of a price, which line of the plan it is; empty: as the plan has it.
-    """
-
-    plan: Plan
-    revisions: tuple[PriceRevision, ...]
-    lines: Mapping[int, str] = field(default_factory=dict)
-
-    def lines_for(self, plan_id: int, known: Mapping[int, str]) -> dict[int, str]:
-        """Give which line each of its prices (its key) is for a subscriber.
-
-        Args:
-            plan_id: key of the plan that the subscriber has.
-            known: which line of it a price is.
-        """
-        own = self.lines if plan_id == self.plan.pk else {}
-        return _lines_of(self.revisions, {**known, **own})
-
-
-@dataclass(frozen=True, slots=True)
-class SimulatedBill:
-    """What one customer would have been billed in the interval.
-
-    Attributes:
-        customer: None for usage that nobody had.
-        compared: what it is compared with; None where there is nothing to compare with.
-        compared_lines: the lines of that, where they are calculated as well.
-    """
-
-    customer: Customer | None
-    lines: tuple[TargetLine, ...]
-    totals: Totals
-    compared: Totals | None = None
-    compared_lines: tuple[TargetLine, ...] = ()
-
-    @property
-    def difference(self) -> Decimal | None:
-        """What the customer would pay more, without tax; negative is less."""
-        return None if self.compared is None else self.totals.subtotal - self.compared.subtotal
-
-
-@dataclass(frozen=True, slots=True)
-class Simulation:
-    """Bills under simulated terms: who would pay most more first, those without a comparison last."""
-
-    offer: Offer
-    period: Period
-    comparison: str
-    bills: tuple[SimulatedBill, ...]
-
-    @property
-    def compared_bills(self) -> list[SimulatedBill]:
-        return [bill for bill in self.bills if bill.compared is not None]
-
-    @property
-    def total(self) -> Decimal:
-        """What all bills come to, without tax."""
-        return sum((bill.totals.subtotal for bill in self.bills), Decimal(0))
-
-    @property
-    def difference(self) -> Decimal:
-        """What those that can be compared would pay more together, without tax."""
-        return sum((bill.difference or Decimal(0) for bill in self.bills), Decimal(0))
-
-    @property
-    def compared_total(self) -> Decimal:
-        """What those that can be compared pay now, without tax."""
-        return sum((bill.compared.subtotal for bill in self.bills if bill.compared is not None), Decimal(0))
-
-    def counted(self) -> dict[str, int]:
-        """Count who pays more, less and the same, and who cannot be compared."""
-        found = {"more": 0, "less": 0, "same": 0, "notCompared": 0}
-        for bill in self.bills:
-            change = bill.difference
-            name = "notCompared" if change is None else "more" if change > 0 else "less" if change < 0 else "same"
-            found[name] += 1
-        return found
 
 
 @dataclass(slots=True)
@@ -149,7 +70,7 @@ def simulate(
 
     A customer is billed for the time in which it had the product; one that never had it, for the whole interval.
     What was agreed with it for that time holds in the simulated terms, too, and so do its pauses and taxes. What it
-    pays now has the prices and quantities that only it has.
+    pays now has the prices and quantities that only it has. Rights to features cover usage on both sides.
 
     Args:
         customers: of one merchant, with organization and consumer at hand.
@@ -183,7 +104,7 @@ def simulate(
         {last.pk: offer.lines_for(last.plan_id, known[last.pk]) for last in lasts.values()}
     )
     agreed_now = adjustment_terms_under(
-        {lasts[key].pk: _lines_of(kept, known[lasts[key].pk]) for key, kept in present.items()}
+        {lasts[key].pk: lines_of(kept, known[lasts[key].pk]) for key, kept in present.items()}
     )
     adjustments: dict[int, Sequence[AdjustmentTerms]] = {
         row.subscription.pk: terms_of_all.get(lasts[key].pk, ())
@@ -200,14 +121,22 @@ def simulate(
         adjustments=adjustments,
         timelines={row.subscription.pk: agreed_prices[lives[key].last.pk] for key, row in others.items()},
     )
-    lines = calculated_lines(rows, terms, as_of=as_of, beside={}, usage_of=_each_once)
+    gone = {key: life.end for key, life in lives.items() if life.end is not None and life.end <= period.end}
+    rights = SimulatedRights(rows, revisions, terms.subjects, usage_of=_read, gone=gone)
+
+    def usage_of(requests: Sequence[MeteredRequest]) -> list[Usage]:
+        return rights.applied(requests, _each_once(requests))
+
+    lines = calculated_lines(rows, terms, as_of=as_of, beside={}, usage_of=usage_of)
     billed = _billed(customers, lives, offer, period, with_one_time) if comparison == BILLED else {}
     bills = []
     for customer in customers:
         own = tuple(lines[simulated[customer.pk].pk])
         other = tuple(lines[others[customer.pk].pk]) if customer.pk in others else ()
         compared = totals_of(other) if customer.pk in others else billed.get(customer.pk)
-        bills.append(SimulatedBill(customer, own, totals_of(own), compared, other))
+        own_units = rights.of(simulated[customer.pk])
+        other_units = rights.of(others[customer.pk]) if customer.pk in others else ()
+        bills.append(SimulatedBill(customer, own, totals_of(own), compared, other, own_units, other_units))
     bills.sort(key=lambda bill: (bill.difference is None, -(bill.difference or Decimal(0))))
     return Simulation(offer, period, comparison, tuple(bills))
 
@@ -233,14 +162,23 @@ def simulate_given(
     invoice = _as_if(1, customer, None, offer.plan, revisions, period, tz)
     terms = Terms({row.pk: row for row in revisions}, {}, {}, {})
 
+    rights = SimulatedRights([invoice], terms.revisions, {}, usage_of=partial(_spread, given, period))
+
     def usage_of(requests: Sequence[MeteredRequest]) -> list[Usage]:
-        return [
+        known = [
             usage_of_given(request.price, [row for row in given if row.metric_id == request.usage.metric_id])
             for request in requests
         ]
+        return rights.applied(requests, known)
 
     lines = tuple(calculated_lines([invoice], terms, as_of=as_of, beside={}, usage_of=usage_of)[invoice.pk])
-    return Simulation(offer, period, NOTHING, (SimulatedBill(None, lines, totals_of(lines)),))
+    bill = SimulatedBill(None, lines, totals_of(lines), units=rights.of(invoice))
+    return Simulation(offer, period, NOTHING, (bill,))
+
+
+def _spread(given: Sequence[GivenUsage], period: Period, requests: Sequence[UsageRequest]) -> list[Decimal]:
+    """Give what spans have of usage that nobody had: it comes evenly over the period."""
+    return [spread(given, request.metric_id, period, Period(request.start, request.end)) for request in requests]
 
 
 def _lives(customer_ids: Sequence[int], product_id: int, period: Period) -> dict[int, _Life]:
@@ -276,10 +214,6 @@ def _present_terms(lives: Mapping[int, _Life], offer: Offer) -> dict[int, list[P
     ids = current_revision_ids_of(set(own.values()))
     rows = revisions_by_id({key for keys in ids.values() for key in keys})
     return {customer_id: [rows[key] for key in ids[version]] for customer_id, version in own.items()}
-
-
-def _lines_of(revisions: Sequence[PriceRevision], lines: Mapping[int, str]) -> dict[int, str]:
-    return {row.price_id: lines[row.price_id] for row in revisions if row.price_id in lines}
 
 
 def _kept(revisions: Sequence[PriceRevision], with_one_time: bool) -> list[PriceRevision]:
@@ -351,7 +285,7 @@ def _check_size(rows: Sequence[Invoice], revisions: Mapping[int, PriceRevision],
 
 
 def _each_once(requests: Sequence[MeteredRequest]) -> list[Usage]:
-    """Read usage that both sides of a comparison ask for only once."""
+    """Read usage that both sides of a comparison ask for only once, before rights take anything off it."""
     numbers: dict[tuple[Any, ...], int] = {}
     places: list[int] = []
     unique: list[MeteredRequest] = []
@@ -361,10 +295,14 @@ def _each_once(requests: Sequence[MeteredRequest]) -> list[Usage]:
         key = (usage.metric_id, id(usage.subjects), usage.start, usage.end, _reading_of(request))
         if key not in numbers:
             numbers[key] = len(unique)
-            unique.append(request)
+            unique.append(replace(request, allowance=None))
         places.append(numbers[key])
     answers = metered_usage(unique)
     return [answers[place] for place in places]
+
+
+def _read(requests: Sequence[UsageRequest]) -> Sequence[Decimal | None]:
+    return period_usage(requests=requests)
 
 
 def _reading_of(request: MeteredRequest) -> int | None:

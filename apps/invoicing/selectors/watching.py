@@ -10,6 +10,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet, Sum
 from apps.catalog.domain.thresholds import LIFETIME, BillingThresholds
 from apps.catalog.models import PriceRevision
 from apps.catalog.selectors.terms import revisions_by_id
+from apps.invoicing.domain.apart import OFF_USAGE
 from apps.invoicing.models import (
     Alert,
     Invoice,
@@ -86,12 +87,15 @@ def looks_due(subscriptions: Sequence[Subscription], *, overlap: timedelta) -> d
 
 
 def usage_billed(subscription_ids: Iterable[int]) -> dict[int, dict[int, Decimal]]:
-    """Give what stored bills of subscriptions charged for usage, by the metric's key, before tax and discounts."""
+    """Give what stored bills of subscriptions charged for usage, by the metric's key, before tax and discounts.
+
+    What units paid of it was never charged, also where the usage stands there in full.
+    """
     rows = (
         InvoiceLine.objects.filter(
+            Q(kind=LineKind.METERED) | Q(reference__startswith=OFF_USAGE),
             invoice__subscription_id__in=set(subscription_ids),
             invoice__calculated_at__isnull=False,
-            kind=LineKind.METERED,
             price_revision__metric__isnull=False,
         )
         .exclude(invoice__status=InvoiceStatus.CANCELLED)

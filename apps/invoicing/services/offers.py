@@ -8,7 +8,7 @@ from apps.catalog.models import Plan, PlanVersion, PlanVersionPrice, Price, Pric
 from apps.catalog.selectors.terms import current_revision_ids, revisions_by_id
 from apps.catalog.services.price_rules import check_price
 from apps.catalog.services.prices import REVISED
-from apps.invoicing.selectors.simulating import Offer
+from apps.invoicing.selectors.simulated import Offer
 from apps.kernel.errors import FieldError, InvalidError, NotFoundError
 
 
@@ -120,6 +120,8 @@ def _copy(row: PriceRevision, model: str, properties: Any) -> Price:
         organization_id=row.price.organization_id,
         metric=row.metric,
         fee=row.fee,
+        feature_id=row.price.feature_id,
+        entitlement_template=row.price.entitlement_template,
         outside_scope_label=row.price.outside_scope_label,
         **terms,
     )

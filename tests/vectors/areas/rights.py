@@ -7,6 +7,7 @@ from typing import Any
 from apps.entitlements.domain.access import has_balance, is_in_force
 from apps.entitlements.domain.engine import State, run_history, total
 from apps.entitlements.domain.grants import Calendar, Grant, burn_order
+from apps.entitlements.domain.resets import ManualReset, Reset, ResetError, Schedule
 from apps.kernel.time import Cadence, parse_instant
 from tests.vectors.areas.common import Skip, number
 
@@ -22,7 +23,7 @@ CREDITS = (
 def grants(case: dict[str, Any]) -> dict[str, Any]:
     inputs = case["inputs"]
     if "reset_at" in inputs:
-        raise Skip("resets follow their calendar; nobody makes one by hand")
+        return _reset_by_hand(inputs)
     rows = [_grant(row) for row in inputs["grants"]]
     start, until = parse_instant(inputs["start"]), parse_instant(inputs["until"])
     full = {row.id: row.amount for row in rows if row.is_active_at(start)}
@@ -31,11 +32,10 @@ def grants(case: dict[str, Any]) -> dict[str, Any]:
     used = [(parse_instant(row["at"]), number(row["value"]) / divisor) for row in inputs["usage"]]
     found = run_history(
         rows,
-        [parse_instant(at) for at in inputs.get("resets", ())],
+        [Reset(parse_instant(at), bool(inputs.get("preserve_overage"))) for at in inputs.get("resets", ())],
         lambda a, z: total(amount for at, amount in used if a <= at < z),
         begin=State(start, {**full, **balances}, number(inputs.get("starting_overage", 0))),
         until=until,
-        is_preserving=bool(inputs.get("preserve_overage")),
     )
     state = found.state
     # The cases read a grant that ends with the history as it was until then; for us its end is the first moment
@@ -67,6 +67,18 @@ def grants(case: dict[str, Any]) -> dict[str, Any]:
             for row in wanted["segments"]
         ]
     return answer
+
+
+def _reset_by_hand(inputs: dict[str, Any]) -> dict[str, Any]:
+    """Ask the schedule of a right with a year's usage period whether a reset by hand fits in."""
+    start = parse_instant(inputs["period_start"])
+    made = ManualReset(parse_instant(inputs["last_reset"]), is_preserving=False)
+    schedule = Schedule(start, Calendar(start, Cadence(months=12)), by_hand=(made,))
+    try:
+        at = schedule.instant_for(parse_instant(inputs["reset_at"]), now=parse_instant(inputs["now"]))
+    except ResetError:
+        return {"result": "reject"}
+    return {"result": "reset", "at": at}
 
 
 def entitlement_access(case: dict[str, Any]) -> dict[str, Any]:
