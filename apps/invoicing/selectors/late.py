@@ -32,8 +32,8 @@ from apps.subscriptions.selectors.clocks import current_time
 # What subscriptions were billed for, by keys whatever the planner believes of how many lines they have: as periods
 # close, it knows nothing yet of those of the last ones.
 LOOK = """
-SELECT invoice.subscription_id, line.metric_id, line.period_start, line.period_end, max(invoice.usage_counted_at),
-       bool_or(line.is_special)
+SELECT invoice.subscription_id, revision.metric_id, line.period_start, line.period_end,
+       max(invoice.usage_counted_at), bool_or(line.is_special)
 FROM unnest(%s::bigint[]) AS asked (subscription_id)
 CROSS JOIN LATERAL (
     SELECT id, subscription_id, usage_counted_at FROM invoicing_invoice
@@ -41,16 +41,17 @@ CROSS JOIN LATERAL (
     OFFSET 0
 ) AS invoice
 CROSS JOIN LATERAL (
-    SELECT revision.metric_id, billed.period_start, billed.period_end,
-           billed.is_late OR billed.reference LIKE %s
-           OR billed.gross <= 0 AND billed.provenance->'steps' @> '[{"op": "setToBound"}]'
-           OR billed.provenance->'sources' ? 'split' AS is_special
-    FROM invoicing_invoiceline AS billed
-    JOIN catalog_pricerevision AS revision ON revision.id = billed.price_revision_id
-    WHERE billed.invoice_id = invoice.id AND billed.kind = 'metered'
-      AND revision.metric_id IS NOT NULL AND NOT revision.is_flat
+    SELECT price_revision_id, period_start, period_end,
+           is_late OR reference LIKE %s OR gross <= 0 AND provenance->'steps' @> '[{"op": "setToBound"}]'
+           OR provenance->'sources' ? 'split' AS is_special
+    FROM invoicing_invoiceline WHERE invoice_id = invoice.id AND kind = 'metered'
     OFFSET 0
 ) AS line
+CROSS JOIN LATERAL (
+    SELECT metric_id FROM catalog_pricerevision
+    WHERE id = line.price_revision_id AND metric_id IS NOT NULL AND NOT is_flat
+    OFFSET 0
+) AS revision
 GROUP BY 1, 2, 3, 4
 """
 # A merge that began before the usage was read may commit after it; no merge runs longer than this.
