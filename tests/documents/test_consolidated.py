@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 
 from apps.documents.models import InvoiceParties
-from apps.documents.services.archives import invoices_of_year
+from apps.documents.services.archives import Year
 from apps.documents.services.einvoices import get_cii, get_ubl
 from apps.documents.services.rendering import get_pdf
 from apps.invoicing.models import Invoice
@@ -57,4 +57,4 @@ def test_a_member_has_no_document_of_its_own(world: World) -> None:
         with pytest.raises(ConflictError, match=str(document.number)):
             make(member)
     world.api.get(f"/v2/invoices/{member.public_id}/pdf", expect=409)
-    assert list(invoices_of_year(organization=world.merchant, year=2026)) == [document]
+    assert list(Year(world.merchant, 2026).invoices) == [document]
