@@ -29,8 +29,8 @@ from apps.rating.splits import split_terms
 from apps.rating.usage import Usage
 from apps.subscriptions.selectors.clocks import current_time
 
-# What subscriptions were billed for, by keys whatever the planner believes of how many lines they have: as periods
-# close, it knows nothing yet of those of the last ones.
+# What subscriptions were billed for: the lines of `_billed_lines`, by keys whatever the planner believes of how many
+# there are. As periods close, it knows nothing yet of those of the last ones.
 LOOK = """
 SELECT invoice.subscription_id, revision.metric_id, line.period_start, line.period_end,
        max(invoice.usage_counted_at), bool_or(line.is_special)
