@@ -156,7 +156,7 @@ def read_template(source: Mapping[str, Any], *, kind: str) -> Template:
         template = Template()
     allowed = {"metered": METERED_KEYS, "static": STATIC_KEYS}.get(kind, {"type"})
     for key in sorted(set(source) - allowed):
-        reader.problems[key] = f"A {kind} feature has no such key."
+        reader.problems[key] = f"A {kind} feature has no such key; it may have {', '.join(sorted(allowed))}."
     if reader.problems:
         raise TemplateError(reader.problems)
     return template
