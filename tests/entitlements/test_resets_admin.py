@@ -33,7 +33,7 @@ def test_usage_is_reset_on_the_page_of_a_right_with_a_reason(kit: Kit) -> None:
     assert "a reset by hand (double counting on the 5th)" in client.get(page).content.decode()
     kit.world.advance(clock, "2026-01-11T00:00:00Z")
     shown = client.get(page).content.decode()
-    assert "a reset by hand (double counting on the 5th), 300000 overage forgiven" in shown
+    assert "a reset by hand (double counting on the 5th), 300,000 overage forgiven" in shown
     moved = {"overage": "carry", "reason": "moved", "effective_0": "2026-01-10", "effective_1": "12:30:40"}
     act(client, "entitlements/entitlement", rights["tokens"].pk, "reset-usage", **moved)
     latest = UsageReset.objects.latest("pk")

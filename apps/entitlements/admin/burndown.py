@@ -10,7 +10,7 @@ from django.utils.safestring import SafeString
 from apps.entitlements.domain.engine import Burn, Segment, total
 from apps.entitlements.models import UsageReset
 from apps.entitlements.selectors.histories import ALLOWANCE, History
-from apps.kernel.adminsite.display import moment, quantity
+from apps.kernel.adminsite.display import figure, moment, quantity
 
 WIDTH, HEIGHT, PAD = 920, 180, 24
 SHOWN_SEGMENTS = 60
@@ -55,11 +55,6 @@ def balance_chart(history: History) -> SafeString:
     )
 
 
-def figure(value: Decimal) -> str:
-    """Give a number of units as text of a drawing, thousands parted."""
-    return f"{value.normalize():,f}"
-
-
 def _points(segments: Sequence[Segment]) -> list[tuple[datetime, Decimal]]:
     """Give the corners of the line: what is there as each segment begins and ends."""
     found = []
@@ -90,8 +85,8 @@ def segment_table(history: History) -> SafeString:
     )
     rows += _reset_now(history)
     return format_html(
-        '<table class="w-full text-left"><tr><th>Time</th><th>Begins with</th><th>There</th><th>Used</th>'
-        "<th>Paid by</th><th>Overage</th></tr>{}</table>",
+        '<table class="mg-table"><tr><th>Time</th><th>Begins with</th><th class="num">There</th>'
+        '<th class="num">Used</th><th>Paid by</th><th class="num">Overage</th></tr>{}</table>',
         rows,
     )
 
@@ -121,7 +116,7 @@ def _opening(segment: Segment, by_hand: UsageReset | None) -> str:
     if by_hand is not None:
         words = [_by_hand(by_hand)]
     if segment.forgiven:
-        words.append(f"{segment.forgiven.normalize():f} overage forgiven")
+        words.append(f"{figure(segment.forgiven)} overage forgiven")
     if segment.repaid:
         words.append(f"carried overage paid by {_burns(segment.repaid)}")
     return ", ".join(words) or "a change of grants"
@@ -129,7 +124,7 @@ def _opening(segment: Segment, by_hand: UsageReset | None) -> str:
 
 def _burns(burns: Sequence[Burn]) -> str:
     named = (
-        f"{burn.amount.normalize():f} of {'the allowance' if burn.grant_id == ALLOWANCE else burn.grant_id}"
+        f"{figure(burn.amount)} of {'the allowance' if burn.grant_id == ALLOWANCE else burn.grant_id}"
         for burn in burns
     )
     return ", ".join(named) or "—"

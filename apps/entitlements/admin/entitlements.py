@@ -26,7 +26,7 @@ from apps.entitlements.services.issuing import cancel_entitlement
 from apps.entitlements.services.slots import grant_burst
 from apps.kernel.adminsite.actions import Call, service_action
 from apps.kernel.adminsite.base import ReadOnlyModelAdmin
-from apps.kernel.adminsite.display import link, moment, quantity, related_lists
+from apps.kernel.adminsite.display import figure, link, moment, related_lists
 
 
 class GrantForm(BaseDialogForm):
@@ -190,7 +190,7 @@ class EntitlementAdmin(ReadOnlyModelAdmin):
         state = _history(row).state
         return format_html(
             "{}, used {} since the reset, overage {}",
-            *(quantity(value) for value in (state.balance, state.usage, state.overage)),
+            *map(figure, (state.balance, state.usage, state.overage)),
         )
 
     @display(description="Balance over time")

@@ -15,7 +15,7 @@ from apps.entitlements.selectors.histories import History, histories
 from apps.entitlements.services.granting import GrantTerms, create_grant
 from apps.kernel.adminsite.actions import Call, service_action
 from apps.kernel.adminsite.base import ReadOnlyModelAdmin
-from apps.kernel.adminsite.display import link, moment, quantity, related_lists
+from apps.kernel.adminsite.display import figure, link, moment, related_lists
 
 
 def _grant(call: Call) -> str:
@@ -114,9 +114,7 @@ class CreditPoolAdmin(ReadOnlyModelAdmin):
     @display(description="Left now")
     def left(self, row: CreditPool) -> str:
         state = _history(row).state
-        return format_html(
-            "{}, drawn {}, overage {}", *(quantity(value) for value in (state.balance, state.usage, state.overage))
-        )
+        return format_html("{}, drawn {}, overage {}", *map(figure, (state.balance, state.usage, state.overage)))
 
     @display(description="Balance over time")
     def chart(self, row: CreditPool) -> str:

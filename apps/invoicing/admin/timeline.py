@@ -69,7 +69,7 @@ def intervals_table(row: Subscription) -> str:
     )
     rows = format_html_join("", "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>", cells)
     return format_html(
-        '<table class="w-full text-left"><tr><th>Price</th><th>From</th><th>To</th><th>Unit price</th>'
+        '<table class="mg-table"><tr><th>Price</th><th>From</th><th>To</th><th>Unit price</th>'
         "<th>Quantity</th></tr>{}</table>",
         rows,
     )

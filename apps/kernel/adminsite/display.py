@@ -25,13 +25,18 @@ def unit_price(price: Decimal, currency: str) -> SafeString:
     return format_html('<span class="mg-figure">{}</span>', format_unit_price(price, currency))
 
 
-def quantity(value: Decimal | None) -> SafeString | str:
-    """Show a quantity with its thousands parted and no needless zeros."""
+def figure(value: Decimal | None) -> str:
+    """Give a quantity for people, within a text: thousands parted, a true minus, no needless zeros."""
     if value is None:
         return "—"
     whole, _, fraction = format_decimal(value).partition(".")
-    shown = f"{int(whole):,}" + (f".{fraction}" if fraction else "")
-    return format_html('<span class="mg-figure">{}</span>', shown.replace("-", "\N{MINUS SIGN}"))
+    text = f"{int(whole.lstrip('-')):,}" + (f".{fraction}" if fraction else "")
+    return f"\N{MINUS SIGN}{text}" if value < 0 else text
+
+
+def quantity(value: Decimal | None) -> SafeString | str:
+    """Show a quantity as a column of figures has it."""
+    return "—" if value is None else format_html('<span class="mg-figure">{}</span>', figure(value))
 
 
 def link(row: Model | None, text: str | None = None) -> SafeString | str:

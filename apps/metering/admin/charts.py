@@ -6,7 +6,7 @@ from datetime import date
 from decimal import ROUND_CEILING, Decimal
 from typing import Any
 
-from apps.kernel.money import format_decimal
+from apps.kernel.adminsite.display import figure
 
 WIDTH, HEIGHT = 960, 260
 LEFT, RIGHT, TOP, FLOOR = 64, 8, 12, 228
@@ -22,15 +22,6 @@ class Series:
 
     name: str
     values: Sequence[Decimal | None]
-
-
-def figure(value: Decimal | None) -> str:
-    """Give a quantity for people: thousands parted, a true minus."""
-    if value is None:
-        return "—"
-    whole, _, fraction = format_decimal(value).partition(".")
-    text = f"{int(whole.lstrip('-') or 0):,}" + (f".{fraction}" if fraction else "")
-    return f"\N{MINUS SIGN}{text}" if value < 0 else text
 
 
 def time_chart(labels: Sequence[str], series: Sequence[Series], *, unit: str, is_stacked: bool) -> dict[str, Any]:

@@ -17,11 +17,12 @@ from django.urls import reverse
 
 from apps.catalog.models import BillableMetric, MetricMode
 from apps.customers.models import Customer
+from apps.kernel.adminsite.display import figure
 from apps.kernel.clock import wall_now
 from apps.kernel.http.fields import time_zones
 from apps.kernel.money import format_decimal
 from apps.kernel.time import format_instant
-from apps.metering.admin.charts import Series, figure, heat_map, time_chart
+from apps.metering.admin.charts import Series, heat_map, time_chart
 from apps.metering.aggregations import get
 from apps.metering.domain.grid import boundaries
 from apps.metering.selectors.explained import STATES, EventQuery, explained_events
