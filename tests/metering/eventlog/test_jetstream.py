@@ -255,7 +255,7 @@ def test_nodes_are_killed_under_load_and_every_answer_holds(
     assert statuses <= {202, 503}
     shard = shard_of(counted, nats_log)
     wait_for(lambda: patiently(lambda: nats_log.end_of(shard) - nats_log.acknowledged_up_to(shard)) == 0, seconds=20)
-    drain()
+    patiently(drain)
     stored = list(MeterEvent.objects.values_list("idempotency_key", flat=True))
     assert len(stored) == len(set(stored))
     promised = {key for keys in accepted for key in keys}
