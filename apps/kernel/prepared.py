@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import psycopg
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connections
 
 
 def read_prepared(sql: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
@@ -13,6 +13,8 @@ def read_prepared(sql: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
 
     Django sends values within the statement, so that nothing could be prepared.
     """
+    # Looked up once: the thread's own is found anew at each use of Django's name for it.
+    connection = connections[DEFAULT_DB_ALIAS]
     connection.ensure_connection()
     connection.validate_no_broken_transaction()
     raw = connection.connection

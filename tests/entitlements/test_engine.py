@@ -172,10 +172,35 @@ def test_sums_alone_give_what_the_engine_gives_where_nothing_begins_or_ends() ->
             usages=[used],
             beyond=beyond,
         ).state
-        balance, overage = spent(kept, used=used, beyond=beyond)
+        balance, overage = spent(kept, balance=kept.balance, used=used, beyond=beyond)
         assert (balance, overage) == (state.balance, state.overage)
         assert has_balance(balance=balance, is_soft=False) == (state.balance > 0)
         assert has_balance(balance=balance, is_soft=True)
+
+
+def test_sums_alone_are_enough_while_grants_only_begin_and_usage_only_grows() -> None:
+    """However usage lies between the beginnings; what was taken back before counts, too."""
+    for chance in seeds(3000):
+        history = a_history(chance)
+        kept = history.run(until=hour(chance.randint(0, LENGTH - 1))).state
+        if chance.random() < 0.3:
+            kept = replace(kept, credit=an_amount(chance))
+        known = [
+            replace(grant, expires_at=None, voided_at=None, recurrence=None)
+            for grant in history.grants
+            if grant.is_active_at(kept.at)
+        ]
+        starts = [kept.at + chance.randint(1, 6) * HOUR for _ in range(chance.randint(1, 4))]
+        begun = [
+            Grant(f"new-{n}", an_amount(chance) + 1, chance.randint(-2, 2), start) for n, start in enumerate(starts)
+        ]
+        points = cut_points([*known, *begun], [], start=kept.at, until=kept.at + 6 * HOUR)
+        usages = [abs(an_amount(chance)) * chance.choice([0, 1, 2]) for _ in points[1:]]
+        beyond = an_amount(chance) * chance.choice([-1, 0, 0, 1])
+        state = run([*known, *begun], [], begin=kept, points=points, usages=usages, beyond=beyond).state
+        balance = total([kept.balance, *(grant.amount for grant in begun)])
+        found = spent(kept, balance=balance, used=total(usages), beyond=beyond)
+        assert found == (state.balance, state.overage)
 
 
 def test_a_reset_that_keeps_nothing_forgets_its_past() -> None:

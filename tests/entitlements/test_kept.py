@@ -212,6 +212,29 @@ def test_a_check_is_one_query_however_many_grants(make: Callable[..., Case]) -> 
     assert {verdict.standing.balance for verdict in verdicts if verdict.standing} == {75}
 
 
+@pytest.mark.parametrize("is_soft", [True, False])
+def test_grants_that_began_lately_are_summed_up_unless_usage_was_taken_back(
+    make: Callable[..., Case], is_soft: bool
+) -> None:
+    """What was taken back before a grant began is another's than what was taken back after it."""
+    chance = random.Random(int(is_soft))
+    case = make({"issueAfterReset": 40, "isSoftLimit": is_soft})
+    for n in range(6):
+        terms = GrantTerms(Decimal(chance.randint(5, 40)), f"g{n}", case.now - chance.random() * 5 * HOUR)
+        create_grant(entitlement_id=case.row.pk, terms=terms, as_of=case.now)
+    for is_mixed in (False, True):
+        for _ in range(25):
+            tokens = chance.randint(-12, -1) if is_mixed and chance.random() < 0.4 else chance.randint(1, 12)
+            case.use(case.now + (chance.random() * 6 - 5) * HOUR, tokens)
+            case.moment = case.now + (chance.random() - 0.5) * HOUR
+            case.ask()
+            with CaptureQueriesContext(connection) as queries:
+                found = case.ask()
+            assert len(queries) == 1 or is_mixed
+            assert len(queries) <= 2
+            assert found == case.expected()
+
+
 def test_a_reset_dated_back_is_seen_at_once(make: Callable[..., Case]) -> None:
     """Before the instant whose state is kept, in its hours, and now."""
     case = make(DAILY | {"usagePeriod": {"interval": "P30D"}})

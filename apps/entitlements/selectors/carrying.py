@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from apps.entitlements.domain.engine import run
+from apps.entitlements.domain.engine import run, total
 from apps.entitlements.domain.grants import ZERO
 from apps.entitlements.domain.standing import spent
 from apps.entitlements.models import Entitlement
@@ -25,6 +25,8 @@ from apps.metering.domain.grid import edge_spans, whole_hours
 # Everything that a kept state depends on, as it is in this statement's snapshot, and the usage since: a row for each
 # part of it, which as a rule is one a right. Each table is read by an index for each part, whatever the planner
 # believes of their number.
+#
+# `hours` is NULL of segments read as one (`w`) where some usage was taken back (is below zero): order matters then.
 #
 # `is_late` finds changes of hours before a state by transactions that were not done when it was made. Marks that no
 # transaction of this server can have left come from a backup of another.
@@ -72,13 +74,14 @@ SELECT r.i, e.revision, customer.public_id, customer.external_id,
                   OR gone.late_xid = pg_current_xact_id_if_assigned())
        ) AS is_late,
        (
-           SELECT CASE WHEN r.c THEN sum(count) ELSE sum(sum) END FROM metering_window
-           WHERE metric_id = r.m AND subject_id = r.s AND hour >= r.a AND hour < r.z
+           SELECT CASE WHEN r.c THEN coalesce(sum(count), 0)
+                       WHEN r.w AND min(min) < 0 THEN NULL ELSE coalesce(sum(sum), 0) END
+           FROM metering_window WHERE metric_id = r.m AND subject_id = r.s AND hour >= r.a AND hour < r.z
        ) AS hours,
        raw.one, raw.other
 FROM jsonb_to_recordset(%(parts)s::jsonb)
-    AS r(i int, e bigint, m bigint, s bigint, c boolean, kept timestamptz, low xid8, seen pg_snapshot, a timestamptz,
-         z timestamptz, since timestamptz, one timestamptz, other timestamptz)
+    AS r(i int, e bigint, m bigint, s bigint, c boolean, w boolean, kept timestamptz, low xid8, seen pg_snapshot,
+         a timestamptz, z timestamptz, since timestamptz, one timestamptz, other timestamptz)
 CROSS JOIN LATERAL (SELECT * FROM entitlements_entitlement WHERE id = r.e OFFSET 0) AS e
 CROSS JOIN LATERAL (SELECT * FROM customers_customer WHERE id = e.customer_id OFFSET 0) AS customer
 CROSS JOIN LATERAL (
@@ -117,28 +120,36 @@ class Part:
     """What one row of the read is about.
 
     Attributes:
-        kept: the state that it is for.
+        number: of the kept state that it is for.
         segment: the segment that the windows' hours are of.
         is_last: whether the events are those dated at the moment or later: what the windows have of them, and what
             counts of them already. Else they are of the segment, too.
     """
 
-    asked: Asked
-    kept: Kept
+    number: int
     segment: int
     is_last: bool
 
 
-def carried(usable: Sequence[tuple[Asked, Kept]], at: datetime) -> Iterator[tuple[Asked, Standing]]:
-    """Carry kept states to a moment; those that do not hold any more are left out."""
+def carried(usable: Sequence[tuple[Asked, Kept]], at: datetime) -> list[Standing | None]:
+    """Carry kept states to a moment; n in, n out, same order. None for those that do not hold any more."""
+    tallies = [Tally(kept, at) for _, kept in usable]
+    _read(usable, tallies, at)
+    again = [n for n, tally in enumerate(tallies) if tally.is_mixed]
+    if again:
+        for n in again:
+            tallies[n] = Tally(usable[n][1], at, in_one=False)
+        _read([usable[n] for n in again], [tallies[n] for n in again], at)
+    return [tally.standing() for tally in tallies]
+
+
+def _read(usable: Sequence[tuple[Asked, Kept]], tallies: Sequence["Tally"], at: datetime) -> None:
     parts: list[Part] = []
     rows: list[dict[str, Any]] = []
-    tallies = {}
-    for asked, kept in usable:
-        tallies[asked] = tally = Tally(kept, at)
+    for number, tally in enumerate(tallies):
         for segment, is_last, row in tally.parts():
-            rows.append({"i": len(parts), "e": kept.entitlement.pk, **row})
-            parts.append(Part(asked, kept, segment, is_last))
+            rows.append({"i": len(parts), "e": tally.kept.entitlement.pk, **row})
+            parts.append(Part(number, segment, is_last))
     values = {
         "parts": msgspec.json.encode(rows).decode(),
         "at": at,
@@ -148,16 +159,12 @@ def carried(usable: Sequence[tuple[Asked, Kept]], at: datetime) -> Iterator[tupl
     }
     for i, *seen, held, is_late, hours, one, other in read_prepared(READ, values):
         part = parts[i]
-        tally = tallies[part.asked]
+        (asked, kept), tally = usable[part.number], tallies[part.number]
         tally.held = held or ZERO
         tally.is_seen = True
-        if is_late or not _is_same(part.asked, part.kept, *seen):
+        if is_late or not _is_same(asked, kept, *seen):
             tally.is_stale = True
-        tally.add(part, hours or ZERO, one or ZERO, other or ZERO)
-    for asked, tally in tallies.items():
-        if tally.is_seen and not tally.is_stale:
-            balance, overage = tally.left()
-            yield asked, Standing(tally.kept.entitlement, at, balance, overage, tally.held)
+        tally.add(part, hours, one or ZERO, other or ZERO)
 
 
 def _is_same(
@@ -181,14 +188,33 @@ def _is_same(
 
 
 class Tally:
-    """What a kept state and the usage since add up to at a moment."""
+    """What a kept state and the usage since add up to at a moment.
 
-    def __init__(self, kept: Kept, at: datetime) -> None:
+    Args:
+        in_one: whether to read segments as one where only grants begin between them. Nothing is lost by that as long
+            as usage only grows: overage is paid by the next grant whenever it began, and what was taken back is what
+            later usage is set off against. `is_mixed` tells when some usage was taken back.
+    """
+
+    def __init__(self, kept: Kept, at: datetime, *, in_one: bool = True) -> None:
         self.kept, self.at = kept, at
-        self.held, self.is_seen, self.is_stale = ZERO, False, False
-        self._edges = [at] if kept.state is None else [kept.state.at, *(cut for cut in kept.cuts if cut < at), at]
+        self.held, self.is_seen, self.is_stale, self.is_mixed = ZERO, False, False, False
+        cuts = [cut for cut in kept.cuts if cut < at]
+        self._is_in_one = bool(cuts) and in_one and self._may_be_in_one()
+        if self._is_in_one:
+            cuts = []
+        self._edges = [at] if kept.state is None else [kept.state.at, *cuts, at]
         self._used = [ZERO] * (len(self._edges) - 1)
         self._beyond = ZERO
+
+    def _may_be_in_one(self) -> bool:
+        kept = self.kept
+        return (
+            kept.state is not None
+            and kept.begins is not None
+            # Their hours are read whole.
+            and all((span.start or kept.state.at) <= kept.state.at and span.end is None for span in kept.subjects)
+        )
 
     def parts(self) -> Iterator[tuple[int, bool, dict[str, Any]]]:
         """Give what has to be read: at least one part, which shows whether the state still holds.
@@ -208,6 +234,8 @@ class Tally:
         for metric, is_number in kept.metrics:
             for span in kept.subjects:
                 row = {**known, "m": metric, "s": span.subject, "c": is_number, "kept": kept.state.at}
+                if self._is_in_one:
+                    row["w"] = True
                 for segment, (start, end) in enumerate(pairwise(self._edges)):
                     part = span.within(start, close if segment == last else end)
                     first, until = (at, at) if part is None else whole_hours(*part)
@@ -224,22 +252,33 @@ class Tally:
                     elif first < until:
                         yield segment, False, {**row, "a": first, "z": until}
 
-    def add(self, part: Part, hours: Decimal, one: Decimal, other: Decimal) -> None:
+    def add(self, part: Part, hours: Decimal | None, one: Decimal, other: Decimal) -> None:
         """Add what was read for a part."""
         if self.kept.state is None:
+            return
+        if hours is None:
+            self.is_mixed = True
             return
         if part.is_last:
             self._beyond = EXACT.add(self._beyond, other)
             one = -one
         self._used[part.segment] = EXACT.add(self._used[part.segment], EXACT.add(hours, one))
 
-    def left(self) -> tuple[Decimal, Decimal]:
-        """Give balance and overage at the moment."""
+    def standing(self) -> Standing | None:
+        """Give what is left at the moment; None where the state does not hold."""
+        if not self.is_seen or self.is_stale:
+            return None
+        balance, overage = self._left()
+        return Standing(self.kept.entitlement, self.at, balance, overage, self.held)
+
+    def _left(self) -> tuple[Decimal, Decimal]:
         kept = self.kept
         if kept.state is None:
             return ZERO, ZERO
-        if len(self._used) == 1 and self.at not in kept.cuts:
-            return spent(kept.state, used=self._used[0], beyond=self._beyond)
+        if self._is_in_one or (len(self._used) == 1 and self.at not in kept.cuts):
+            begun = total(amount for start, amount in kept.begins or () if start <= self.at)
+            balance = EXACT.add(kept.balance, begun)
+            return spent(kept.state, balance=balance, used=self._used[0], beyond=self._beyond)
         state = run(
             kept.grants,
             kept.resets,

@@ -10,10 +10,11 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 from apps.entitlements.domain.access import is_in_force
 from apps.entitlements.domain.engine import State, cut_points
-from apps.entitlements.domain.grants import Grant
+from apps.entitlements.domain.grants import ZERO, Grant
 from apps.entitlements.domain.resets import Reset, Schedule
 from apps.entitlements.models import Entitlement
 from apps.entitlements.selectors.asking import Asked
@@ -58,9 +59,12 @@ class Kept:
     Attributes:
         seen: before it was made.
         state: what was left; None where nothing is counted.
+        balance: of the state, added up once.
         until: when another one should be made.
         schedule: when it resets; None where nothing is counted.
         grants, resets, cuts: what happens after the instant.
+        begins: when grants begin and their units, where nothing else happens; then only sums matter, unless usage was
+            taken back. None where the order matters.
         metrics: what is counted, and whether by number rather than by value.
         names: the customer's subjects as text, to compare.
         ahead_seconds: how far ahead senders' clocks may be.
@@ -70,10 +74,12 @@ class Kept:
     seen: Seen
     until: datetime
     state: State | None = None
+    balance: Decimal = ZERO
     grants: Sequence[Grant] = ()
     schedule: Schedule | None = None
     resets: Sequence[Reset] = ()
     cuts: Sequence[datetime] = ()
+    begins: Sequence[tuple[datetime, Decimal]] | None = None
     metrics: Sequence[tuple[int, bool]] = ()
     subjects: Sequence[SubjectSpan] = ()
     names: str = ""
@@ -106,20 +112,30 @@ def find_keepable(history: History, seen: Seen) -> Kept | None:
         return None
     until = history.at + KEPT_FOR
     resets = history.schedule.between(kept.at, until)
+    grants = [grant for grant in history.grants if grant.ends_at is None or grant.ends_at > kept.at]
     return Kept(
         entitlement=row,
         seen=seen,
         until=until,
         state=kept,
-        grants=[grant for grant in history.grants if grant.ends_at is None or grant.ends_at > kept.at],
+        balance=kept.balance,
+        grants=grants,
         schedule=history.schedule,
         resets=resets,
         cuts=[cut for cut in cut_points(history.grants, resets, start=kept.at, until=until) if kept.at < cut < until],
+        begins=None if resets else _begins(grants, kept.at, until),
         metrics=[(metric, kind == "COUNT") for metric, kind in metrics],
         subjects=history.subjects,
         names=names_of(history.subjects),
         ahead_seconds=row.organization.event_seconds_ahead,
     )
+
+
+def _begins(grants: Sequence[Grant], start: datetime, until: datetime) -> list[tuple[datetime, Decimal]] | None:
+    """Give the grants that begin between two instants; None where others end or are filled up."""
+    if any(grant.recurrence is not None or (grant.ends_at or until) < until for grant in grants):
+        return None
+    return [(grant.effective_at, grant.amount) for grant in grants if start < grant.effective_at < until]
 
 
 def names_of(subjects: Sequence[SubjectSpan]) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connection, connections
 
 from apps.entitlements.domain.grants import ZERO
 from apps.entitlements.selectors.asking import Asked, find_rights
@@ -11,6 +11,10 @@ from apps.entitlements.selectors.entitlements import held_units
 from apps.entitlements.selectors.histories import ahead_of, histories
 from apps.entitlements.selectors.kept import Kept, Seen, find_keepable, keeping_at, memory
 from apps.kernel.clock import wall_now
+from apps.kernel.together import Together
+
+# Questions answered by one statement for callers who ask at the same moment.
+TOGETHER = 100
 
 SEEN = """
 SELECT pg_current_snapshot()::text, pg_snapshot_xmin(pg_current_snapshot())::text, now(),
@@ -23,11 +27,17 @@ def standings(*, organization_id: int, asked: Sequence[Asked]) -> list[Standing 
 
     None where the customer has none now.
     """
-    at, database = wall_now(), str(connection.settings_dict["NAME"])
+    connection = connections[DEFAULT_DB_ALIAS]
+    database = str(connection.settings_dict["NAME"])
     wanted = list(dict.fromkeys(asked))
-    kept = {one: found for one in wanted if (found := memory.find(database, organization_id, one)) is not None}
-    usable = [(one, state) for one, state in kept.items() if state.holds_at(at)]
-    answers: dict[Asked, Standing | None] = dict(carried(usable, at)) if usable else {}
+    kept = [(one, found) for one in wanted if (found := memory.find(database, organization_id, one)) is not None]
+    # What a transaction has locked and written is for itself.
+    carry = _carry if connection.in_atomic_block else _carried_together.answers
+    answers: dict[Asked, Standing | None] = {}
+    if kept:
+        answers |= {
+            one: standing for (one, _), standing in zip(kept, carry(kept), strict=True) if standing is not None
+        }
     missing = [one for one in wanted if one not in answers]
     if missing:
         for one in missing:
@@ -37,6 +47,19 @@ def standings(*, organization_id: int, asked: Sequence[Asked]) -> list[Standing 
             if keepable is not None:
                 memory.keep(database, organization_id, one, keepable)
     return [answers[one] for one in asked]
+
+
+def _carry(kept: Sequence[tuple[Asked, Kept]]) -> list[Standing | None]:
+    at = wall_now()
+    usable = {n: one for n, one in enumerate(kept) if one[1].holds_at(at)}
+    found: list[Standing | None] = [None] * len(kept)
+    if usable:
+        for n, standing in zip(usable, carried(list(usable.values()), at), strict=True):
+            found[n] = standing
+    return found
+
+
+_carried_together = Together(_carry, most=TOGETHER)
 
 
 def find_kept_keys(*, organization_id: int, asked: Sequence[Asked]) -> set[int] | None:
