@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from apps.entitlements.selectors.coverage import CoverageRequest, coverage
+from apps.invoicing.domain.words import steps_in_words
 from apps.kernel.time import parse_instant
 from apps.rating.lines import recompute
 from tests.entitlements.kit import MILLION, Kit
@@ -62,6 +63,41 @@ def test_carried_overage_is_paid_in_units_and_not_in_money(kit: Kit) -> None:
     kit.world.advance(clock, "2026-02-02T00:00:00Z")
     assert sum(kit.world.amounts(kit.world.invoices(subscription)[-2]["id"])) == 0
     assert kit.right(customer)["balance"] == 700_000
+
+
+@pytest.mark.parametrize(("march", "owed"), [(0, "0.60"), (100_000, "0.80"), (-100_000, "0.40")])
+def test_what_is_left_of_carried_overage_is_billed_when_the_right_ends(kit: Kit, march: int, owed: str) -> None:
+    """Of all periods, once: 1.8 and 1.5 million of which three times a million are covered."""
+    price = kit.price(kit.feature(), {**SOFT, "preserveOverageAtReset": True})
+    customer, subscription, clock = kit.subscriber([price])
+    kit.use(customer, "2026-01-10T00:00:00Z", 1_800_000)
+    kit.use(customer, "2026-02-10T00:00:00Z", 1_500_000)
+    kit.world.advance(clock, "2026-03-05T00:00:00Z")
+    if march:
+        kit.use(customer, "2026-03-03T00:00:00Z", march)
+    kit.world.api.post(f"/v0/subscriptions/{subscription}/termination", {"reason": "gone"}, expect=200)
+    kit.world.advance(clock, "2026-03-07T00:00:00Z")
+    bills = [kit.world.amounts(bill["id"]) for bill in kit.world.invoices(subscription)]
+    assert sum((sum(bill) for bill in bills), Decimal(0)) == Decimal(owed)
+    (line,) = kit.world.lines(kit.world.invoices(subscription)[-1]["id"])
+    assert recompute(line["provenance"]) == Decimal(owed)
+    assert steps_in_words(line["provenance"])[0].startswith(
+        "add what carried overage leaves to be paid when the right ends"
+    )
+
+
+def test_prices_share_what_is_left_of_carried_overage_by_what_made_it(kit: Kit) -> None:
+    feature = kit.feature()
+    out = kit.world.metric(kit.product, path="$.output")
+    template = {**SOFT, "preserveOverageAtReset": True}
+    prices = [kit.price(feature, template), kit.price(feature, None, metric=out, unit_price="0.00001")]
+    customer, subscription, clock = kit.subscriber(prices)
+    kit.use(customer, "2026-01-10T00:00:00Z", 1_800_000, output=600_000)
+    kit.world.advance(clock, "2026-02-05T00:00:00Z")
+    kit.world.api.post(f"/v0/subscriptions/{subscription}/termination", {"reason": "gone"}, expect=200)
+    kit.world.advance(clock, "2026-02-07T00:00:00Z")
+    # Three quarters of the 400,000 that are left at one price, a quarter at the other.
+    assert kit.world.amounts(kit.world.invoices(subscription)[-1]["id"]) == [Decimal("0.60"), Decimal("1.00")]
 
 
 def test_the_allowance_is_a_step_of_the_calculation(kit: Kit) -> None:

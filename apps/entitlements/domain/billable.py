@@ -16,11 +16,13 @@ class Outcome:
 
     Attributes:
         left: what of that is still overage when the span ends; the rest a reset forgave.
+        older: overage from before the span that is still there when it ends.
     """
 
     usage: Decimal
     uncovered: Decimal
     left: Decimal
+    older: Decimal
 
 
 def outcome_of(segments: Iterable[Segment], *, start: datetime, end: datetime) -> Outcome:
@@ -51,7 +53,7 @@ def outcome_of(segments: Iterable[Segment], *, start: datetime, end: datetime) -
         # Whatever of the overage at the end is not older than the span was used in it.
         older = min(older, segment.overage)
         own = EXACT.subtract(segment.overage, older)
-    return Outcome(usage, EXACT.add(left_behind, own), own)
+    return Outcome(usage, EXACT.add(left_behind, own), own, older)
 
 
 def _repay(older: Decimal, own: Decimal, amount: Decimal) -> tuple[Decimal, Decimal]:

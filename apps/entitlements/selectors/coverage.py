@@ -3,7 +3,8 @@
 A price whose usage draws on a metered right bills only what the right's units do not cover: with a soft limit the
 overage, with a hard limit nothing. Where several prices draw on one right, they share what is not covered in
 proportion to their usage. Overage that is carried over resets is paid by the next units instead of in money; what is
-left of it when the right ends is billed then. A reset by hand that forgives such overage forgives it for good.
+left of it when the right ends is billed then, that of earlier periods, too: less than nothing is covered in the last
+one where it is more than was used in it. A reset by hand that forgives such overage forgives it for good.
 """
 
 from collections import defaultdict
@@ -55,7 +56,8 @@ def _stored(
 def coverage(requests: Sequence[CoverageRequest]) -> list[Decimal]:
     """Give the units of usage that must not be billed; n requests in, n answers out, same order.
 
-    Where nobody has a right that the prices draw on, that is one query.
+    Below 0 at the end of a right that carried overage from before. Where nobody has a right that the prices draw on,
+    that is one query.
     """
     if not requests:
         return []
@@ -117,22 +119,37 @@ def _common(right: Entitlement, one: Draw) -> tuple[datetime, datetime] | None:
 
 
 def _covered(history: History, own: int, start: datetime, end: datetime) -> Decimal:
-    """Give what of a metric's usage of a span is not billed."""
+    """Give what of a metric's usage of a span is not billed; below 0 where older usage is billed with it."""
+    right = history.entitlement
     used = _usage(history, start, end)
     mine = used.get(own, ZERO)
-    if mine <= 0:
+    is_paid_at_end = right.is_soft_limit and right.preserves_overage and right.active_to == end
+    if mine <= 0 and not is_paid_at_end:
         return ZERO
     outcome = outcome_of(history.run.segments, start=start, end=end)
-    billed = _billed(history.entitlement, outcome, end)
-    # Prices that share a metric bill the same units, each at its own rate.
+    # What was taken back was paid in units, and has lowered the overage already.
+    covered = min(mine, ZERO) if is_paid_at_end and outcome.older else ZERO
+    if mine > 0:
+        billed = _billed(right, outcome, end)
+        covered = max(EXACT.subtract(mine, _share(billed, used, own)), ZERO)
+    if is_paid_at_end and outcome.older:
+        before = _usage(history, right.active_from, start)
+        covered = EXACT.subtract(covered, _share(outcome.older, before, own))
+    return covered
+
+
+def _share(units: Decimal, used: Mapping[int, Decimal], own: int) -> Decimal:
+    """Give what of units is a metric's, in proportion to usage.
+
+    Prices that share a metric bill the same units, each at its own rate.
+    """
     shares = {metric: quantity for metric, quantity in sorted(used.items()) if quantity > 0}
     whole = sum(shares.values(), ZERO)
     before = ZERO
     for metric, quantity in shares.items():
         upto = EXACT.add(before, quantity)
         if metric == own:
-            share = EXACT.subtract(_part(billed, upto, whole), _part(billed, before, whole))
-            return max(EXACT.subtract(mine, share), ZERO)
+            return EXACT.subtract(_part(units, upto, whole), _part(units, before, whole))
         before = upto
     return ZERO
 

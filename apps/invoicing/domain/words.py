@@ -24,6 +24,7 @@ OF_QUANTITY = {
     "scaleToBound": "scale the part as the whole period is held",
 }
 OF_ALLOWANCE = "take off what the allowance pays for"
+OF_CARRIED = "add what carried overage leaves to be paid when the right ends"
 # Amounts that are added, each written as one that is taken off.
 ADDED = {
     PART: "add the part",
@@ -70,6 +71,8 @@ def _step(step: dict[str, Any]) -> str:
         }  # fmt: skip
         said = ", ".join(f"{name} {value}" for name, value in bounds.items() if value is not None)
         words = OF_ALLOWANCE if step["source"] == ALLOWANCE else OF_QUANTITY[step["op"]]
+        if step["source"] == ALLOWANCE and Decimal(params["units"]) < 0:
+            return f"{OF_CARRIED}: {format_decimal(-Decimal(params['units']))} → {step['out']}"
         return f"{words}: {said} → {step['out']}"
     if step["op"] == "evaluate":
         detail = f"{params['quantity']} at {_price(given)}"
