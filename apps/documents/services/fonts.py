@@ -75,6 +75,17 @@ def covered() -> frozenset[int]:
     return frozenset(found)
 
 
+@cache
+def advances() -> dict[str, float]:
+    """Give the widths of plain characters by the first font, upright and regular, in heights of its letters."""
+    [path] = {font.path for font in fonts().fonts() if font.family == FAMILIES[0] and font.style == "normal"}
+    with TTFont(path, lazy=True) as opened:
+        names: dict[int, str] = opened.getBestCmap()
+        widths = opened["hmtx"].metrics
+        height = opened["head"].unitsPerEm
+        return {sign: widths[names[ord(sign)]][0] / height for sign in PLAIN if ord(sign) in names}
+
+
 def missing_in(text: str) -> set[str]:
     """Give the characters of a text that no font has."""
     odd = set(text) - PLAIN

@@ -1,6 +1,6 @@
 """Sets one document in a process of its own: what to set comes in by stdin, the PDF leaves by stdout.
 
-The typesetter holds on to the memory of what it has set, more than a gigabyte after ten thousand lines.
+The typesetter holds on to the memory of what it has set, about a gigabyte after ten thousand lines.
 This is run as a file, so that nothing but the typesetter is loaded.
 """
 

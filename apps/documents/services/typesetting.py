@@ -16,6 +16,7 @@ import typst
 from django.conf import settings
 
 from apps.documents.services.fonts import families_for, font_folders, fonts, missing_in
+from apps.documents.services.measuring import measured
 
 TEMPLATE = Path(__file__).resolve().parent.parent / "typst" / "invoice.typ"
 APART = Path(__file__).resolve().parent / "setting.py"
@@ -52,7 +53,8 @@ def typeset(layout: dict[str, Any], *, country: str, at: datetime, images: Mappi
             fresh = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
             fresh.write_bytes(content)
             fresh.replace(path)
-    data = json.dumps(showable({**layout, "fonts": families_for(country)}), ensure_ascii=False)
+    texts = showable({**layout, "fonts": families_for(country)})
+    data = json.dumps(measured(texts), ensure_ascii=False)
     moment = int(at.timestamp())
     if len(layout["lines"]) > LONG:
         return _set_apart(data, moment)
