@@ -3,7 +3,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
-from django.db import connection
+from django.conf import settings as django_settings
 from hypothesis import settings as hypothesis_settings
 
 from apps.entitlements.selectors.kept import memory
@@ -12,11 +12,16 @@ from apps.metering.selectors.timing import forget_timing
 from apps.metering.services.committing import let_go
 from apps.metering.services.interning import forget_interned
 from apps.organizations.selectors.principals import forget_principals
-from tests import hypothesis_profiles  # noqa: F401 - registers the profiles
+from tests import emptying, hypothesis_profiles  # noqa: F401 - the latter registers the profiles
 from tests.live import stack  # noqa: F401 - a fixture
 from tests.world import Api, World, make_world
 
 hypothesis_settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+emptying.install()
+
+# Nearly every test has a merchant with an owner; the hash of a password alone takes a tenth of a second and more.
+django_settings.PASSWORD_HASHERS = ["tests.hashers.QuickHasher", *django_settings.PASSWORD_HASHERS]
 
 
 @pytest.fixture(autouse=True)
@@ -33,25 +38,12 @@ def _fresh_caches() -> Iterator[None]:
     let_go()
 
 
-# Django empties its own tables after a test that really commits; these belong to the database alone.
-TABLES_OF_EVENTS = (
-    "metering_stagedevent, metering_key, metering_event, metering_window, metering_windowvalue, metering_windowgone,"
-    " metering_logblock, metering_storeposition, metering_storechange"
-)
-
-
 @pytest.fixture(autouse=True)
-def _no_events_left(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Leave no events behind that were really committed, whatever test they are of."""
+def _emptied_last(request: pytest.FixtureRequest) -> None:
+    """Have what a test commits deleted after everything else of it is taken down."""
     marker = request.node.get_closest_marker("django_db")
-    commits = marker is not None and bool(marker.kwargs.get("transaction"))
-    if commits:
-        # Before anything else of the test, so that it is taken down after this.
+    if marker is not None and marker.kwargs.get("transaction"):
         request.getfixturevalue("transactional_db")
-    yield
-    if commits:
-        with connection.cursor() as cursor:
-            cursor.execute(f"TRUNCATE {TABLES_OF_EVENTS}")
 
 
 @pytest.fixture
