@@ -292,6 +292,16 @@ def test_the_taxes_of_a_line_must_add_up(world: World) -> None:
         wrong.save()
 
 
+@pytest.mark.parametrize(
+    ("amounts", "total"),
+    [("{0.05,0.09}", "0.14"), ("{-1.5,NULL,0.25}", "-1.25"), ("{{1,2},{3,4}}", "10"), ("{}", "0"), ("{NULL}", "0")],
+)
+def test_constraints_add_up_what_an_array_holds(amounts: str, total: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT invoicing_sum(%s::numeric[])", [amounts])
+        assert cursor.fetchone() == (Decimal(total),)
+
+
 def test_merchants_without_a_registration_are_taxed_as_before(world: World) -> None:
     invoice = billed(world, world.customer(taxRates={"default": 20}))
     assert taxes(world, invoice) == [(None, "Tax", "20", "51.00", "10.20")]
