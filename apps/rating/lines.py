@@ -12,6 +12,8 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
+import msgspec
+
 from apps.kernel.money import EXACT, format_decimal, minor_digits, round_money, round_to
 from apps.kernel.time import Period, format_instant
 from apps.rating.adjustments import Discount, QuantityTerms, agreed, less, part_of, quantity_steps, scaling
@@ -34,8 +36,7 @@ PART, REST = "part", "rounding"
 SUM_PLACES = 45
 
 
-@dataclass(frozen=True, slots=True)
-class RatedLine:
+class RatedLine(msgspec.Struct, frozen=True):
     """A priced line.
 
     Attributes:
@@ -52,7 +53,7 @@ class RatedLine:
     components: tuple[Component, ...]
     exact: Decimal
     subtotal: Decimal
-    provenance: dict[str, Any] = field(default_factory=dict)
+    provenance: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

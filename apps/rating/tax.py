@@ -2,16 +2,16 @@
 
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
+
+import msgspec
 
 from apps.kernel.money import EXACT, allocate, minor_digits, round_money
 
 ZERO, HUNDRED = Decimal(0), Decimal(100)
 
 
-@dataclass(frozen=True, slots=True)
-class TaxedAmount:
+class TaxedAmount(msgspec.Struct, frozen=True):
     """What a line is worth before tax and what tax it carries; their sum is what is owed.
 
     Attributes:
