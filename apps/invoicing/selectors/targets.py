@@ -54,7 +54,8 @@ class _Bill(msgspec.Struct, frozen=True):
     agreed: Sequence[AdjustmentTerms]
     moment: datetime
     period_source: Mapping[str, object]
-    tax_rates: dict[int, Decimal]
+    has_own_rates: bool
+    tax_rates: dict[Hashable, Decimal]
 
 
 class _Item(msgspec.Struct, frozen=True, eq=False):
@@ -64,8 +65,7 @@ class _Item(msgspec.Struct, frozen=True, eq=False):
     plan: "_Planned"
 
 
-@dataclass(frozen=True, slots=True)
-class _Planned:
+class _Planned(msgspec.Struct, frozen=True):
     """A charge as all invoices have it that have the same calendar, terms and window.
 
     Attributes:
@@ -189,14 +189,14 @@ def calculated_lines(
 
 def _bills(invoices: Sequence[Invoice], terms: Terms, as_of: datetime | None) -> Iterator[_Bill]:
     # Customers without rates of their own share those of their plan.
-    shared: dict[tuple[int, bool], dict[int, Decimal]] = defaultdict(dict)
+    shared: dict[tuple[int, bool], dict[Hashable, Decimal]] = defaultdict(dict)
     for invoice in invoices:
         subscription = invoice.subscription
         agreed = terms.adjustments.get(invoice.subscription_id, ())
         moment = as_of or current_time(subscription)
         has_own = bool(invoice.customer.tax_rates)
         rates = {} if has_own else shared[subscription.plan_id, subscription.tax_exempt]
-        yield _Bill(invoice, subscription, agreed, moment, _period_source(invoice), rates)
+        yield _Bill(invoice, subscription, agreed, moment, _period_source(invoice), has_own, rates)
 
 
 def _metered_request(item: _Item, part: ChargePart, terms: Terms) -> MeteredRequest:
@@ -288,9 +288,11 @@ def _lines(item: _Item, usages: Sequence[Usage] | None) -> list[TargetLine]:
             calculated_at=bill.moment,
         )
         rated = [(fee.period, line) for fee, line in zip(fees, lines, strict=True)]
-    tax_rate = bill.tax_rates.get(revision.pk)
+    # Only rates of a customer's own tell metrics apart.
+    sold = revision.pk if bill.has_own_rates else revision.supply_scope
+    tax_rate = bill.tax_rates.get(sold)
     if tax_rate is None:
-        tax_rate = bill.tax_rates[revision.pk] = rate_of(bill.invoice, revision)
+        tax_rate = bill.tax_rates[sold] = rate_of(bill.invoice, revision)
     return [_line(plan, period, line, tax_rate) for period, line in rated]
 
 
@@ -345,19 +347,20 @@ def fixed_sources(
         },
         "currency": {"type": "currency", "ref": {"currency": currency}},
     }
-    if revision.metric is not None and revision.bills_usage:
+    metric = revision.metric
+    if metric is not None and revision.bills_usage:
         sources["usage"] = {
             "type": "meter",
-            "ref": {"billableMetricId": revision.metric.public_id},
+            "ref": {"billableMetricId": metric.public_id},
             "asUsed": {
-                "aggregation": revision.metric.aggregation,
-                "eventType": revision.metric.event_type,
-                "valueProperty": revision.metric.value_property,
-                **_rounding(revision.metric),
+                "aggregation": metric.aggregation,
+                "eventType": metric.event_type,
+                "valueProperty": metric.value_property,
+                **_rounding(metric),
             },
         }
-    elif revision.metric is not None:
-        sources["quantity"] = {"type": "flatMetric", "ref": {"billableMetricId": revision.metric.public_id}}
+    elif metric is not None:
+        sources["quantity"] = {"type": "flatMetric", "ref": {"billableMetricId": metric.public_id}}
     if part is not None and part.source:
         sources["interval"] = {"type": "priceInterval", "ref": {"intervalId": part.source}}
     if len(parts) > 1:
