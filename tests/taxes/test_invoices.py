@@ -327,8 +327,8 @@ def test_the_rules_are_read_once_for_all_invoices(world: World) -> None:
             lines = target_lines(invoices, as_of=None)
         assert all(line.treatment is not None for rows in lines.values() for line in rows)
         asked.append(len([query for query in queries if "taxes_" in str(query["sql"])]))
-    # Registrations, rates, categories, exemptions, and the decisions of what is stored already.
-    assert asked == [5, 5]
+    # Registrations, rates, categories and exemptions; nothing is stored already whose decision would be read.
+    assert asked == [4, 4]
 
 
 def test_a_document_of_several_has_the_taxes_of_all(world: World) -> None:

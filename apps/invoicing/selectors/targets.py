@@ -1,14 +1,13 @@
 """What the lines of invoices should be, computed for many invoices at once."""
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import msgspec
-from msgspec.structs import replace
 
 from apps.catalog.models import BillableMetric, PriceRevision
 from apps.catalog.selectors.terms import revisions_by_id
@@ -16,7 +15,7 @@ from apps.invoicing.domain.adjustments import AdjustmentTerms, quantity_terms
 from apps.invoicing.domain.charges import Charge
 from apps.invoicing.domain.early import BilledEarly
 from apps.invoicing.domain.targets import TargetLine
-from apps.invoicing.models import Invoice, InvoiceLine, InvoiceStatus, LineKind
+from apps.invoicing.models import Invoice, InvoiceStatus, LineKind
 from apps.invoicing.selectors.adjustments import adjustment_terms
 from apps.invoicing.selectors.allowances import AllowanceRequest
 from apps.invoicing.selectors.amounts import settled_lines
@@ -27,9 +26,8 @@ from apps.invoicing.selectors.late import find_late_usage
 from apps.invoicing.selectors.metered import MeteredRequest, metered_usage
 from apps.invoicing.selectors.parts import ChargePart, fee_parts, parts_of
 from apps.invoicing.selectors.rates import rate_of
-from apps.invoicing.selectors.stored import target_of
+from apps.invoicing.selectors.stored import stored_targets
 from apps.invoicing.selectors.versions import dated_timelines
-from apps.kernel.rows import many
 from apps.kernel.time import Period, format_instant
 from apps.metering.selectors.links import SubjectSpan, subjects_of
 from apps.metering.selectors.usage import UsageRequest
@@ -137,8 +135,8 @@ def target_lines(invoices: Sequence[Invoice], *, as_of: datetime | None) -> dict
     )
     beside: dict[int, list[TargetLine]] = defaultdict(list)
     beside |= find_late_usage(invoices, terms.subjects, terms.adjustments, as_of=as_of)
-    for stored in _stored_lines(invoices):
-        beside[stored.invoice_id].append(replace(target_of(stored), stored_id=stored.pk, public_id=stored.public_id))
+    for invoice_id, line in stored_targets(invoices):
+        beside[invoice_id].append(line)
     return calculated_lines(invoices, terms, as_of=as_of, beside=beside)
 
 
@@ -373,18 +371,6 @@ def _rounding(metric: BillableMetric) -> dict[str, object]:
     if not metric.rounding_function:
         return {}
     return {"rounding": {"function": metric.rounding_function, "precision": metric.rounding_precision}}
-
-
-def _stored_lines(invoices: Sequence[Invoice]) -> Iterable[InvoiceLine]:
-    """Give the lines that are facts of their own: manual ones and adjustments."""
-    return (
-        InvoiceLine.objects.filter(
-            invoice_id__in=many([invoice.pk for invoice in invoices]),
-            kind__in=[LineKind.MANUAL, LineKind.ADJUSTMENT],
-        )
-        .select_related("tax_treatment")
-        .order_by("pk")
-    )
 
 
 def just_before(instant: datetime) -> datetime:
