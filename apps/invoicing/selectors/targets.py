@@ -31,7 +31,7 @@ from apps.invoicing.selectors.versions import dated_timelines
 from apps.kernel.time import Period, format_instant
 from apps.metering.selectors.links import SubjectSpan, subjects_of
 from apps.metering.selectors.usage import UsageRequest
-from apps.rating.grouped import parse_price
+from apps.rating.grouped import AnyPrice, parse_price
 from apps.rating.lines import RatedLine, rate_usage
 from apps.rating.splits import rate_fee_parts, split_terms
 from apps.rating.usage import Usage
@@ -214,8 +214,15 @@ class _Planner:
 
     def __init__(self, terms: Terms) -> None:
         self.terms = terms
-        # Read once: one by dimension may have hundreds of groups.
-        self.prices = {key: parse_price(row.model, row.properties) for key, row in terms.revisions.items()}
+        # Read once: one by dimension may have hundreds of groups, and many prices may say the same.
+        parsed: dict[tuple[str, bytes], AnyPrice] = {}
+        self.prices: dict[int, AnyPrice] = {}
+        for key, row in terms.revisions.items():
+            said = (row.model, msgspec.json.encode(row.properties))
+            if said not in parsed:
+                parsed[said] = parse_price(row.model, row.properties)
+            self.prices[key] = parsed[said]
+        self.described: dict[int, Mapping[str, Any]] = {id(price): price.describe() for price in parsed.values()}
         self.known: dict[Hashable, list[_Planned]] = {}
 
     def charges_of(self, invoice: Invoice) -> list[_Planned]:
@@ -236,7 +243,7 @@ class _Planner:
             parts = parts_of(invoice.subscription, timeline, charge, revision, self.prices[revision.pk])
             if parts:
                 sources = [fixed_sources(revision, invoice.currency, parts, part) for part in parts]
-                described = [part.price.describe() for part in parts]
+                described = [self.described.get(id(part.price)) or part.price.describe() for part in parts]
                 is_usage = revision.bills_usage and revision.metric is not None
                 found.append(_Planned(charge, revision, parts, sources, described, is_usage))
         return found
