@@ -244,8 +244,7 @@ class _Planner:
             if parts:
                 sources = [fixed_sources(revision, invoice.currency, parts, part) for part in parts]
                 described = [self.described.get(id(part.price)) or part.price.describe() for part in parts]
-                is_usage = revision.bills_usage and revision.metric is not None
-                found.append(_Planned(charge, revision, parts, sources, described, is_usage))
+                found.append(_Planned(charge, revision, parts, sources, described, revision.bills_usage))
         return found
 
 
@@ -303,9 +302,8 @@ def _lines(item: _Item, usages: Sequence[Usage] | None) -> list[TargetLine]:
 
 def _line(plan: _Planned, period: Period, rated: RatedLine, tax_rate: Decimal) -> TargetLine:
     revision = plan.revision
-    bills_usage = revision.bills_usage
     return TargetLine(
-        kind=METERED if bills_usage else FEE,
+        kind=METERED if plan.is_usage else FEE,
         reference=f"{plan.charge.price_id}:{format_instant(period.start)}",
         display_name=revision.invoice_display_name,
         payment_term=revision.payment_term,
@@ -318,7 +316,7 @@ def _line(plan: _Planned, period: Period, rated: RatedLine, tax_rate: Decimal) -
         price_revision_id=revision.pk,
         metric_id=revision.metric_id,
         provenance=rated.provenance,
-        whole=rated.subtotal if bills_usage else None,
+        whole=rated.subtotal if plan.is_usage else None,
     )
 
 
