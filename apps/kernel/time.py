@@ -15,6 +15,7 @@ _DURATION = re.compile(
     r"P(?:(?P<years>\d{1,4})Y)?(?:(?P<months>\d{1,4})M)?(?:(?P<weeks>\d{1,4})W)?(?:(?P<days>\d{1,5})D)?"
     r"(?:T(?:(?P<hours>\d{1,5})H)?(?:(?P<minutes>\d{1,6})M)?(?:(?P<seconds>\d{1,8})S)?)?"
 )
+WHOLE = Fraction(1)
 _LONG_FRACTION = re.compile(r"(\.\d{6})\d+")
 
 
@@ -190,8 +191,8 @@ def ratio(part: Period, whole: Period, *, basis: str, tz: str = "UTC") -> Fracti
     """
     if part.start < whole.start or part.end > whole.end:
         raise PeriodError("the part does not lie inside the whole")
-    if basis == "none":
-        return Fraction(1)
+    if basis == "none" or (part == whole and basis in ("day", "second")):
+        return WHOLE
     if basis == "day":
         return Fraction(local_days(part, tz), local_days(whole, tz))
     if basis == "second":

@@ -1,10 +1,12 @@
 """One price for each value of a dimension: the most specific match, and a default for the rest."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import reduce
 from typing import Any, Self
+
+from msgspec.structs import replace
 
 from apps.kernel.errors import FieldError, InvalidError
 from apps.kernel.money import EXACT, format_decimal

@@ -12,6 +12,8 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
+import msgspec
+
 from apps.kernel.money import EXACT, format_decimal, minor_digits, round_money, round_to
 from apps.kernel.time import Period, format_instant
 from apps.rating.adjustments import Discount, QuantityTerms, agreed, less, part_of, quantity_steps, scaling
@@ -34,8 +36,7 @@ PART, REST = "part", "rounding"
 SUM_PLACES = 45
 
 
-@dataclass(frozen=True, slots=True)
-class RatedLine:
+class RatedLine(msgspec.Struct, frozen=True):
     """A priced line.
 
     Attributes:
@@ -52,7 +53,7 @@ class RatedLine:
     components: tuple[Component, ...]
     exact: Decimal
     subtotal: Decimal
-    provenance: dict[str, Any] = field(default_factory=dict)
+    provenance: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +166,6 @@ def rate_usage(
             period=period,
             sources=sources,
             steps=steps,
-            subtotal=subtotal,
             billed_quantity=billed_quantity,
             unit_price=unit_price,
             calculated_at=calculated_at,
@@ -244,7 +244,6 @@ def rate_fee(
             period=period,
             sources=sources,
             steps=steps,
-            subtotal=subtotal,
             billed_quantity=billed_quantity,
             unit_price=unit_price,
             calculated_at=calculated_at,
@@ -371,7 +370,6 @@ def _provenance(
     period: Period,
     sources: Mapping[str, Any],
     steps: list[dict[str, Any]],
-    subtotal: Decimal,
     billed_quantity: Decimal,
     unit_price: Decimal,
     calculated_at: datetime,
@@ -380,6 +378,7 @@ def _provenance(
     adjustments, not_applied = agreed(steps, terms)
     chosen = "quantity" if "quantity" in sources else "price"
     quantity_source = "usage" if kind == "metered" else chosen
+    said = format_decimal(quantity)
     return {
         "status": "available",
         "version": 1,
@@ -389,15 +388,16 @@ def _provenance(
         "calculatedAt": format_instant(calculated_at),
         "inputs": {
             "kind": kind,
-            "quantity": {"value": format_decimal(quantity), "source": quantity_source},
+            "quantity": {"value": said, "source": quantity_source},
             "price": {"fn": described, "source": "price"},
         },
         "sources": {**sources, **adjustments},
         "steps": steps,
         "notApplied": not_applied,
         "result": {
-            "amount": format_decimal(subtotal),
-            "quantity": format_decimal(billed_quantity),
+            # Rounding comes last.
+            "amount": steps[-1]["out"],
+            "quantity": said if billed_quantity is quantity else format_decimal(billed_quantity),
             "unitPrice": format_decimal(unit_price),
         },
     }

@@ -1,11 +1,13 @@
 """Charges whose terms change within their period: priced part by part, rounded as one."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
+
+import msgspec
 
 from apps.kernel.money import EXACT, format_decimal
 from apps.kernel.time import Period, format_instant
@@ -16,8 +18,7 @@ from apps.rating.lines import PART, REST, Beside, RatedLine, rate_fee
 ZERO = Decimal(0)
 
 
-@dataclass(frozen=True, slots=True)
-class FeePart:
+class FeePart(msgspec.Struct, frozen=True):
     """A time of a fee's period in which price and quantity stay the same.
 
     Attributes:

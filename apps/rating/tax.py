@@ -2,16 +2,16 @@
 
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
+
+import msgspec
 
 from apps.kernel.money import EXACT, allocate, minor_digits, round_money
 
 ZERO, HUNDRED = Decimal(0), Decimal(100)
 
 
-@dataclass(frozen=True, slots=True)
-class TaxedAmount:
+class TaxedAmount(msgspec.Struct, frozen=True):
     """What a line is worth before tax and what tax it carries; their sum is what is owed.
 
     Attributes:
@@ -63,14 +63,22 @@ def tax_stacked(
     """
     digits = minor_digits(currency)
     parts: list[list[Decimal]] = [[ZERO] * len(own) for own in taxes]
-    places: dict[Hashable, list[tuple[int, int]]] = defaultdict(list)
+    # Most lines share what is decided of their taxes, and then its object, which need not be compared.
+    alike: dict[int, list[int]] = defaultdict(list)
     for index, own in enumerate(taxes):
+        alike[id(own)].append(index)
+    places: dict[Hashable, list[tuple[int, int]]] = defaultdict(list)
+    for indices in alike.values():
+        own = taxes[indices[0]]
         for place, tax in enumerate(own):
             if not tax[1]:
                 continue
             # What inclusive amounts contain depends on all taxes of the line.
-            places[(tax, tuple(own)) if is_inclusive else tax].append((index, place))
+            key = (tax, tuple(own)) if is_inclusive else tax
+            places[key] += [(index, place) for index in indices]
     for held in places.values():
+        # What rounding leaves goes to the earlier lines.
+        held.sort()
         bases = [amounts[index] for index, _ in held]
         index, place = held[0]
         rates = [rate for _, rate in taxes[index]]

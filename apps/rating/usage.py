@@ -1,15 +1,15 @@
 """What a price is given to price: a quantity, or the single transactions it is made of."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
+
+import msgspec
 
 from apps.kernel.money import EXACT
 
 
-@dataclass(frozen=True, slots=True)
-class Transaction:
+class Transaction(msgspec.Struct, frozen=True):
     """One event as a price sees it.
 
     Attributes:
@@ -21,12 +21,11 @@ class Transaction:
 
     value: Decimal
     rate: Decimal | None = None
-    group: Mapping[str, str] = field(default_factory=dict)
+    group: Mapping[str, str] = msgspec.field(default_factory=dict)
     events: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True):
     """The usage of one charge.
 
     Attributes:
@@ -37,7 +36,7 @@ class Usage:
     """
 
     quantity: Decimal
-    counted: Mapping[str, Any] = field(default_factory=dict)
+    counted: Mapping[str, Any] = msgspec.field(default_factory=dict)
     covered: Decimal = Decimal(0)
 
     @property

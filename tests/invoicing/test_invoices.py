@@ -108,11 +108,13 @@ def test_a_rebate_never_pushes_an_invoice_below_zero(world: World) -> None:
 def test_an_issued_document_refuses_change(world: World) -> None:
     subscription = subscribed(world, world.clock(JANUARY))
     invoice = Invoice.objects.get(subscription__public_id=subscription, sequence_number=0)
+    opened = Invoice.objects.get(subscription__public_id=subscription, sequence_number=1)
     attempts = [
         lambda: Invoice.objects.filter(pk=invoice.pk).update(grand_total=1, subtotal=1),
         lambda: Invoice.objects.filter(pk=invoice.pk).update(number="INV-1"),
         lambda: Invoice.objects.filter(pk=invoice.pk).update(status="ACTIVE"),
         lambda: InvoiceLine.objects.filter(invoice=invoice).update(total=1, subtotal=1),
+        lambda: InvoiceLine.objects.filter(invoice=invoice).update(invoice=opened),
         lambda: InvoiceLine.objects.filter(invoice=invoice).delete(),
         lambda: Invoice.objects.filter(pk=invoice.pk)._raw_delete("default"),
     ]

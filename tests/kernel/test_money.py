@@ -50,6 +50,17 @@ def test_parts_sum_to_the_whole_and_are_within_a_unit_of_fair(units: int, weight
             assert weight or part == 0
 
 
+@given(
+    units=st.integers(0, 10**9),
+    weights=st.lists(st.decimals(min_value=0, max_value=10**12, places=9), min_size=1, max_size=20),
+)
+def test_parts_are_the_same_however_they_are_worked_out(units: int, weights: list[Decimal]) -> None:
+    total = Decimal(units).scaleb(-2)
+    parts = allocate(total, weights, digits=2)
+    assert [-part for part in allocate(-total, weights, digits=2)] == parts
+    assert allocate(total, [weight.scaleb(-9) for weight in weights], digits=2) == parts
+
+
 def test_remainders_go_to_the_largest_then_to_the_first() -> None:
     assert allocate(Decimal("1.00"), [1, 1, 1], digits=2) == [Decimal("0.34"), Decimal("0.33"), Decimal("0.33")]
     assert allocate(Decimal("-0.05"), [1, 1], digits=2) == [Decimal("-0.03"), Decimal("-0.02")]

@@ -4,8 +4,14 @@ from collections.abc import Iterable, Sequence
 
 from django.db.models import F
 
-from apps.catalog.models import PlanVersionPrice, PriceRevision
-from apps.kernel.rows import many
+from apps.catalog.models import BillableMetric, Fee, PlanVersionPrice, PriceRevision, PricingUnit
+from apps.catalog.models.prices import PriceTermsColumns
+from apps.kernel.rows import join, many
+
+# A revision has its own terms; those of its price are the present ones, which nobody bills by.
+_PRESENT_TERMS = [
+    f"price__{name}" for name in ("metric", "fee", *(field.name for field in PriceTermsColumns._meta.get_fields()))
+]
 
 
 def current_revision_ids(*, plan_version_id: int) -> Sequence[int]:
@@ -47,5 +53,10 @@ def get_current_revision(*, price_id: int) -> PriceRevision:
 
 def revisions_by_id(ids: Iterable[int]) -> dict[int, PriceRevision]:
     """Give price revisions by key, with their price, metric and fee at hand."""
-    rows = PriceRevision.objects.select_related("price", "metric", "fee", "pricing_unit")
-    return {row.pk: row for row in rows.filter(pk__in=many(set(ids)))}
+    of_prices = PriceRevision.objects.select_related("price").defer(*_PRESENT_TERMS)
+    rows = list(of_prices.filter(pk__in=many(set(ids))))
+    # One query each: joined, the planner has more to think about than to do, and rows without any are as long.
+    join(rows, "metric", BillableMetric.objects.all())
+    join(rows, "fee", Fee.objects.all())
+    join(rows, "pricing_unit", PricingUnit.objects.all())
+    return {row.pk: row for row in rows}

@@ -64,7 +64,7 @@ def coverage(requests: Sequence[CoverageRequest]) -> list[Decimal]:
     prices, customers = {one.price_id for one in requests}, {one.customer_id for one in requests}
     meters = list(
         EntitlementMeter.objects.filter(
-            price_id__in=prices,
+            price_id__in=many(prices),
             entitlement__customer_id__in=many(customers),
             entitlement__is_metered=True,
             entitlement__active_from__lt=max(one.end for one in requests),

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 
+import msgspec
+
 from apps.kernel.time import Cadence, Period, format_instant
 from apps.subscriptions.domain.grid import Grid, Slot
 
@@ -33,8 +35,7 @@ class ChargeTerms:
     own_key: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Charge:
+class Charge(msgspec.Struct, frozen=True):
     """One price for one service period, due at one instant.
 
     Attributes:

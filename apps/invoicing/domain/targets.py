@@ -117,12 +117,17 @@ def with_tax(
         treatments: what was decided of each line, same order; None where its percent stands. By default the lines'.
     """
     decided = [line.treatment for line in lines] if treatments is None else treatments
-    taxed = tax_stacked(
-        [line.gross for line in lines],
-        [_taxes(line, treatment) for line, treatment in zip(lines, decided, strict=True)],
-        currency=currency,
-        is_inclusive=is_inclusive,
-    )
+    # Read once of each decision: few are made about very many lines.
+    rates = {id(one): one.rate for one in decided if one is not None}
+    known: dict[Hashable, list[tuple[Hashable, Decimal]]] = {}
+    taxes = []
+    for line, treatment in zip(lines, decided, strict=True):
+        key = line.tax_rate if treatment is None else id(treatment)
+        own = known.get(key)
+        if own is None:
+            own = known[key] = _taxes(line, treatment)
+        taxes.append(own)
+    taxed = tax_stacked([line.gross for line in lines], taxes, currency=currency, is_inclusive=is_inclusive)
     return [
         replace(line, subtotal=amount.net, tax_amount=amount.tax)
         if treatment is None
@@ -131,7 +136,7 @@ def with_tax(
             subtotal=amount.net,
             tax_amount=amount.tax,
             treatment=treatment,
-            tax_rate=treatment.rate,
+            tax_rate=rates[id(treatment)],
             tax_parts=amount.parts,
         )
         for line, treatment, amount in zip(lines, decided, taxed, strict=True)

@@ -17,6 +17,28 @@ def sum_of(name: str) -> Func:
     return Func(F(name), function="invoicing_sum", output_field=AmountField())
 
 
+def no_issued(changed: str) -> str:
+    """Give the body of a trigger that refuses to change lines of issued invoices.
+
+    Args:
+        changed: a query that gives the keys of the invoices whose lines a statement changed.
+    """
+    return f"""
+                    -- Each invoice by its key: the planner expects many and would read all there are.
+                    IF EXISTS (
+                        SELECT 1 FROM ({changed}) AS line
+                        CROSS JOIN LATERAL (
+                            SELECT number, consolidated_into_id, has_members FROM invoicing_invoice
+                            WHERE id = line.invoice_id OFFSET 0
+                        ) AS invoice
+                        WHERE number IS NOT NULL OR consolidated_into_id IS NOT NULL OR has_members
+                    ) THEN
+                        RAISE EXCEPTION 'lines of an issued invoice never change; write a credit note';
+                    END IF;
+                    RETURN NULL;
+                """
+
+
 class LineKind(models.TextChoices):
     FEE = "fee", "Fee"
     METERED = "metered", "Metered"
@@ -93,43 +115,30 @@ class InvoiceLine(Entity):
                 declare=DECLARED,
                 func=OF_CORRECTION,
             ),
+            # Lines are written by the thousand, so those of a statement are looked at together.
             pgtrigger.Trigger(
                 name="issued_lines_are_frozen",
-                when=pgtrigger.Before,
-                operation=pgtrigger.Update | pgtrigger.Delete,
-                declare=[("is_frozen", "boolean")],
-                func="""
-                    SELECT number IS NOT NULL OR consolidated_into_id IS NOT NULL OR has_members
-                    INTO is_frozen FROM invoicing_invoice
-                    WHERE id = CASE WHEN TG_OP = 'DELETE' THEN OLD.invoice_id ELSE NEW.invoice_id END;
-                    IF is_frozen THEN
-                        RAISE EXCEPTION 'lines of an issued invoice never change; write a credit note';
-                    END IF;
-                    IF TG_OP = 'DELETE' THEN RETURN OLD; END IF;
-                    RETURN NEW;
-                """,
+                when=pgtrigger.After,
+                operation=pgtrigger.Update,
+                level=pgtrigger.Statement,
+                referencing=pgtrigger.Referencing(old="old_lines", new="new_lines"),  # type: ignore[no-untyped-call]
+                func=no_issued("SELECT invoice_id FROM new_lines UNION SELECT invoice_id FROM old_lines"),
             ),
-            # Lines are written by the thousand, so new ones are looked at together.
+            pgtrigger.Trigger(
+                name="issued_lines_stay",
+                when=pgtrigger.After,
+                operation=pgtrigger.Delete,
+                level=pgtrigger.Statement,
+                referencing=pgtrigger.Referencing(old="old_lines"),  # type: ignore[no-untyped-call]
+                func=no_issued("SELECT DISTINCT invoice_id FROM old_lines"),
+            ),
             pgtrigger.Trigger(
                 name="issued_take_no_lines",
                 when=pgtrigger.After,
                 operation=pgtrigger.Insert,
                 level=pgtrigger.Statement,
                 referencing=pgtrigger.Referencing(new="new_lines"),  # type: ignore[no-untyped-call]
-                func="""
-                    -- Each invoice by its key: the planner expects many and would read all there are.
-                    IF EXISTS (
-                        SELECT 1 FROM (SELECT DISTINCT invoice_id FROM new_lines) AS line
-                        CROSS JOIN LATERAL (
-                            SELECT number, consolidated_into_id, has_members FROM invoicing_invoice
-                            WHERE id = line.invoice_id OFFSET 0
-                        ) AS invoice
-                        WHERE number IS NOT NULL OR consolidated_into_id IS NOT NULL OR has_members
-                    ) THEN
-                        RAISE EXCEPTION 'lines of an issued invoice never change; write a credit note';
-                    END IF;
-                    RETURN NULL;
-                """,
+                func=no_issued("SELECT DISTINCT invoice_id FROM new_lines"),
             ),
         ]
 

@@ -56,10 +56,20 @@ def charges_of(
     cadence, plan_cadence = subscription.billing_cadence, cadence_of(subscription)
     after, until = invoice.due_after, invoice.due_until
     grid, grid_in_advance = grid_of(subscription), _grid_in_advance(subscription)
+    known: dict[Hashable, list[Charge]] = {}
 
     def due(ids: Iterable[int]) -> list[Charge]:
-        known = (revisions[i] for i in ids if i in revisions)
-        return due_of(charge_terms(row, plan_cadence=cadence, trial_usage=subscription.trial_usage) for row in known)
+        found: list[Charge] = []
+        for row in (revisions[i] for i in ids if i in revisions):
+            # Prices of one calendar are charged at the same times: worked out for the first of them.
+            calendar = (row.is_prepaid, row.billing_cadence, row.is_obligation, row.bills_usage)
+            like = known.get(calendar)
+            if like is None:
+                terms = charge_terms(row, plan_cadence=cadence, trial_usage=subscription.trial_usage)
+                like = known[calendar] = due_of([terms])
+            price_id = row.price.public_id
+            found += [Charge(row.pk, price_id, one.service, one.whole, one.due_at) for one in like]
+        return found
 
     def due_of(terms_of_all: Iterable[ChargeTerms]) -> list[Charge]:
         found: list[Charge] = []

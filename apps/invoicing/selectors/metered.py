@@ -1,9 +1,11 @@
 """The usage that charges are priced by: quantities, those of groups, or single events, as the price asks."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
+
+from msgspec.structs import replace
 
 from apps.catalog.models import BillableMetric, RateFeed
 from apps.catalog.selectors.feeds import known_feeds

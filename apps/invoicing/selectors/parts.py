@@ -1,9 +1,10 @@
 """The parts of a charge: where a subscription's price or quantity changes within its period."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+
+import msgspec
 
 from apps.catalog.models import PriceRevision
 from apps.invoicing.domain.charges import Charge
@@ -17,8 +18,7 @@ from apps.subscriptions.domain.timeline import Part, Terms, Timeline
 from apps.subscriptions.models import Subscription
 
 
-@dataclass(frozen=True, slots=True)
-class ChargePart:
+class ChargePart(msgspec.Struct, frozen=True):
     """A time of a charge in which price and quantity stay the same.
 
     Attributes:
@@ -48,6 +48,9 @@ def parts_of(
     Args:
         catalogue: the price that the revision says, where it is read already.
     """
+    catalogue = catalogue or parse_price(revision.model, revision.properties)
+    if timeline.is_plain:
+        return [ChargePart(charge.service, catalogue, Decimal(revision.quantity))]
     parts = timeline.parts_of_price(
         revision.price_id,
         charge.service,
@@ -57,7 +60,6 @@ def parts_of(
     )
     if parts and not is_split(subscription, revision):
         parts = [Part(charge.service, parts[0].terms)]
-    catalogue = catalogue or parse_price(revision.model, revision.properties)
     found: list[ChargePart] = []
     for part in parts:
         price, source = _price(catalogue, part.terms)

@@ -7,10 +7,12 @@ simulated time begins, without grants, and with nothing used before.
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
+
+from msgspec.structs import replace
 
 from apps.catalog.domain.templates import Template, TemplateError
 from apps.catalog.models import BillableMetric, Feature, PriceRevision

@@ -1,9 +1,52 @@
-from decimal import Decimal
+"""Lines that are stored, as those that are worked out."""
 
-from django.db.models import QuerySet, Sum
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+from django.db.models import QuerySet, Sum, TextField
+from django.db.models.functions import Cast
 
 from apps.invoicing.domain.targets import TargetLine
-from apps.invoicing.models import CreditNoteLine, CreditNoteStatus, InvoiceLine
+from apps.invoicing.models import CreditNoteLine, CreditNoteStatus, Invoice, InvoiceLine, LineKind
+from apps.kernel.rows import many
+from apps.taxes.domain.treatment import Treatment
+from apps.taxes.models import TaxTreatment
+
+# Of a stored line what a `TargetLine` has under the same name.
+SAME = (
+    *("kind", "reference", "display_name", "description", "payment_term", "period_start", "period_end"),
+    *("quantity", "unit_price", "gross", "tax_rate", "price_revision_id", "public_id"),
+)
+_calculation = msgspec.json.Decoder(dict[str, Any])
+
+
+def stored_targets(invoices: Sequence[Invoice]) -> Iterator[tuple[int, TargetLine]]:
+    """Give the lines that are facts of their own, manual ones and adjustments, each with its invoice's key.
+
+    Not through objects of the model, since an invoice may have thousands.
+    """
+    lines = InvoiceLine.objects.filter(
+        invoice_id__in=many([invoice.pk for invoice in invoices]), kind__in=[LineKind.MANUAL, LineKind.ADJUSTMENT]
+    )
+    rows = list(
+        lines.annotate(calculation=Cast("provenance", TextField()))
+        .order_by("pk")
+        .values_list("invoice_id", "pk", "tax_treatment_id", "calculation", *SAME)
+    )
+    decided = {treatment_id for _, _, treatment_id, *_ in rows if treatment_id is not None}
+    treatments: dict[int | None, Treatment] = {}
+    if decided:
+        treatments |= {row.pk: row.decision for row in TaxTreatment.objects.filter(pk__in=many(decided))}
+    for invoice_id, key, treatment_id, calculation, *same in rows:
+        line = TargetLine(
+            **dict(zip(SAME, same, strict=True)),
+            stored_id=key,
+            treatment=treatments.get(treatment_id),
+            provenance=_calculation.decode(calculation),
+        )
+        yield invoice_id, line
 
 
 def target_of(line: InvoiceLine) -> TargetLine:

@@ -1,14 +1,13 @@
 """What the lines of invoices should be, computed for many invoices at once."""
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import msgspec
-from msgspec.structs import replace
 
 from apps.catalog.models import BillableMetric, PriceRevision
 from apps.catalog.selectors.terms import revisions_by_id
@@ -16,7 +15,7 @@ from apps.invoicing.domain.adjustments import AdjustmentTerms, quantity_terms
 from apps.invoicing.domain.charges import Charge
 from apps.invoicing.domain.early import BilledEarly
 from apps.invoicing.domain.targets import TargetLine
-from apps.invoicing.models import Invoice, InvoiceLine, InvoiceStatus, LineKind
+from apps.invoicing.models import Invoice, InvoiceStatus, LineKind
 from apps.invoicing.selectors.adjustments import adjustment_terms
 from apps.invoicing.selectors.allowances import AllowanceRequest
 from apps.invoicing.selectors.amounts import settled_lines
@@ -27,13 +26,12 @@ from apps.invoicing.selectors.late import find_late_usage
 from apps.invoicing.selectors.metered import MeteredRequest, metered_usage
 from apps.invoicing.selectors.parts import ChargePart, fee_parts, parts_of
 from apps.invoicing.selectors.rates import rate_of
-from apps.invoicing.selectors.stored import target_of
+from apps.invoicing.selectors.stored import stored_targets
 from apps.invoicing.selectors.versions import dated_timelines
-from apps.kernel.rows import many
 from apps.kernel.time import Period, format_instant
 from apps.metering.selectors.links import SubjectSpan, subjects_of
 from apps.metering.selectors.usage import UsageRequest
-from apps.rating.grouped import parse_price
+from apps.rating.grouped import AnyPrice, parse_price
 from apps.rating.lines import RatedLine, rate_usage
 from apps.rating.splits import rate_fee_parts, split_terms
 from apps.rating.usage import Usage
@@ -54,7 +52,8 @@ class _Bill(msgspec.Struct, frozen=True):
     agreed: Sequence[AdjustmentTerms]
     moment: datetime
     period_source: Mapping[str, object]
-    tax_rates: dict[int, Decimal]
+    has_own_rates: bool
+    tax_rates: dict[Hashable, Decimal]
 
 
 class _Item(msgspec.Struct, frozen=True, eq=False):
@@ -64,8 +63,7 @@ class _Item(msgspec.Struct, frozen=True, eq=False):
     plan: "_Planned"
 
 
-@dataclass(frozen=True, slots=True)
-class _Planned:
+class _Planned(msgspec.Struct, frozen=True):
     """A charge as all invoices have it that have the same calendar, terms and window.
 
     Attributes:
@@ -137,8 +135,8 @@ def target_lines(invoices: Sequence[Invoice], *, as_of: datetime | None) -> dict
     )
     beside: dict[int, list[TargetLine]] = defaultdict(list)
     beside |= find_late_usage(invoices, terms.subjects, terms.adjustments, as_of=as_of)
-    for stored in _stored_lines(invoices):
-        beside[stored.invoice_id].append(replace(target_of(stored), stored_id=stored.pk, public_id=stored.public_id))
+    for invoice_id, line in stored_targets(invoices):
+        beside[invoice_id].append(line)
     return calculated_lines(invoices, terms, as_of=as_of, beside=beside)
 
 
@@ -189,14 +187,14 @@ def calculated_lines(
 
 def _bills(invoices: Sequence[Invoice], terms: Terms, as_of: datetime | None) -> Iterator[_Bill]:
     # Customers without rates of their own share those of their plan.
-    shared: dict[tuple[int, bool], dict[int, Decimal]] = defaultdict(dict)
+    shared: dict[tuple[int, bool], dict[Hashable, Decimal]] = defaultdict(dict)
     for invoice in invoices:
         subscription = invoice.subscription
         agreed = terms.adjustments.get(invoice.subscription_id, ())
         moment = as_of or current_time(subscription)
         has_own = bool(invoice.customer.tax_rates)
         rates = {} if has_own else shared[subscription.plan_id, subscription.tax_exempt]
-        yield _Bill(invoice, subscription, agreed, moment, _period_source(invoice), rates)
+        yield _Bill(invoice, subscription, agreed, moment, _period_source(invoice), has_own, rates)
 
 
 def _metered_request(item: _Item, part: ChargePart, terms: Terms) -> MeteredRequest:
@@ -216,8 +214,15 @@ class _Planner:
 
     def __init__(self, terms: Terms) -> None:
         self.terms = terms
-        # Read once: one by dimension may have hundreds of groups.
-        self.prices = {key: parse_price(row.model, row.properties) for key, row in terms.revisions.items()}
+        # Read once: one by dimension may have hundreds of groups, and many prices may say the same.
+        parsed: dict[tuple[str, bytes], AnyPrice] = {}
+        self.prices: dict[int, AnyPrice] = {}
+        for key, row in terms.revisions.items():
+            said = (row.model, msgspec.json.encode(row.properties))
+            if said not in parsed:
+                parsed[said] = parse_price(row.model, row.properties)
+            self.prices[key] = parsed[said]
+        self.described: dict[int, Mapping[str, Any]] = {id(price): price.describe() for price in parsed.values()}
         self.known: dict[Hashable, list[_Planned]] = {}
 
     def charges_of(self, invoice: Invoice) -> list[_Planned]:
@@ -238,9 +243,8 @@ class _Planner:
             parts = parts_of(invoice.subscription, timeline, charge, revision, self.prices[revision.pk])
             if parts:
                 sources = [fixed_sources(revision, invoice.currency, parts, part) for part in parts]
-                described = [part.price.describe() for part in parts]
-                is_usage = revision.bills_usage and revision.metric is not None
-                found.append(_Planned(charge, revision, parts, sources, described, is_usage))
+                described = [self.described.get(id(part.price)) or part.price.describe() for part in parts]
+                found.append(_Planned(charge, revision, parts, sources, described, revision.bills_usage))
         return found
 
 
@@ -288,17 +292,18 @@ def _lines(item: _Item, usages: Sequence[Usage] | None) -> list[TargetLine]:
             calculated_at=bill.moment,
         )
         rated = [(fee.period, line) for fee, line in zip(fees, lines, strict=True)]
-    tax_rate = bill.tax_rates.get(revision.pk)
+    # Only rates of a customer's own tell metrics apart.
+    sold = revision.pk if bill.has_own_rates else revision.supply_scope
+    tax_rate = bill.tax_rates.get(sold)
     if tax_rate is None:
-        tax_rate = bill.tax_rates[revision.pk] = rate_of(bill.invoice, revision)
+        tax_rate = bill.tax_rates[sold] = rate_of(bill.invoice, revision)
     return [_line(plan, period, line, tax_rate) for period, line in rated]
 
 
 def _line(plan: _Planned, period: Period, rated: RatedLine, tax_rate: Decimal) -> TargetLine:
     revision = plan.revision
-    bills_usage = revision.bills_usage
     return TargetLine(
-        kind=METERED if bills_usage else FEE,
+        kind=METERED if plan.is_usage else FEE,
         reference=f"{plan.charge.price_id}:{format_instant(period.start)}",
         display_name=revision.invoice_display_name,
         payment_term=revision.payment_term,
@@ -311,7 +316,7 @@ def _line(plan: _Planned, period: Period, rated: RatedLine, tax_rate: Decimal) -
         price_revision_id=revision.pk,
         metric_id=revision.metric_id,
         provenance=rated.provenance,
-        whole=rated.subtotal if bills_usage else None,
+        whole=rated.subtotal if plan.is_usage else None,
     )
 
 
@@ -345,19 +350,20 @@ def fixed_sources(
         },
         "currency": {"type": "currency", "ref": {"currency": currency}},
     }
-    if revision.metric is not None and revision.bills_usage:
+    metric = revision.metric
+    if metric is not None and revision.bills_usage:
         sources["usage"] = {
             "type": "meter",
-            "ref": {"billableMetricId": revision.metric.public_id},
+            "ref": {"billableMetricId": metric.public_id},
             "asUsed": {
-                "aggregation": revision.metric.aggregation,
-                "eventType": revision.metric.event_type,
-                "valueProperty": revision.metric.value_property,
-                **_rounding(revision.metric),
+                "aggregation": metric.aggregation,
+                "eventType": metric.event_type,
+                "valueProperty": metric.value_property,
+                **_rounding(metric),
             },
         }
-    elif revision.metric is not None:
-        sources["quantity"] = {"type": "flatMetric", "ref": {"billableMetricId": revision.metric.public_id}}
+    elif metric is not None:
+        sources["quantity"] = {"type": "flatMetric", "ref": {"billableMetricId": metric.public_id}}
     if part is not None and part.source:
         sources["interval"] = {"type": "priceInterval", "ref": {"intervalId": part.source}}
     if len(parts) > 1:
@@ -370,18 +376,6 @@ def _rounding(metric: BillableMetric) -> dict[str, object]:
     if not metric.rounding_function:
         return {}
     return {"rounding": {"function": metric.rounding_function, "precision": metric.rounding_precision}}
-
-
-def _stored_lines(invoices: Sequence[Invoice]) -> Iterable[InvoiceLine]:
-    """Give the lines that are facts of their own: manual ones and adjustments."""
-    return (
-        InvoiceLine.objects.filter(
-            invoice_id__in=many([invoice.pk for invoice in invoices]),
-            kind__in=[LineKind.MANUAL, LineKind.ADJUSTMENT],
-        )
-        .select_related("tax_treatment")
-        .order_by("pk")
-    )
 
 
 def just_before(instant: datetime) -> datetime:

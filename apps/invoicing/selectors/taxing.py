@@ -1,6 +1,6 @@
 """The taxes of bills: what decides them is read once for all of them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 from apps.catalog.models import PriceRevision
 from apps.catalog.selectors.terms import revisions_by_id
@@ -63,14 +63,37 @@ def taxed(
     """
     treatments = None
     if customer.organization_id in book.rules:
-        treatments = [
-            line.treatment
-            if keeps_its_tax(line)
-            else _treatment(line, customer, subscription, revisions.get(line.price_revision_id or 0), book)
-            for line in lines
-        ]
+        treatments = _treatments(lines, customer, subscription, revisions, book)
     is_inclusive = subscription.plan.tax_behavior == "inclusive"
     return with_tax(lines, currency=currency, is_inclusive=is_inclusive, treatments=treatments)
+
+
+def _treatments(
+    lines: Sequence[TargetLine],
+    customer: Customer,
+    subscription: Subscription,
+    revisions: Mapping[int, PriceRevision],
+    book: TaxBook,
+) -> list[Treatment | None]:
+    """Decide the taxes of lines: once for those that are sold alike for the same time."""
+    has_own_rates = bool(customer.tax_rates)
+    decided: dict[Hashable, Treatment | None] = {}
+    found: list[Treatment | None] = []
+    for line in lines:
+        if keeps_its_tax(line):
+            found.append(line.treatment)
+            continue
+        category, scope, metric_id = "", "IN_SCOPE", None
+        revision = revisions.get(line.price_revision_id or 0)
+        if revision is not None:
+            scope, sold = revision.supply_scope, revision.metric or revision.fee
+            category = sold.tax_code if sold is not None else ""
+            metric_id = revision.metric_id if has_own_rates else None
+        alike = (category, scope, metric_id, line.is_prepaid, line.period_start, line.period_end)
+        if alike not in decided:
+            decided[alike] = _treatment(line, customer, subscription, revision, book)
+        found.append(decided[alike])
+    return found
 
 
 def _treatment(

@@ -6,6 +6,7 @@ from django.db import connection
 
 from apps.catalog.models import PriceRevision
 from apps.invoicing.models import Invoice
+from apps.kernel.rows import many
 from apps.rating.feeds import feeds_of
 from apps.rating.grouped import parse_price
 
@@ -17,7 +18,7 @@ def hold_rates(invoices: Sequence[Invoice]) -> None:
     hold the same feed.
     """
     keys = {key for invoice in invoices for key in invoice.price_revision_ids}
-    rows = PriceRevision.objects.filter(pk__in=keys, model="dynamic").values_list("model", "properties")
+    rows = PriceRevision.objects.filter(pk__in=many(keys), model="dynamic").values_list("model", "properties")
     feeds = sorted({feed for model, properties in rows for feed in feeds_of(parse_price(model, properties))})
     if feeds:
         with connection.cursor() as cursor:

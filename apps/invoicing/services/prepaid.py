@@ -7,12 +7,13 @@ the open invoice. So going back and forth leaves nothing behind, and a credit ne
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
 
 from django.db.models import Q, QuerySet
+from msgspec.structs import replace
 
 from apps.catalog.models import PriceRevision
 from apps.catalog.selectors.terms import revisions_by_id

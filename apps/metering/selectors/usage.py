@@ -8,6 +8,7 @@ import msgspec
 from django.db import connection
 
 from apps.catalog.models import BillableMetric
+from apps.kernel.rows import many
 from apps.kernel.time import floor_hour
 from apps.metering.aggregations import Latest, UniqueCount, UsageState, WeightedSum, get
 from apps.metering.selectors.states import UsageRequest, read_levels, read_states, read_uniques
@@ -83,7 +84,7 @@ def usage_changed_since(*, requests: Sequence[UsageRequest], moments: Sequence[d
 
 def aggregations_of(metric_ids: set[int]) -> dict[int, str]:
     """Give the aggregation of each metric."""
-    return dict(BillableMetric.objects.filter(pk__in=metric_ids).values_list("pk", "aggregation"))
+    return dict(BillableMetric.objects.filter(pk__in=many(metric_ids)).values_list("pk", "aggregation"))
 
 
 __all__ = ["UsageRequest", "aggregations_of", "period_usage", "usage_changed_since"]

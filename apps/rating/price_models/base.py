@@ -1,8 +1,9 @@
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from typing import Any, ClassVar, Protocol, Self, TypeGuard, runtime_checkable
+
+import msgspec
 
 from apps.kernel.errors import FieldError, InvalidError
 from apps.kernel.money import EXACT, format_decimal
@@ -12,8 +13,7 @@ UNIT_PRICE_PLACES = 15
 TIER_PLACES = 6
 
 
-@dataclass(frozen=True, slots=True)
-class Component:
+class Component(msgspec.Struct, frozen=True):
     """One priced part of a line: so many units at so much, plus a flat amount.
 
     Attributes:

@@ -20,7 +20,9 @@ class Pauses:
 
     def within(self, period: Period) -> list[Period]:
         """Give the paused parts of a period, in order; a pause without an end lasts as long as it."""
-        parts = []
+        parts: list[Period] = []
+        if not self.spans:
+            return parts
         for start, end in sorted(self.spans, key=lambda span: span[0]):
             first, last = max(start, period.start), period.end if end is None else min(end, period.end)
             if first < last:
