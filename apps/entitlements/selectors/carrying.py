@@ -82,8 +82,13 @@ SELECT r.i, e.revision, customer.public_id, customer.external_id,
 FROM jsonb_to_recordset(%(parts)s::jsonb)
     AS r(i int, e bigint, m bigint, s bigint, c boolean, w boolean, kept timestamptz, low xid8, seen pg_snapshot,
          a timestamptz, z timestamptz, since timestamptz, one timestamptz, other timestamptz)
-CROSS JOIN LATERAL (SELECT * FROM entitlements_entitlement WHERE id = r.e OFFSET 0) AS e
-CROSS JOIN LATERAL (SELECT * FROM customers_customer WHERE id = e.customer_id OFFSET 0) AS customer
+CROSS JOIN LATERAL (
+    SELECT id, revision, organization_id, customer_id, subscription_id
+    FROM entitlements_entitlement WHERE id = r.e OFFSET 0
+) AS e
+CROSS JOIN LATERAL (
+    SELECT id, organization_id, public_id, external_id FROM customers_customer WHERE id = e.customer_id OFFSET 0
+) AS customer
 CROSS JOIN LATERAL (
     SELECT sum(CASE WHEN r.c THEN 1 ELSE x.v END) FILTER (WHERE event.occurred_at < r.one) AS one,
            sum(CASE WHEN r.c THEN 1 ELSE x.v END) FILTER (WHERE event.occurred_at < r.other) AS other

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from django.db import DEFAULT_DB_ALIAS, connection, connections
+from django.db import connection
 
 from apps.entitlements.domain.grants import ZERO
 from apps.entitlements.selectors.asking import Asked, find_rights
@@ -11,6 +11,7 @@ from apps.entitlements.selectors.entitlements import held_units
 from apps.entitlements.selectors.histories import ahead_of, histories
 from apps.entitlements.selectors.kept import Kept, Seen, find_keepable, keeping_at, memory
 from apps.kernel.clock import wall_now
+from apps.kernel.database import database_name
 from apps.kernel.together import Together
 
 # Questions answered by one statement for callers who ask at the same moment.
@@ -27,8 +28,7 @@ def standings(*, organization_id: int, asked: Sequence[Asked]) -> list[Standing 
 
     None where the customer has none now.
     """
-    connection = connections[DEFAULT_DB_ALIAS]
-    database = str(connection.settings_dict["NAME"])
+    database = database_name()
     wanted = list(dict.fromkeys(asked))
     kept = [(one, found) for one in wanted if (found := memory.find(database, organization_id, one)) is not None]
     # What a transaction has locked and written is for itself.
@@ -64,7 +64,7 @@ _carried_together = Together(_carry, most=TOGETHER)
 
 def find_kept_keys(*, organization_id: int, asked: Sequence[Asked]) -> set[int] | None:
     """Give the keys of the rights that questions were about; None when the process does not remember all of them."""
-    database = str(connection.settings_dict["NAME"])
+    database = database_name()
     kept = [memory.find(database, organization_id, one) for one in asked]
     return None if None in kept else {one.entitlement.pk for one in kept if one is not None}
 

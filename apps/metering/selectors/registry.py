@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from time import monotonic
 
-from django.db import connection
-
 from apps.catalog.models import BillableMetric
+from apps.kernel.database import database_name
 from apps.kernel.outage import read_or_recall
 from apps.metering.domain.paths import steps_of
 
@@ -37,7 +36,7 @@ _lock = threading.Lock()
 
 def metrics_fed_by(*, organization_id: int, event_type: str) -> tuple[MetricShape, ...]:
     """Give the metrics of a merchant that count events of a type; empty when none does."""
-    key = (str(connection.settings_dict["NAME"]), organization_id, event_type)
+    key = (database_name(), organization_id, event_type)
     hit = _cache.get(key)
     if hit is not None and hit[0] > monotonic():
         return hit[1]

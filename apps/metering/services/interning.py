@@ -9,6 +9,8 @@ from typing import Any
 
 from django.db import connection, transaction
 
+from apps.kernel.database import database_name
+
 CACHE_ENTRIES = 500_000
 
 SubjectName = tuple[int, bool, str]  # organization, is_external, value
@@ -66,11 +68,11 @@ def _dimension_row(name: DimensionName) -> tuple[int, int, uuid.UUID, str]:
 
 
 def _remembered(cache: dict[str, dict[Any, int]]) -> dict[Any, int]:
-    return cache.setdefault(str(connection.settings_dict["NAME"]), {})
+    return cache.setdefault(database_name(), {})
 
 
 def _intern(wanted: set[Any], cache: dict[str, dict[Any, int]], sql: str, row: Any) -> dict[Any, int]:
-    database = str(connection.settings_dict["NAME"])
+    database = database_name()
     remembered = _remembered(cache)
     known = {name: number for name in wanted if (number := remembered.get(name)) is not None}
     # One order for everybody: concurrent inserts of the same names cannot deadlock.

@@ -4,8 +4,7 @@ import threading
 from datetime import datetime
 from time import monotonic
 
-from django.db import connection
-
+from apps.kernel.database import database_name
 from apps.kernel.http.principal import Principal
 from apps.kernel.outage import read_or_recall
 from apps.organizations.domain.keys import hash_secret
@@ -15,7 +14,7 @@ from apps.organizations.models import ApiKey
 CACHE_SECONDS = 1.0
 CACHE_ENTRIES = 10_000
 
-_cache: dict[bytes, tuple[float, Principal | None]] = {}
+_cache: dict[tuple[str, bytes], tuple[float, Principal | None]] = {}
 _lock = threading.Lock()
 
 
@@ -23,7 +22,7 @@ def find_principal(*, secret: str, as_of: datetime) -> Principal | None:
     """Find who a key secret speaks for; None when it is unknown, revoked or expired."""
     digest = hash_secret(secret)
     # Per database, because tests and replicas of one process may see several.
-    cache_key = digest + str(connection.settings_dict["NAME"]).encode()
+    cache_key = (database_name(), digest)
     hit = _cache.get(cache_key)
     if hit is not None and hit[0] > monotonic():
         return hit[1]
