@@ -205,21 +205,13 @@ class Tally:
         self.kept, self.at = kept, at
         self.held, self.is_seen, self.is_stale, self.is_mixed = ZERO, False, False, False
         cuts = [cut for cut in kept.cuts if cut < at]
-        self._is_in_one = bool(cuts) and in_one and self._may_be_in_one()
+        # What is the same at every moment is of hours that are read whole.
+        self._is_in_one = bool(cuts) and in_one and kept.begins is not None and bool(kept.parts)
         if self._is_in_one:
             cuts = []
         self._edges = [at] if kept.state is None else [kept.state.at, *cuts, at]
         self._used = [ZERO] * (len(self._edges) - 1)
         self._beyond = ZERO
-
-    def _may_be_in_one(self) -> bool:
-        kept = self.kept
-        return (
-            kept.state is not None
-            and kept.begins is not None
-            # Their hours are read whole.
-            and all((span.start or kept.state.at) <= kept.state.at and span.end is None for span in kept.subjects)
-        )
 
     def parts(self) -> Iterator[tuple[int, bool, dict[str, Any]]]:
         """Give what has to be read: at least one part, which shows whether the state still holds.
@@ -235,16 +227,19 @@ class Tally:
         close = floor_hour(at)
         close = at if close == at else close + HOUR
         beyond = ahead_until(kept.entitlement, kept.schedule, at, timedelta(seconds=kept.ahead_seconds))
+        if kept.parts and len(self._edges) == 2:
+            now = {"w": self._is_in_one, "z": close, "since": at, "one": close, "other": beyond}
+            for part in kept.parts:
+                yield 0, True, {**part, **now}
+            return
         last = len(self._edges) - 2
         for metric, is_number in kept.metrics:
             for span in kept.subjects:
                 row = {**known, "m": metric, "s": span.subject, "c": is_number, "kept": kept.state.at}
-                if self._is_in_one:
-                    row["w"] = True
                 for segment, (start, end) in enumerate(pairwise(self._edges)):
-                    part = span.within(start, close if segment == last else end)
-                    first, until = (at, at) if part is None else whole_hours(*part)
-                    for since, one in () if part is None else edge_spans(*part):
+                    within = span.within(start, close if segment == last else end)
+                    first, until = (at, at) if within is None else whole_hours(*within)
+                    for since, one in () if within is None else edge_spans(*within):
                         yield segment, False, {**row, "since": since, "one": one}
                     if segment == last:
                         one, other = (min(end, span.end) if span.end else end for end in (close, beyond))

@@ -7,10 +7,11 @@ names by themselves.
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 from apps.entitlements.domain.access import is_in_force
 from apps.entitlements.domain.engine import State, cut_points
@@ -66,6 +67,8 @@ class Kept:
         begins: when grants begin and their units, where nothing else happens; then only sums matter, unless usage was
             taken back. None where the order matters.
         metrics: what is counted, and whether by number rather than by value.
+        parts: what to read of each metric and subject that is the same at every moment; empty where edges of subjects
+            or of the state lie within hours.
         names: the customer's subjects as text, to compare.
         ahead_seconds: how far ahead senders' clocks may be.
     """
@@ -82,6 +85,7 @@ class Kept:
     begins: Sequence[tuple[datetime, Decimal]] | None = None
     metrics: Sequence[tuple[int, bool]] = ()
     subjects: Sequence[SubjectSpan] = ()
+    parts: Sequence[Mapping[str, Any]] = ()
     names: str = ""
     ahead_seconds: int = 0
 
@@ -112,6 +116,7 @@ def find_keepable(history: History, seen: Seen) -> Kept | None:
         return None
     until = history.at + KEPT_FOR
     resets = history.schedule.between(kept.at, until)
+    counted = [(metric, kind == "COUNT") for metric, kind in metrics]
     grants = [grant for grant in history.grants if grant.ends_at is None or grant.ends_at > kept.at]
     return Kept(
         entitlement=row,
@@ -124,8 +129,9 @@ def find_keepable(history: History, seen: Seen) -> Kept | None:
         resets=resets,
         cuts=[cut for cut in cut_points(history.grants, resets, start=kept.at, until=until) if kept.at < cut < until],
         begins=None if resets else _begins(grants, kept.at, until),
-        metrics=[(metric, kind == "COUNT") for metric, kind in metrics],
+        metrics=counted,
         subjects=history.subjects,
+        parts=_whole_parts(kept.at, counted, history.subjects, seen),
         names=names_of(history.subjects),
         ahead_seconds=row.organization.event_seconds_ahead,
     )
@@ -136,6 +142,26 @@ def _begins(grants: Sequence[Grant], start: datetime, until: datetime) -> list[t
     if any(grant.recurrence is not None or (grant.ends_at or until) < until for grant in grants):
         return None
     return [(grant.effective_at, grant.amount) for grant in grants if start < grant.effective_at < until]
+
+
+def _whole_parts(
+    start: datetime, metrics: Sequence[tuple[int, bool]], subjects: Sequence[SubjectSpan], seen: Seen
+) -> list[Mapping[str, Any]]:
+    if start != floor_hour(start) or any(span.end or (span.start or start) > start for span in subjects):
+        return []
+    return [
+        {
+            "low": seen.low,
+            "seen": seen.snapshot,
+            "m": metric,
+            "s": span.subject,
+            "c": is_number,
+            "kept": start,
+            "a": start,
+        }
+        for metric, is_number in metrics
+        for span in subjects
+    ]
 
 
 def names_of(subjects: Sequence[SubjectSpan]) -> str:
