@@ -201,8 +201,10 @@ class Invoice(Entity):
         indexes = [
             models.Index(fields=["organization", "-id"], name="invoice_list"),
             models.Index(fields=["customer", "-id"], name="invoice_of_customer"),
-            # Serves "which closed periods are past their grace".
-            models.Index(fields=["next_action_at"], name="invoice_due", condition=Q(next_action_at__isnull=False)),
+            # Serves "which closed periods are past their grace", the first of very many at one instant, too.
+            models.Index(
+                fields=["next_action_at", "id"], name="invoice_due", condition=Q(next_action_at__isnull=False)
+            ),
             models.Index(
                 fields=["consolidated_into"], name="invoice_members", condition=Q(consolidated_into__isnull=False)
             ),

@@ -5,6 +5,8 @@ from datetime import datetime, timedelta
 from typing import cast
 
 from django.db import transaction
+from django.db.models import Value
+from django.db.models.functions import Coalesce
 
 from apps.catalog.models import Plan
 from apps.catalog.selectors.terms import current_revision_ids_of
@@ -27,13 +29,11 @@ def cross_boundaries(*, subscription_ids: Sequence[int], as_of: datetime) -> lis
     Returns:
         Those that moved on; another worker moves, or has moved, those that are missing, or they are no longer active.
     """
-    # By their keys alone: looked for by what makes them due too, all that are due would be read for every group.
+    # By their keys alone: looked for by what makes them due too, all that are due would be read for every group. What
+    # another worker has moved on meanwhile is left out by a condition that no index serves.
     locked = Subscription.objects.select_for_update(skip_locked=True).filter(pk__in=many(subscription_ids))
-    subscriptions = [
-        row
-        for row in locked.order_by("pk")
-        if row.status == SubscriptionStatus.ACTIVE and row.period_end is not None and row.period_end <= as_of
-    ]
+    due = locked.annotate(ends=Coalesce("period_end", Value(as_of + timedelta(days=1)))).filter(ends__lte=as_of)
+    subscriptions: list[Subscription] = [row for row in due.order_by("pk") if row.status == SubscriptionStatus.ACTIVE]
     if not subscriptions:
         return []
     join(subscriptions, "organization", Organization.objects.all())

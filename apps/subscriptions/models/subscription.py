@@ -220,21 +220,22 @@ class Subscription(Entity):
         ]
         indexes = [
             models.Index(fields=["organization", "-id"], name="subscription_list"),
-            # Serves "what is due on the wall clock", oldest first.
+            # Serves "what is due on the wall clock", oldest first. With the key, so that the first of very many that
+            # are due at one instant are found without sorting all.
             models.Index(
-                fields=["next_action_at"],
+                fields=["next_action_at", "id"],
                 name="subscription_due",
                 condition=Q(next_action_at__isnull=False, test_clock__isnull=True, parked_reason=""),
             ),
             # Serves the same question for one test clock.
             models.Index(
-                fields=["test_clock", "next_action_at"],
+                fields=["test_clock", "next_action_at", "id"],
                 name="subscription_due_on_clock",
                 condition=Q(next_action_at__isnull=False, test_clock__isnull=False),
             ),
             # Serves "who is to be reminded"; on the wall clock and on test clocks.
             models.Index(
-                fields=["test_clock", "next_reminder_at"],
+                fields=["test_clock", "next_reminder_at", "id"],
                 name="subscription_reminder_due",
                 condition=Q(next_reminder_at__isnull=False, parked_reason=""),
             ),
