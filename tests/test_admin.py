@@ -179,8 +179,8 @@ def test_no_list_asks_more_than_twelve_questions(billed: World) -> None:
             assert client.get(url).status_code == 200
         # The session and the person are the same on every page.
         asked[url] = len([q for q in queries if not PLUMBING.search(str(q["sql"]))])
-    # Live totals take some more (pauses, timelines, late usage, coupons, allowances, taxes, prices), for all rows.
-    assert asked.pop("/admin/invoicing/invoice/") <= 34
+    # Live totals take some more (pauses, timelines, late usage, coupons, allowances, taxes), for all rows.
+    assert asked.pop("/admin/invoicing/invoice/") <= 32
     assert {url: count for url, count in asked.items() if count > 12} == {}
 
 

@@ -132,14 +132,19 @@ def join(rows: Sequence[models.Model], name: str, among: models.QuerySet[Any]) -
         field.set_cached_value(row, None if key is None else found[key])
 
 
-def many(keys: Iterable[int]) -> RawSQL:
-    """Give keys for an `__in` lookup as one array; Django and the driver work on each key of a list."""
-    return RawSQL("SELECT unnest(%s::bigint[])", ["{" + ",".join(map(str, keys)) + "}"])
+def many(keys: Iterable[int]) -> RawSQL | list[int]:
+    """Give keys for an `__in` lookup as one array; Django and the driver work on each key of a list.
+
+    No keys stay a list: Django knows the answer then and does not ask the database.
+    """
+    known = list(keys)
+    return RawSQL("SELECT unnest(%s::bigint[])", ["{" + ",".join(map(str, known)) + "}"]) if known else []
 
 
-def many_texts(texts: Iterable[str]) -> RawSQL:
+def many_texts(texts: Iterable[str]) -> RawSQL | list[str]:
     """As `many`, of texts."""
-    return RawSQL("SELECT unnest(%s::text[])", [_array_of(list(texts))])
+    known = list(texts)
+    return RawSQL("SELECT unnest(%s::text[])", [_array_of(known)]) if known else []
 
 
 def _write(model: type[models.Model], fields: Sequence[Any], columns: Sequence[Iterable[str]]) -> None:

@@ -340,4 +340,4 @@ def test_the_number_of_queries_does_not_grow_with_the_subscriptions(world: World
             with CaptureQueriesContext(connection) as queries:
                 assert look_at_usage() == len(cases)
         counts.append(len(queries))
-    assert counts[0] == counts[1] < 50
+    assert counts[0] == counts[1] < 40

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 
 from django.db.models import F
 
-from apps.catalog.models import BillableMetric, Fee, PlanVersionPrice, PriceRevision, PricingUnit
+from apps.catalog.models import PlanVersionPrice, PriceRevision
 from apps.catalog.models.prices import PriceTermsColumns
-from apps.kernel.rows import join, many
+from apps.kernel.rows import many
 
 # A revision has its own terms; those of its price are the present ones, which nobody bills by.
 _PRESENT_TERMS = [
@@ -53,10 +53,5 @@ def get_current_revision(*, price_id: int) -> PriceRevision:
 
 def revisions_by_id(ids: Iterable[int]) -> dict[int, PriceRevision]:
     """Give price revisions by key, with their price, metric and fee at hand."""
-    of_prices = PriceRevision.objects.select_related("price").defer(*_PRESENT_TERMS)
-    rows = list(of_prices.filter(pk__in=many(set(ids))))
-    # One query each: joined, the planner has more to think about than to do, and rows without any are as long.
-    join(rows, "metric", BillableMetric.objects.all())
-    join(rows, "fee", Fee.objects.all())
-    join(rows, "pricing_unit", PricingUnit.objects.all())
-    return {row.pk: row for row in rows}
+    rows = PriceRevision.objects.select_related("price", "metric", "fee", "pricing_unit").defer(*_PRESENT_TERMS)
+    return {row.pk: row for row in rows.filter(pk__in=many(set(ids)))}
