@@ -7,6 +7,7 @@ from django.conf import settings as django_settings
 from hypothesis import settings as hypothesis_settings
 
 from apps.entitlements.selectors.kept import memory
+from apps.kernel.prepared import shared
 from apps.metering.selectors.registry import forget_metrics
 from apps.metering.selectors.timing import forget_timing
 from apps.metering.services.committing import let_go
@@ -34,8 +35,9 @@ def _fresh_caches() -> Iterator[None]:
     memory.clear()
     yield
     forget_interned()
-    # Its connection must not outlive the test's database.
+    # Their connections must not outlive the test's database.
     let_go()
+    shared.close()
 
 
 @pytest.fixture(autouse=True)

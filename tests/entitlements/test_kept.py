@@ -1,12 +1,13 @@
 """What processes keep of rights is a cache only: answers are those of the whole history, whatever happens."""
 
 import random
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from django.db import connection, transaction
@@ -21,6 +22,7 @@ from apps.entitlements.services.checking import Question, check
 from apps.entitlements.services.granting import GrantTerms, create_grant, void_grant
 from apps.entitlements.services.resetting import ResetTerms, reset_entitlement
 from apps.kernel.errors import ConflictError, InvalidError
+from apps.kernel.prepared import Rows, shared
 from apps.metering.services.merge import drain
 from apps.metering.services.voiding import void_named
 from apps.organizations.models import Organization
@@ -34,6 +36,21 @@ MINUTE = timedelta(minutes=1)
 
 def text_of(instant: datetime) -> str:
     return instant.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+@contextmanager
+def statements() -> Iterator[list[str]]:
+    """Give what is asked of the database: on the thread's own connection, and on the one that threads share."""
+    sent: list[str] = []
+    read = shared.read
+
+    def note(sql: str, values: Mapping[str, Any]) -> Rows:
+        sent.append(sql)
+        return read(sql, values)
+
+    with CaptureQueriesContext(connection) as own, patch.object(shared, "read", note):
+        yield sent
+    sent.extend(query["sql"] for query in own)
 
 
 @dataclass
@@ -206,7 +223,7 @@ def test_a_check_is_one_query_however_many_grants(make: Callable[..., Case]) -> 
     assert case.ask().balance == 77
     case.use(case.now - MINUTE, 2)
     question = Question(case.asked, Decimal(1))
-    with CaptureQueriesContext(connection) as queries:
+    with statements() as queries:
         verdicts = check(organization_id=case.kit.world.merchant.pk, questions=[question] * 100)
     assert len(queries) == 1
     assert {verdict.standing.balance for verdict in verdicts if verdict.standing} == {75}
@@ -228,7 +245,7 @@ def test_grants_that_began_lately_are_summed_up_unless_usage_was_taken_back(
             case.use(case.now + (chance.random() * 6 - 5) * HOUR, tokens)
             case.moment = case.now + (chance.random() - 0.5) * HOUR
             case.ask()
-            with CaptureQueriesContext(connection) as queries:
+            with statements() as queries:
                 found = case.ask()
             assert len(queries) == 1 or is_mixed
             assert len(queries) <= 2
@@ -264,7 +281,7 @@ def test_a_hundred_rights_cost_as_many_queries_as_one(make: Callable[..., Case])
     counts = []
     for few in (questions[11:13], questions):
         for _ in range(2):
-            with CaptureQueriesContext(connection) as queries:
+            with statements() as queries:
                 verdicts = check(organization_id=world.merchant.pk, questions=few)
         counts.append(len(queries))
     assert [verdict.is_allowed for verdict in verdicts] == [True] * 22 + [False] * 2

@@ -18,7 +18,7 @@ from apps.entitlements.selectors.asking import Asked
 from apps.entitlements.selectors.histories import ahead_until
 from apps.entitlements.selectors.kept import HOUR, Kept
 from apps.kernel.money import EXACT
-from apps.kernel.prepared import read_prepared
+from apps.kernel.prepared import Read
 from apps.kernel.time import floor_hour
 from apps.metering.domain.grid import edge_spans, whole_hours
 
@@ -136,19 +136,23 @@ class Part:
     is_last: bool
 
 
-def carried(usable: Sequence[tuple[Asked, Kept]], at: datetime) -> list[Standing | None]:
-    """Carry kept states to a moment; n in, n out, same order. None for those that do not hold any more."""
+def carried(usable: Sequence[tuple[Asked, Kept]], at: datetime, *, read: Read) -> list[Standing | None]:
+    """Carry kept states to a moment; n in, n out, same order. None for those that do not hold any more.
+
+    Args:
+        read: runs the statement, in the caller's transaction or by itself.
+    """
     tallies = [Tally(kept, at) for _, kept in usable]
-    _read(usable, tallies, at)
+    _read(usable, tallies, at, read)
     again = [n for n, tally in enumerate(tallies) if tally.is_mixed]
     if again:
         for n in again:
             tallies[n] = Tally(usable[n][1], at, in_one=False)
-        _read([usable[n] for n in again], [tallies[n] for n in again], at)
+        _read([usable[n] for n in again], [tallies[n] for n in again], at, read)
     return [tally.standing() for tally in tallies]
 
 
-def _read(usable: Sequence[tuple[Asked, Kept]], tallies: Sequence["Tally"], at: datetime) -> None:
+def _read(usable: Sequence[tuple[Asked, Kept]], tallies: Sequence["Tally"], at: datetime, read: Read) -> None:
     parts: list[Part] = []
     rows: list[dict[str, Any]] = []
     for number, tally in enumerate(tallies):
@@ -162,7 +166,7 @@ def _read(usable: Sequence[tuple[Asked, Kept]], tallies: Sequence["Tally"], at: 
         "since": min((row["since"] for row in rows if "since" in row), default=at),
         "before": max((row[end] for row in rows for end in ("one", "other") if end in row), default=at),
     }
-    for i, *seen, held, is_late, hours, one, other in read_prepared(READ, values):
+    for i, *seen, held, is_late, hours, one, other in read(READ, values):
         part = parts[i]
         (asked, kept), tally = usable[part.number], tallies[part.number]
         tally.held = held or ZERO

@@ -12,6 +12,7 @@ from apps.entitlements.selectors.histories import ahead_of, histories
 from apps.entitlements.selectors.kept import Kept, Seen, find_keepable, keeping_at, memory
 from apps.kernel.clock import wall_now
 from apps.kernel.database import database_name
+from apps.kernel.prepared import Read, read_prepared, shared
 from apps.kernel.together import Together
 
 # Questions answered by one statement for callers who ask at the same moment.
@@ -32,7 +33,7 @@ def standings(*, organization_id: int, asked: Sequence[Asked]) -> list[Standing 
     wanted = list(dict.fromkeys(asked))
     kept = [(one, found) for one in wanted if (found := memory.find(database, organization_id, one)) is not None]
     # What a transaction has locked and written is for itself.
-    carry = _carry if connection.in_atomic_block else _carried_together.answers
+    carry = _carry_here if connection.in_atomic_block else _carried_together.answers
     answers: dict[Asked, Standing | None] = {}
     if kept:
         answers |= {
@@ -49,17 +50,25 @@ def standings(*, organization_id: int, asked: Sequence[Asked]) -> list[Standing 
     return [answers[one] for one in asked]
 
 
-def _carry(kept: Sequence[tuple[Asked, Kept]]) -> list[Standing | None]:
+def _carry(kept: Sequence[tuple[Asked, Kept]], read: Read) -> list[Standing | None]:
     at = wall_now()
     usable = {n: one for n, one in enumerate(kept) if one[1].holds_at(at)}
     found: list[Standing | None] = [None] * len(kept)
     if usable:
-        for n, standing in zip(usable, carried(list(usable.values()), at), strict=True):
+        for n, standing in zip(usable, carried(list(usable.values()), at, read=read), strict=True):
             found[n] = standing
     return found
 
 
-_carried_together = Together(_carry, most=TOGETHER)
+def _carry_here(kept: Sequence[tuple[Asked, Kept]]) -> list[Standing | None]:
+    return _carry(kept, read_prepared)
+
+
+def _carry_for_all(kept: Sequence[tuple[Asked, Kept]]) -> list[Standing | None]:
+    return _carry(kept, shared.read)
+
+
+_carried_together = Together(_carry_for_all, most=TOGETHER)
 
 
 def find_kept_keys(*, organization_id: int, asked: Sequence[Asked]) -> set[int] | None:
