@@ -1,13 +1,16 @@
 """What an allowance leaves to be paid."""
 
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.db.models import F
 
 from apps.entitlements.selectors.coverage import CoverageRequest, coverage
 from apps.invoicing.domain.words import steps_in_words
 from apps.kernel.time import parse_instant
+from apps.metering.models import UsageWindow
 from apps.rating.lines import recompute
 from tests.entitlements.kit import MILLION, Kit
 
@@ -84,6 +87,37 @@ def test_what_is_left_of_carried_overage_is_billed_when_the_right_ends(kit: Kit,
     assert steps_in_words(line["provenance"])[0].startswith(
         "add what carried overage leaves to be paid when the right ends"
     )
+
+
+@pytest.mark.parametrize(
+    ("february", "amounts"), [(900_000, ["0.80", "1.20", "1.00"]), (0, ["0.00", "0.40", "0.20"])]
+)
+def test_late_usage_of_any_period_is_billed_where_its_right_has_ended(
+    kit: Kit, february: int, amounts: list[str]
+) -> None:
+    """Of January, whose overage was carried on: what is left of it at the end is more, and then less again."""
+    price = kit.price(kit.feature(), {**SOFT, "preserveOverageAtReset": True})
+    customer, subscription, clock = kit.subscriber([price])
+    kit.use(customer, "2026-01-10T00:00:00Z", 1_500_000 if february else 2_000_000)
+    if february:
+        kit.use(customer, "2026-02-10T00:00:00Z", february)
+    kit.world.advance(clock, "2026-02-20T00:00:00Z")
+    kit.world.api.post(f"/v0/subscriptions/{subscription}/termination", {"reason": "gone"}, expect=200)
+    kit.world.advance(clock, "2026-02-22T00:00:00Z")
+
+    def billed() -> Decimal:
+        bills = [kit.world.amounts(bill["id"]) for bill in kit.world.invoices(subscription)]
+        return sum((sum(bill) for bill in bills), Decimal(0))
+
+    first, more, less = (Decimal(amount) for amount in amounts)
+    assert billed() == first
+    for late, owed in ((200_000, more), (-100_000, less)):
+        # Hours that changed lately are looked at again anyhow.
+        UsageWindow.objects.update(changed_at=F("changed_at") - timedelta(hours=1))
+        kit.use(customer, "2026-01-20T00:00:00Z", late)
+        kit.world.api.post(f"/v0/subscriptions/{subscription}/corrections")
+        assert billed() == owed
+        kit.world.api.post(f"/v0/subscriptions/{subscription}/corrections", expect=409)
 
 
 def test_prices_share_what_is_left_of_carried_overage_by_what_made_it(kit: Kit) -> None:

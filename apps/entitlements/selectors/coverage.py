@@ -8,7 +8,7 @@ one where it is more than was used in it. A reset by hand that forgives such ove
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -78,6 +78,22 @@ def coverage(requests: Sequence[CoverageRequest]) -> list[Decimal]:
     for meter in meters:
         drawn[meter.entitlement.customer_id, meter.price_id].append((meter.entitlement, meter.metric_id))
     return covered_units([Draw(drawn[one.customer_id, one.price_id], one.start, one.end) for one in requests])
+
+
+def find_ends_paid(customer_ids: Collection[int]) -> set[tuple[int, int, datetime]]:
+    """Give customer, price and instant of the ends of rights at which carried overage is billed.
+
+    What `coverage` says of a span until such an end depends on usage before the span, too.
+    """
+    meters = EntitlementMeter.objects.filter(
+        price_id__isnull=False,
+        entitlement__customer_id__in=many(customer_ids),
+        entitlement__is_soft_limit=True,
+        entitlement__preserves_overage=True,
+        entitlement__active_to__isnull=False,
+    )
+    rows = meters.values_list("entitlement__customer_id", "price_id", "entitlement__active_to")
+    return {(customer_id, price_id, end) for customer_id, price_id, end in rows if end is not None}
 
 
 def covered_units(draws: Sequence[Draw], past_of: PastOf = _stored) -> list[Decimal]:

@@ -10,6 +10,7 @@ from django.db import connection
 from django.db.models import QuerySet
 
 from apps.catalog.models import BillableMetric, PriceRevision
+from apps.entitlements.selectors.coverage import find_ends_paid
 from apps.invoicing.domain.adjustments import AdjustmentTerms, discounts_of, quantity_terms
 from apps.invoicing.domain.early import WITHDRAWN
 from apps.invoicing.domain.targets import TargetLine
@@ -83,6 +84,9 @@ class _Entry:
         return StandardPrice(Decimal(0)) if self.is_withdrawn else self.billed_at
 
 
+_Request = tuple[Invoice, _Entry, UsageRequest]
+
+
 def find_late_usage(
     invoices: Sequence[Invoice],
     subjects: Mapping[int, Sequence[SubjectSpan]],
@@ -102,7 +106,7 @@ def find_late_usage(
         if invoice.sequence_number > 0 and not invoice.is_early
     }
     billed = _billed({key: by_subscription[key] for key in _worth_a_look(by_subscription, subjects)})
-    requests: list[tuple[Invoice, _Entry, UsageRequest]] = []
+    requests: list[_Request] = []
     unchanged: list[tuple[Invoice, _Entry]] = []
     for subscription_id, entries in billed.items():
         invoice = by_subscription[subscription_id]
@@ -122,7 +126,7 @@ def find_late_usage(
         requests=[request for _, _, request in requests],
         moments=[entry.counted_at - OVERLAP for _, entry, _ in requests],
     )
-    touched = [row for row, is_changed in zip(requests, changed, strict=True) if is_changed]
+    touched = _touched(requests, changed)
     answers = metered_usage(
         [
             MeteredRequest(
@@ -150,6 +154,17 @@ def find_late_usage(
             if line is not None:
                 found[invoice.pk].append(line)
     return found
+
+
+def _touched(requests: Sequence[_Request], changed: Sequence[bool]) -> list[_Request]:
+    """Give those whose usage changed, and those at whose end carried overage of changed usage was billed."""
+    customers = {row[0].customer_id for row, is_changed in zip(requests, changed, strict=True) if is_changed}
+    ends = find_ends_paid(customers) if customers else set()
+    return [
+        row
+        for row, is_changed in zip(requests, changed, strict=True)
+        if is_changed or (row[0].customer_id, row[1].revision.price_id, row[1].period.end) in ends
+    ]
 
 
 def _by_whole(entries: Sequence[tuple[Invoice, _Entry]]) -> list[list[tuple[Invoice, _Entry]]]:
