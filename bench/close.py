@@ -19,6 +19,23 @@ from bench.stack import settings_of
 from config.stack.backends import running_backends
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
+# So many events of a subscription and month are sent; those beyond are copies, written as the merge would have.
+SENT = 3
+# Copies written in one transaction.
+STEP = 2_000_000
+COPIES = """
+INSERT INTO metering_event (public_id, organization_id, idempotency_key, event_type, source, subject_id, external_id,
+                            occurred_at, accepted_at, data, metrics, dimensions, quantities, hashes)
+SELECT public_id || '.' || n, organization_id, idempotency_key || '.' || n, event_type, source, subject_id,
+       external_id, occurred_at + n * interval '1 second', accepted_at, data, metrics, dimensions, quantities, hashes
+FROM metering_event CROSS JOIN generate_series(%(first)s::int, %(last)s::int) AS n WHERE occurred_at = %(at)s
+"""
+# All events of a subscription are alike and a second apart, in one hour.
+COUNTED = """
+UPDATE metering_window SET sum = sum / %(sent)s * %(events)s, count = %(events)s,
+    moment = sum / %(sent)s * (3600 * %(events)s - %(events)s * (%(events)s - 1) / 2.0)
+WHERE hour = %(at)s
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -211,13 +228,14 @@ def _total(number: int, events: int) -> Decimal:
 
 
 def _use(merchant: Any, customers: list[str], at: datetime, month: int, events: int) -> None:
+    """Give every customer's month events of one hour, a second apart."""
     from django.db import connection
 
     from apps.metering.services.merge import drain
     from apps.metering.services.staging import accept_events
 
     def made() -> Iterator[dict[str, Any]]:
-        for event in range(events):
+        for event in range(min(events, SENT)):
             for number, customer in enumerate(customers):
                 tokens_in, tokens_out = _quantities(number, events)
                 yield {
@@ -238,9 +256,24 @@ def _use(merchant: Any, customers: list[str], at: datetime, month: int, events: 
         if sent % 20 == 19:
             drain()
     drain()
+    if events > SENT:
+        _copy_events(at, events, len(customers))
     # As when it came over the month, and not in the minutes before the close, which are looked at once more later.
     with connection.cursor() as cursor:
         cursor.execute("UPDATE metering_window SET changed_at = changed_at - interval '1 hour'")
+
+
+def _copy_events(at: datetime, events: int, customers: int) -> None:
+    from django.db import connection, transaction
+
+    number = max(STEP // customers, 1)
+    with connection.cursor() as cursor:
+        for first in range(SENT, events, number):
+            with transaction.atomic():
+                cursor.execute(COPIES, {"at": at, "first": first, "last": min(first + number, events) - 1})
+        cursor.execute(COUNTED, {"at": at, "sent": SENT, "events": events})
+        for table in ("metering_event", "metering_window"):
+            cursor.execute(f"VACUUM (ANALYZE) {table}")
 
 
 def batched(rows: Iterator[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
