@@ -151,3 +151,23 @@ def test_whoever_has_no_allowance_costs_one_query(kit: Kit, django_assert_num_qu
     one = CoverageRequest(1, 2, parse_instant("2026-01-01T00:00:00Z"), parse_instant("2026-02-01T00:00:00Z"))
     with django_assert_num_queries(1):
         assert coverage([one] * 50) == [0] * 50
+
+
+@pytest.mark.parametrize("template", [None, {**SOFT, "usagePeriod": {"interval": "P1Y"}}])
+def test_units_that_come_later_do_not_pay_what_a_bill_took_money_for(
+    kit: Kit, template: dict[str, Any] | None
+) -> None:
+    """Of 1.3 million in January 0.3, or all where nothing is allowed; the grant of February is for February."""
+    customer, subscription, clock = kit.subscriber([kit.price(kit.feature(), template)])
+    kit.use(customer, "2026-01-10T00:00:00Z", 1_300_000)
+    kit.world.advance(clock, "2026-02-10T00:00:00Z")
+    assert kit.right(customer)["overage"] == 0
+    right = kit.right(customer)["entitlementId"]
+    kit.world.api.post(f"/v1/entitlements/{right}/grants", {"amount": 2_000_000, "idempotencyKey": "more"})
+    assert kit.right(customer)["balance"] == 2_000_000
+    kit.use(customer, "2026-02-11T00:00:00Z", 2_100_000)
+    assert kit.right(customer, "&at=2026-02-12T00:00:00Z")["overage"] == 100_000
+    kit.world.advance(clock, "2026-03-02T00:00:00Z")
+    bills = [kit.world.amounts(bill["id"]) for bill in kit.world.invoices(subscription)]
+    first = Decimal("0.60") if template else Decimal("2.60")
+    assert sum((sum(bill) for bill in bills), Decimal(0)) == first + Decimal("0.20")

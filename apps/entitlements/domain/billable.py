@@ -15,7 +15,7 @@ class Outcome:
     """Usage of a span, and what of it nothing covered.
 
     Attributes:
-        left: what of that is still overage when the span ends; the rest a reset forgave.
+        left: what of that is still overage when the span ends; the rest was forgiven.
         older: overage from before the span that is still there when it ends.
     """
 
@@ -29,7 +29,7 @@ def outcome_of(segments: Iterable[Segment], *, start: datetime, end: datetime) -
     """Tell what of the usage of a span grants did not cover within the span.
 
     Units that come pay the oldest overage first, so overage from before the span, which an earlier bill had, is
-    never taken off twice. Overage that a reset forgives stays what it is: used and not covered.
+    never taken off twice. Overage that is forgiven stays what it is: used and not covered.
 
     Args:
         segments: of a history that is cut at `start` and `end`.
@@ -45,7 +45,7 @@ def outcome_of(segments: Iterable[Segment], *, start: datetime, end: datetime) -
             continue
         repaid = total(burn.amount for burn in segment.repaid)
         older, own = _repay(older, own, repaid)
-        if segment.is_reset and segment.forgiven:
+        if segment.forgiven:
             left_behind, older, own = EXACT.add(left_behind, own), ZERO, ZERO
         usage = EXACT.add(usage, segment.usage)
         from_before = min(segment.burned, segment.overage_before)

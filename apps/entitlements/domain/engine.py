@@ -5,7 +5,8 @@ segment it does not matter when usage happened, so its sum is burned in the orde
 nothing to burn is overage; it is burned by the next units that come.
 
 At one instant things happen in this order: grants end; a reset leaves each grant its rollover; overage is burned from
-that if it is preserved, else forgiven; allowances are issued; grants begin; grants are filled up.
+that if it is preserved, else forgiven; allowances are issued; grants begin; grants are filled up. Where overage is
+billed it is forgiven, too, and nothing else is reset: it is paid in money, and units that come later do not pay it.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -57,7 +58,7 @@ class Segment:
 
     Attributes:
         is_reset: whether it begins with a reset.
-        forgiven: overage that this reset forgave.
+        forgiven: overage that this reset forgave, or that was billed when it begins.
         repaid: burns that this reset took from what rolled over, for preserved overage.
         balances: by grant when it begins, before anything is burned.
         overage_before: overage that the segment begins with.
@@ -123,7 +124,7 @@ class _Opening:
 
 def opening(grants: Iterable[Grant], at: datetime) -> State:
     """Give the state of a history that begins: every active grant is full."""
-    return State(at, {grant.id: grant.amount for grant in grants if grant.is_active_at(at)})
+    return State(at, {grant.id: grant.begins_with for grant in grants if grant.is_active_at(at)})
 
 
 def refreshed(grants: Iterable[Grant], at: datetime) -> State | None:
@@ -136,7 +137,7 @@ def refreshed(grants: Iterable[Grant], at: datetime) -> State | None:
         if not grant.is_active_at(at):
             continue
         if grant.effective_at == at:
-            balances[grant.id] = grant.amount
+            balances[grant.id] = grant.begins_with
         elif grant.rolled_over(ZERO) != grant.rolled_over(grant.amount) or grant.rollover_max is None:
             return None
         elif grant.recurrence is not None and at in _instants(grant, at):
@@ -266,8 +267,11 @@ def total(amounts: Iterable[Decimal]) -> Decimal:
 def _open(known: _Opening, order: Sequence[Grant], at: datetime, reset: Reset | None) -> _Opening:
     active = [grant for grant in order if grant.is_active_at(at)]
     balances = {grant.id: known.balances[grant.id] for grant in active if grant.id in known.balances}
-    now = _Opening(balances, known.overage, known.usage, known.credit, reset is not None)
-    if reset is not None:
+    is_reset = reset is not None and not reset.is_billing
+    now = _Opening(balances, known.overage, known.usage, known.credit, is_reset)
+    if reset is not None and reset.is_billing:
+        now.forgiven, now.overage = now.overage, ZERO
+    elif reset is not None:
         now.usage = now.credit = ZERO
         for grant in active:
             if grant.id in balances:
@@ -278,8 +282,8 @@ def _open(known: _Opening, order: Sequence[Grant], at: datetime, reset: Reset | 
             now.forgiven, now.overage = now.overage, ZERO
     for grant in active:
         if grant.id not in balances:
-            balances[grant.id] = grant.amount
-        elif reset is not None and grant.is_allowance:
+            balances[grant.id] = grant.begins_with
+        elif is_reset and grant.is_allowance:
             balances[grant.id] = EXACT.add(balances[grant.id], grant.amount)
         if grant.recurrence is not None and at in _instants(grant, at):
             balances[grant.id] = grant.amount

@@ -40,6 +40,8 @@ class Grant:
 
     Attributes:
         amount: what it holds when it begins, more than 0.
+        number: of those made at the same moment, as on a clock that stands, the lower was made first.
+        opening: what it holds when it begins, where that is not its amount.
         priority: the lower, the sooner it is burned.
         effective_at: from when it is there, included.
         expires_at: until when, excluded; None for ever.
@@ -63,6 +65,12 @@ class Grant:
     rollover_max: Decimal | None = ZERO
     is_allowance: bool = False
     is_paid: bool = False
+    number: int = 0
+    opening: Decimal | None = None
+
+    @property
+    def begins_with(self) -> Decimal:
+        return self.amount if self.opening is None else self.opening
 
     @property
     def ends_at(self) -> datetime | None:
@@ -91,6 +99,7 @@ def burn_order(grants: Iterable[Grant]) -> list[Grant]:
             grant.priority,
             grant.expires_at or FOREVER,
             grant.created_at or FOREVER,
+            grant.number,
             grant.is_paid,
             grant.id,
         ),

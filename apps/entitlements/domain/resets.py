@@ -19,10 +19,13 @@ class Reset:
 
     Attributes:
         is_preserving: whether overage is carried over; otherwise it is forgiven.
+        is_billing: whether it only ends what a bill is of: overage is paid in money then and is over, as is every
+            claim on units that come later. Units and the usage period go on.
     """
 
     at: datetime
     is_preserving: bool = False
+    is_billing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +50,14 @@ class Schedule:
         calendar: None: it never resets by itself.
         is_preserving: whether resets of the calendar carry overage over.
         by_hand: in order of time, all of them after the beginning and on no instant of the calendar.
+        billing: when overage is billed; None: it is not, but at an end that is carried to.
     """
 
     begins_at: datetime
     calendar: Calendar | None = None
     is_preserving: bool = False
     by_hand: tuple[ManualReset, ...] = ()
+    billing: Calendar | None = None
 
     def between(self, after: datetime, until: datetime) -> list[Reset]:
         """Give the resets after one moment and not later than another, in order of time."""
@@ -62,6 +67,8 @@ class Schedule:
                 # The calendar of a stretch ends where a reset by hand begins the next.
                 if instant != end:
                     found.setdefault(instant, Reset(instant, self.is_preserving))
+        for instant in () if self.billing is None else self.billing.between(after, until):
+            found.setdefault(instant, Reset(instant, is_billing=True))
         return [found[instant] for instant in sorted(found) if instant > self.begins_at]
 
     def period(self, at: datetime) -> tuple[datetime, datetime | None]:

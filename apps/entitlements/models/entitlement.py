@@ -72,6 +72,9 @@ class Entitlement(Entity):
     is_metered = models.BooleanField(default=False)
     is_soft_limit = models.BooleanField(default=False, help_text="Whether use goes on when nothing is left.")
     allowance = QuantityField(null=True, blank=True, help_text="Units issued at the start and at each reset.")
+    first_allowance = QuantityField(
+        null=True, blank=True, help_text="Units issued at the start, where it took another right's place."
+    )
     allowance_priority = models.SmallIntegerField(default=1, help_text="Lower numbers are used first.")
     preserves_overage = models.BooleanField(default=False, help_text="Whether a reset carries overage over.")
     rollover_min = QuantityField(default=0, help_text="Least rest of the allowance that a reset keeps.")
@@ -79,6 +82,9 @@ class Entitlement(Entity):
     reset_cadence = models.CharField(max_length=20, blank=True, help_text="ISO 8601; empty: it never resets.")
     reset_anchor = models.DateTimeField(null=True, blank=True, help_text="The instant resets count from.")
     timezone = models.CharField(max_length=64, default="UTC", help_text="Resets are local to it.")
+    billing_cadence = models.CharField(
+        max_length=20, blank=True, help_text="ISO 8601: how often its subscription bills overage; empty: never."
+    )
 
     class Meta:
         constraints = [
@@ -135,6 +141,15 @@ class Entitlement(Entity):
                 name="entitlement_units_not_negative",
                 condition=(Q(allowance__isnull=True) | Q(allowance__gt=0, is_metered=True))
                 & Q(rollover_min__gte=0, rollover_max__gte=0),
+            ),
+            models.CheckConstraint(
+                name="entitlement_first_of_an_allowance",
+                condition=Q(first_allowance__isnull=True) | Q(first_allowance__gte=0, allowance__isnull=False),
+            ),
+            models.CheckConstraint(
+                name="entitlement_bills_what_is_not_carried",
+                condition=Q(billing_cadence="")
+                | Q(subscription__isnull=False, is_soft_limit=True, preserves_overage=False, pool__isnull=True),
             ),
             models.CheckConstraint(
                 name="entitlement_slots_of_a_static_feature",

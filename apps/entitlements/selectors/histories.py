@@ -26,6 +26,7 @@ ADDITIVE = (Aggregation.SUM, Aggregation.COUNT)
 # The id by which the engine knows units that the template issues.
 ALLOWANCE = "allowance"
 NO_TIME = timedelta(0)
+MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,11 @@ class _Plan:
     asked: list[tuple[int, int, int]] = field(default_factory=list)
     usages: list[Decimal] = field(default_factory=list)
 
+    @property
+    def new_periods(self) -> set[datetime]:
+        """When usage periods begin."""
+        return {reset.at for reset in self.resets if not reset.is_billing}
+
 
 def domain_grants(entitlement: Entitlement, rows: Iterable[GrantRow]) -> list[Grant]:
     """Give the units of an entitlement as the engine takes them, its allowance among them."""
@@ -103,6 +109,7 @@ def domain_grants(entitlement: Entitlement, rows: Iterable[GrantRow]) -> list[Gr
             rollover_min=row.rollover_min,
             rollover_max=row.rollover_max,
             is_paid=row.price is not None,
+            number=row.pk,
         )
         for row in rows
     ]
@@ -117,6 +124,7 @@ def domain_grants(entitlement: Entitlement, rows: Iterable[GrantRow]) -> list[Gr
                 rollover_min=entitlement.rollover_min,
                 rollover_max=entitlement.rollover_max,
                 is_allowance=True,
+                opening=entitlement.first_allowance,
             )
         )
     return found
@@ -242,15 +250,18 @@ def _plan(
     units = domain_grants(row, grants) if row.is_metered else []
     until = max(at if row.active_to is None else min(at, row.active_to), row.active_from)
     schedule = schedule_of(row, by_hand)
-    resets = schedule.between(row.active_from, until)
     begin = opening(units, row.active_from)
     if keep is not None:
         keep = min(max(keep, begin.at), until)
         cuts = [*cuts, keep]
-    if not is_whole:
-        latest = min([until, *cuts])
+    latest = min([until, *cuts])
+    last = None if is_whole else _last_refreshed(units, schedule, latest)
+    resets = schedule.between(row.active_from if last is None else last.at, until)
+    if last is not None:
+        begin = last
+    elif not is_whole:
         for reset in reversed(resets):
-            is_fresh = reset.at <= latest and not reset.is_preserving
+            is_fresh = reset.at <= latest and not (reset.is_preserving or reset.is_billing)
             if is_fresh and (state := refreshed(units, reset.at)) is not None:
                 begin = state
                 break
@@ -260,9 +271,21 @@ def _plan(
     return _Plan(row, at, units, schedule, by_hand, resets, begin, points, list(unique.values()), subjects, keep)
 
 
+def _last_refreshed(units: Sequence[Grant], schedule: Schedule, latest: datetime) -> State | None:
+    """Give the state right after the last reset before a moment, where it depends on nothing before.
+
+    So that a right of many years costs what one of a period does.
+    """
+    start, _ = schedule.period(latest)
+    if start <= schedule.begins_at:
+        return None
+    (reset,) = schedule.between(start - MICROSECOND, start)
+    return None if reset.is_preserving else refreshed(units, start)
+
+
 def _ask(plan: _Plan, requests: list[UsageRequest], ahead: timedelta) -> None:
     """Add what has to be read for a history; it remembers where the answers will be."""
-    resets = {reset.at for reset in plan.resets}
+    resets = plan.new_periods
     period_start = plan.begin.at
     for n, (start, end) in enumerate(pairwise([*plan.points, *_beyond(plan, ahead)])):
         if start in resets:
@@ -295,7 +318,7 @@ def ahead_until(entitlement: Entitlement, schedule: Schedule, at: datetime, ahea
 
 
 def _history(plan: _Plan, answers: Sequence[Decimal | None]) -> History:
-    resets = {reset.at for reset in plan.resets}
+    resets = plan.new_periods
     kinds = {meter.metric_id: meter.metric.aggregation for meter in plan.meters}
     # One more than segments: what is dated ahead.
     usage: list[dict[int, Decimal]] = [{} for _ in plan.points]

@@ -141,7 +141,7 @@ def _begins(grants: Sequence[Grant], start: datetime, until: datetime) -> list[t
     """Give the grants that begin between two instants; None where others end or are filled up."""
     if any(grant.recurrence is not None or (grant.ends_at or until) < until for grant in grants):
         return None
-    return [(grant.effective_at, grant.amount) for grant in grants if start < grant.effective_at < until]
+    return [(grant.effective_at, grant.begins_with) for grant in grants if start < grant.effective_at < until]
 
 
 def _whole_parts(

@@ -174,6 +174,7 @@ def _grants_of(pools: Mapping[int, Entitlement]) -> dict[int, list[Grant]]:
                 ),
                 rollover_max=None,
                 is_paid=row.price is not None,
+                number=row.pk,
             )
         )
     for right in Entitlement.objects.filter(pool_id__in=pools, allowance__isnull=False):

@@ -21,7 +21,15 @@ def schedule_of(entitlement: Entitlement, by_hand: Iterable[UsageReset] = ()) ->
         cadence = Cadence.parse(entitlement.reset_cadence)
         calendar = Calendar(entitlement.reset_anchor, cadence, entitlement.timezone)
     made = tuple(ManualReset(row.effective_at, row.preserves_overage, row.retains_anchor) for row in by_hand)
-    return Schedule(entitlement.active_from, calendar, entitlement.preserves_overage, made)
+    return Schedule(entitlement.active_from, calendar, entitlement.preserves_overage, made, _billing_of(entitlement))
+
+
+def _billing_of(entitlement: Entitlement) -> Calendar | None:
+    if not entitlement.billing_cadence:
+        return None
+    assert entitlement.subscription is not None
+    subscription = entitlement.subscription
+    return Calendar(subscription.billing_anchor, Cadence.parse(entitlement.billing_cadence), subscription.timezone)
 
 
 def period_of(entitlement: Entitlement, schedule: Schedule, at: datetime) -> tuple[datetime, datetime | None]:

@@ -7,9 +7,9 @@ from decimal import Decimal
 
 from django.db import IntegrityError, transaction
 
+from apps.entitlements.domain.engine import Balances
 from apps.entitlements.events import GrantCreated, GrantVoided
 from apps.entitlements.models import Entitlement, Grant
-from apps.entitlements.selectors.histories import histories
 from apps.kernel.errors import ConflictError, FieldError, InvalidError
 from apps.kernel.money import EXACT, round_to
 from apps.outbox.services import Announcement, publish_all
@@ -62,7 +62,7 @@ def create_grant(
 
     Raises:
         ConflictError: the key made another grant, the right is over, or it is not metered.
-        InvalidError: the expiry does not lie after the start.
+        InvalidError: nothing is granted, or the expiry does not lie after the start.
     """
     pool_id = Entitlement.objects.values_list("pool_id", flat=True).get(pk=entitlement_id)
     row = Entitlement.objects.select_for_update().get(pk=pool_id or entitlement_id)
@@ -79,13 +79,18 @@ def create_grant(
             "This idempotency key belongs to a purchase; use a new key.", code="IDEMPOTENCY_KEY_REUSED"
         )
     require_grantable(row, as_of)
+    if terms.amount <= 0:
+        message = "Give an amount above 0."
+        raise InvalidError(message, errors=[FieldError("amount", message, "invalid")])
     if terms.expires_at is not None and terms.expires_at <= terms.effective_at:
         message = "The expiry must lie after the start."
         raise InvalidError(message, errors=[FieldError("expiresAt", message, "invalid")])
     try:
         with transaction.atomic():
             grant = _store(row, terms, as_of)
-    except IntegrityError:
+    except IntegrityError as error:
+        if "grant_key_once" not in str(error):
+            raise
         raise ConflictError(
             "This idempotency key belongs to another grant; use a new key.", code="IDEMPOTENCY_KEY_REUSED"
         ) from None
@@ -121,16 +126,17 @@ def void_grant(*, grant_id: int, as_of: datetime) -> Grant:
     return grant
 
 
-def carry_grants(old: Entitlement, new: Entitlement, *, at: datetime) -> int:
+def carry_grants(old: Entitlement, new: Entitlement, *, left: Balances, at: datetime) -> int:
     """Take what is left of grants along to the right that takes another's place (caller's transaction).
 
     What was bought keeps its price: each unit that is left costs what it cost.
+
+    Args:
+        left: of the old right at that moment, by grant.
     """
     rows = list(Grant.objects.filter(entitlement=old, voided_at__isnull=True).order_by("pk"))
     if not rows or not new.is_metered:
         return 0
-    # A reset at the very moment leaves them their rollover, as it would have.
-    left = histories([(old, at)])[old.pk].state.balances
     carried = 0
     for row in rows:
         if row.expires_at is not None and row.expires_at <= at:

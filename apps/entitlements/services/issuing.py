@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, cast
 
 from django.db import IntegrityError, transaction
@@ -14,6 +15,7 @@ from apps.entitlements.models import Entitlement, EntitlementMeter
 from apps.entitlements.selectors.terms import metered_fields
 from apps.entitlements.services.metering import end_meters_by_hand, meter_by_hand, open_pool
 from apps.kernel.errors import ConflictError, FieldError, InvalidError
+from apps.kernel.time import Cadence
 from apps.outbox.services import Announcement, publish_all
 from apps.subscriptions.models import Subscription
 
@@ -118,10 +120,12 @@ def store_entitlement(
     is_of_plan: bool = False,
     metadata: dict[str, str] | None = None,
     pool: Entitlement | None = None,
+    first_allowance: Decimal | None = None,
 ) -> Entitlement | None:
     """Write a right down with its meters and announce it (caller's transaction).
 
     Args:
+        first_allowance: units issued at the start, where they are not those of a reset.
         pool: what it is used from, if that is not its own units.
 
     Returns:
@@ -130,6 +134,8 @@ def store_entitlement(
     is_metered = feature.type == "metered"
     anchor = active_from if subscription is None else subscription.billing_anchor
     tz = customer.timezone or customer.organization.timezone if subscription is None else subscription.timezone
+    prices = list(prices)
+    is_billed = subscription is not None and pool is None and terms.is_soft and not terms.is_preserving
     row = Entitlement(
         organization_id=customer.organization_id,
         customer=customer,
@@ -145,6 +151,8 @@ def store_entitlement(
         metadata=metadata or {},
         is_metered=is_metered,
         timezone=tz,
+        first_allowance=first_allowance,
+        billing_cadence=_billing_cadence(subscription, prices) if is_metered and is_billed and subscription else "",
         **(metered_fields(terms, anchor=anchor) if is_metered else {}),
     )
     try:
@@ -159,6 +167,14 @@ def store_entitlement(
     created = EntitlementCreated(row.public_id, customer.public_id, feature.key, active_from)
     publish_all([Announcement(created, row.organization_id, row.public_id, active_from)])
     return row
+
+
+def _billing_cadence(subscription: Subscription, prices: Iterable[Price]) -> str:
+    """Give how often the usage of prices is billed, of several the shortest; empty where none is."""
+    isos = {price.billing_cadence or subscription.billing_cadence for price in prices if price.bills_usage}
+    known = [cadence for cadence in map(Cadence.parse, isos) if not cadence.is_once]
+    shortest = min(known, key=lambda cadence: 30 * cadence.months + cadence.days, default=None)
+    return "" if shortest is None else shortest.iso
 
 
 def add_meters(row: Entitlement, prices: Iterable[Price]) -> int:

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from django.db import transaction
@@ -11,12 +12,15 @@ from django.db.models import Q
 
 from apps.catalog.domain.templates import TemplateError
 from apps.catalog.models import Feature, PlanVersionPrice, Price
-from apps.entitlements.models import Entitlement
+from apps.entitlements.domain.engine import Balances
+from apps.entitlements.models import Entitlement, EntitlementMeter
+from apps.entitlements.selectors.histories import ALLOWANCE, histories
 from apps.entitlements.selectors.terms import terms_of
 from apps.entitlements.services.credits import follow_plans
 from apps.entitlements.services.granting import carry_grants
 from apps.entitlements.services.issuing import add_meters, end_entitlement, store_entitlement
 from apps.entitlements.services.metering import open_pool
+from apps.kernel.money import EXACT
 from apps.subscriptions.models import Subscription, SubscriptionStatus
 
 
@@ -89,11 +93,12 @@ def provision(moments: Sequence[tuple[Subscription, datetime]]) -> dict[int, Out
     """
     sold = sold_features([one for one, _ in moments if one.status == SubscriptionStatus.ACTIVE])
     present = _present(moments)
+    left = _left_of_replaced(moments, sold, present)
     found = {}
     for subscription, at in moments:
         if subscription.status == SubscriptionStatus.ACTIVE:
             found[subscription.pk] = _conform(
-                subscription, sold[subscription.plan_version_id], present[subscription.pk], at
+                subscription, sold[subscription.plan_version_id], present[subscription.pk], left, at
             )
         else:
             rows = list(present[subscription.pk].values())
@@ -124,7 +129,7 @@ def _present(moments: Sequence[tuple[Subscription, datetime]]) -> dict[int, dict
     rows = (
         Entitlement.objects.select_for_update(of=("self",))
         .filter(Q(active_to__isnull=True) | Q(active_to__gt=min(at.values())), subscription_id__in=at)
-        .select_related("customer", "feature", "pool")
+        .select_related("customer", "feature", "pool", "subscription")
         .order_by("pk")
     )
     for row in rows:
@@ -133,8 +138,30 @@ def _present(moments: Sequence[tuple[Subscription, datetime]]) -> dict[int, dict
     return {key: found[key] for key in at}
 
 
+def _left_of_replaced(
+    moments: Sequence[tuple[Subscription, datetime]],
+    sold: Mapping[int, Mapping[int, Sold]],
+    present: Mapping[int, Mapping[int, Entitlement]],
+) -> dict[int, Balances]:
+    """Give what is left of metered rights that others are to take the place of, by right and grant."""
+    replaced = [
+        (row, at)
+        for subscription, at in moments
+        if subscription.status == SubscriptionStatus.ACTIVE
+        for feature_id, one in sold[subscription.plan_version_id].items()
+        if (row := present[subscription.pk].get(feature_id)) is not None
+        if row.is_of_plan and row.is_metered and row.pool_id is None and not _is_same(row, one)
+    ]
+    # A reset at the very moment has happened, as it would have.
+    return {key: history.state.balances for key, history in histories(replaced).items()} if replaced else {}
+
+
 def _conform(
-    subscription: Subscription, sold: Mapping[int, Sold], present: Mapping[int, Entitlement], at: datetime
+    subscription: Subscription,
+    sold: Mapping[int, Sold],
+    present: Mapping[int, Entitlement],
+    left: Mapping[int, Balances],
+    at: datetime,
 ) -> Outcome:
     outcome = Outcome()
     for feature_id, row in present.items():
@@ -148,19 +175,50 @@ def _conform(
                 add_meters(known, one.prices)
             outcome.skipped.append(one)
             continue
+        first = None
         if known is not None:
+            first = _first_allowance(known, one, subscription.billing_anchor, left.get(known.pk, {}))
+            # A bill of the running period may be by the new prices, also of the time before.
+            add_meters(known, [price for price in one.prices if price.metric_id in _metrics_of(known)])
             end_entitlement(known, at=at)
-        made = _give(subscription, one, at)
+        made = _give(subscription, one, at, first_allowance=first)
         if made is None:
             outcome.failed.append((one.feature, "entitlement_failed"))
             continue
         if known is not None and known.pool_id is None and made.pool_id is None:
-            carry_grants(known, made, at=at)
+            carry_grants(known, made, left=left.get(known.pk, {}), at=at)
         outcome.added.append(one)
     return outcome
 
 
-def _give(subscription: Subscription, sold: Sold, at: datetime) -> Entitlement | None:
+def _metrics_of(row: Entitlement) -> set[int]:
+    return set(EntitlementMeter.objects.filter(entitlement=row).values_list("metric_id", flat=True))
+
+
+def _first_allowance(known: Entitlement, sold: Sold, anchor: datetime, left: Balances) -> Decimal | None:
+    """Give what a right issues at first that takes another's place within a usage period: less what was used already.
+
+    What rolled over stays. None where the new one begins as any does: its usage periods are others, or the old one
+    issued nothing.
+    """
+    try:
+        terms = terms_of(sold.feature, sold.template)
+    except TemplateError:
+        return None
+    if terms.amount is None or known.allowance is None:
+        return None
+    if known.pool_id is not None or sold.pricing_unit_id is not None:
+        return None
+    calendar = ("", None) if terms.cadence is None else (terms.cadence.iso, terms.anchor or anchor)
+    if calendar != (known.reset_cadence, known.reset_anchor):
+        return None
+    used = EXACT.subtract(known.allowance, left.get(ALLOWANCE, Decimal(0)))
+    return max(EXACT.subtract(terms.amount, used), Decimal(0))
+
+
+def _give(
+    subscription: Subscription, sold: Sold, at: datetime, *, first_allowance: Decimal | None = None
+) -> Entitlement | None:
     unit_id = sold.pricing_unit_id
     # Beyond a pool nothing is charged, so that without a template its end is one.
     template = {} if unit_id is not None and sold.template is None else sold.template
@@ -180,6 +238,7 @@ def _give(subscription: Subscription, sold: Sold, at: datetime) -> Entitlement |
         active_from=at,
         subscription=subscription,
         is_of_plan=True,
+        first_allowance=first_allowance,
     )
     if made is None:
         # The merchant gave it by hand: that right stays, and the plan's prices draw on it.
@@ -192,6 +251,13 @@ def _give(subscription: Subscription, sold: Sold, at: datetime) -> Entitlement |
 
 
 def _is_same(known: Entitlement, sold: Sold) -> bool:
-    """Whether a right is what the plan sells: by the same template, and counted in the same."""
+    """Whether a right is what the plan sells: by a template that says the same, and counted in the same."""
     unit_id = None if known.pool is None else known.pool.pricing_unit_id
-    return known.template == sold.template and unit_id == sold.pricing_unit_id
+    return _says_the_same(sold.feature, known.template, sold.template) and unit_id == sold.pricing_unit_id
+
+
+def _says_the_same(feature: Feature, one: dict[str, Any] | None, other: dict[str, Any] | None) -> bool:
+    try:
+        return one == other or terms_of(feature, one) == terms_of(feature, other)
+    except TemplateError:
+        return False
