@@ -60,6 +60,7 @@ class Template:
 
 # Without a template nothing is limited: all of the usage is billed, but for units that are granted.
 OPEN_END = Template(is_soft=True)
+SHORTEST_SECONDS = 3600
 
 
 class TemplateError(ValueError):
@@ -126,9 +127,9 @@ class _Reader:
             cadence = Cadence.parse(interval) if isinstance(interval, str) else None
         except ValueError:
             cadence = None
-        if cadence is None or cadence.is_once or _is_short(cadence):
+        if cadence is None or cadence.is_once or is_short(cadence):
             self.problems["usagePeriod.interval"] = (
-                "Give an ISO 8601 duration of a minute or more, such as P1D or P1M."
+                "Give an ISO 8601 duration of an hour or more, such as P1D or P1M."
             )
             cadence = None
         if since is not None:
@@ -219,5 +220,6 @@ def _is_storable(value: Any) -> bool:
     return isinstance(exponent, int) and -exponent <= MOST_DIGITS and number.adjusted() < MOST_DIGITS
 
 
-def _is_short(cadence: Cadence) -> bool:
-    return not cadence.months and not cadence.days and cadence.seconds < 60
+def is_short(cadence: Cadence) -> bool:
+    """Whether units would be issued so often that nobody could go through their history at each reading."""
+    return not cadence.months and not cadence.days and cadence.seconds < SHORTEST_SECONDS

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from apps.catalog.domain.templates import LARGEST, TemplateError, read_template
+from apps.catalog.domain.templates import LARGEST, TemplateError, is_short, read_template
 from apps.catalog.models import GROWING, Aggregation, CreditAllocation, PlanVersion, Price, PricingUnit
 from apps.catalog.selectors.spend import Spend
 from apps.catalog.selectors.units import allocations_of
@@ -142,7 +142,7 @@ def put_allocations(version: PlanVersion, terms: Sequence[AllocationTerms], befo
                 FieldError(f"{field}.amount", f"Give an amount above 0, at most {LARGEST}.", "out_of_range")
             )
         if not is_recurrence(one.recurrence):
-            message = "Give an ISO 8601 duration of a minute or more, such as P1W or P1M."
+            message = "Give an ISO 8601 duration of an hour or more, such as P1W or P1M."
             errors.append(FieldError(f"{field}.recurrencePeriod", message, "invalid"))
     if errors:
         raise InvalidError("The plan's credits are malformed.", errors=errors)
@@ -166,4 +166,4 @@ def is_recurrence(text: str) -> bool:
         cadence = Cadence.parse(text)
     except ValueError:
         return False
-    return not cadence.is_once and bool(cadence.months or cadence.days or cadence.seconds >= 60)
+    return not (cadence.is_once or is_short(cadence))

@@ -1,5 +1,7 @@
 """Rights of customers: listed, read, issued."""
 
+from datetime import timedelta
+
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.response import Response
@@ -25,6 +27,8 @@ from apps.kernel.http.views import Request
 from apps.subscriptions.selectors.clocks import current_time, find_simulated_present
 from apps.subscriptions.selectors.subscriptions import subscriptions_of
 
+# Its history is gone through whenever it is read.
+LONGEST_PAST = timedelta(days=5 * 366)
 AT = OpenApiParameter("at", OpenApiTypes.DATETIME, description="The moment to answer for; now by default.")
 CONSISTENT = OpenApiParameter(
     "consistent", bool, description="Wait, briefly, until all that was accepted before is counted; else 503."
@@ -47,7 +51,7 @@ class EntitlementList(RightsView):
     def get(self, request: Request) -> Response:
         query = {name: request.query_params.get(name) or None for name in NAMES}
         self.require_merchant(query["merchantId"])
-        at = self.query_instant("at")
+        at = self.query_moment()
         customer = self._customer(query["customerId"], query["externalCustomerId"])
         if query["featureKey"] is not None and query["productId"] is None:
             raise refuse("productId", "A feature's key is its product's; name the product too.")
@@ -87,11 +91,14 @@ class EntitlementList(RightsView):
             if subscription is not None
             else find_simulated_present(customer.pk) or wall_now()
         )
+        active_from = data.get("activeFrom", now)
+        if active_from < now - LONGEST_PAST:
+            raise refuse("activeFrom", "A right begins five years ago at the earliest.")
         row = issue_entitlement(
             customer=customer,
             feature=feature,
             template=data["template"],
-            active_from=data.get("activeFrom", now),
+            active_from=active_from,
             active_to=data.get("activeTo"),
             subscription=subscription,
             metadata=data.get("metadata"),
@@ -112,7 +119,7 @@ class EntitlementDetail(RightsView):
     @extend_schema(operation_id="getEntitlement", parameters=[AT, CONSISTENT], responses=EntitlementSerializer)
     def get(self, request: Request, public_id: str) -> Response:
         row = self.entitlement(public_id)
-        at = self.query_instant("at")
+        at = self.query_moment()
         self.wait_if_asked(request)
         return Response(render_entitlement(self.balances([row], at=at)[row.pk]))
 

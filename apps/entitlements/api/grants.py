@@ -6,6 +6,7 @@ from functools import partial
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.response import Response
 
+from apps.catalog.domain.templates import is_short
 from apps.entitlements.api.base import TRUE, RightsView
 from apps.entitlements.api.inputs import CreateGrantSerializer
 from apps.entitlements.api.shapes import UNLIMITED, GrantSerializer, render_grant
@@ -86,7 +87,7 @@ def recurrence_of(text: str | None) -> str:
         cadence = Cadence.parse(text)
     except ValueError:
         cadence = Cadence()
-    if cadence.is_once:
-        message = "Give an ISO 8601 duration, such as P1W or P1M."
+    if cadence.is_once or is_short(cadence):
+        message = "Give an ISO 8601 duration of an hour or more, such as P1W or P1M."
         raise InvalidError(message, errors=[FieldError("recurrencePeriod", message, "invalid")])
     return cadence.iso

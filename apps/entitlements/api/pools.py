@@ -59,7 +59,7 @@ class PoolList(PoolView):
         customer = self.asked_customer(request)
         if customer is not None:
             rows = rows.filter(customer=customer)
-        at = self.query_instant("at")
+        at = self.query_moment()
         self.wait_if_asked(request)
         page = list_page(request, rows, lambda row: row)
         pools = list(page["data"])

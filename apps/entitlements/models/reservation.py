@@ -1,3 +1,4 @@
+from datetime import datetime
 from typing import ClassVar
 
 import pghistory
@@ -57,3 +58,6 @@ class Reservation(Entity):
                 condition=Q(status="held"),
             )
         ]
+
+    def is_held_at(self, at: datetime) -> bool:
+        return self.status == ReservationStatus.HELD and at < self.expires_at

@@ -69,7 +69,7 @@ def check(*, organization_id: int, questions: Sequence[Question]) -> list[Verdic
     same time sees what the others hold, so that a hard limit is never passed.
 
     Raises:
-        ConflictError: a key made a reservation of another quantity.
+        ConflictError: a key made a reservation of another quantity, or one that is over.
     """
     asked = [question.asked for question in questions]
     holding = [question.asked for question in questions if question.hold is not None]
@@ -150,7 +150,7 @@ class _Answers:
             is_free = room is None or room.free >= max(question.quantity, Decimal(1))
             return Verdict(is_free, "" if is_free else NOTHING_LEFT, standing, room=room)
         held = self._held[row.drawn_id]
-        known = self._find_known(question, row)
+        known = self._find_known(question, row, standing.at)
         if known is not None:
             return Verdict(True, "", standing, held, cost, known)
         if not has_room(balance=standing.balance, held=held, quantity=cost, is_soft=row.is_soft_limit):
@@ -173,7 +173,7 @@ class _Answers:
         self._held[row.drawn_id] = EXACT.add(held, cost)
         return Verdict(True, "", standing, self._held[row.drawn_id], cost, made)
 
-    def _find_known(self, question: Question, row: Entitlement) -> Reservation | None:
+    def _find_known(self, question: Question, row: Entitlement, at: datetime) -> Reservation | None:
         if question.hold is None or not question.key:
             return None
         known = self._known.get((row.drawn_id, question.key))
@@ -185,6 +185,11 @@ class _Answers:
         ):
             raise ConflictError(
                 "This idempotency key belongs to another reservation; use a new key.", code="IDEMPOTENCY_KEY_REUSED"
+            )
+        if known is not None and not known.is_held_at(at):
+            # Whoever took it for an answer of now would use what nothing holds.
+            raise ConflictError(
+                "The reservation of this idempotency key is over; use a new key.", code="RESERVATION_ENDED"
             )
         return known
 
