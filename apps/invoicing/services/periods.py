@@ -148,6 +148,7 @@ def close_invoices(ends: Sequence[PeriodEnd]) -> None:
     """
     given: tuple[list[Any], ...] = (
         [end.subscription.pk for end in ends],
+        [end.subscription.test_clock_id for end in ends],
         [end.at for end in ends],
         [end.at + grace_of(end.subscription) for end in ends],
         [end.next_revision_ids for end in ends],
@@ -162,11 +163,11 @@ def close_invoices(ends: Sequence[PeriodEnd]) -> None:
 CLOSING = """
     UPDATE invoicing_invoice AS invoice SET
         status = 'CLOSING', period_end = given.at, grace_period_end = given.grace_end,
-        next_action_at = given.grace_end,
+        test_clock_id = given.test_clock_id, next_action_at = given.grace_end,
         due_until = greatest(given.at, invoice.due_after + interval '1 microsecond'),
         next_revision_ids = given.next_revision_ids::bigint[], updated_at = %s
-    FROM unnest(%s::bigint[], %s::timestamptz[], %s::timestamptz[], %s::text[])
-        AS given (subscription_id, at, grace_end, next_revision_ids)
+    FROM unnest(%s::bigint[], %s::bigint[], %s::timestamptz[], %s::timestamptz[], %s::text[])
+        AS given (subscription_id, test_clock_id, at, grace_end, next_revision_ids)
     WHERE invoice.subscription_id = given.subscription_id AND invoice.status = 'ACTIVE'
 """
 
