@@ -22,20 +22,14 @@ from apps.outbox.services import Announcement, publish_all
 from apps.subscriptions.models import Subscription, SubscriptionStatus
 from apps.subscriptions.services.subscriptions import BOUNDARY_COLUMNS, move_on
 
-# Wide columns of a subscription that no part of a boundary is about.
+# What no part of a boundary asks of a subscription, and is not read of thousands.
 UNREAD_COLUMNS = (
-    "name",
-    "billing_thresholds",
-    "parked_reason",
-    "redirect_on_success",
-    "redirect_on_failure",
-    "minimum_account_balance",
-    "change_reason",
-    "change_description",
-    "change_metadata",
-    "termination_change_reason",
-    "metadata",
-)
+    "name", "metadata", "created_at", "updated_at", "placed_at", "activated_at", "billing_starts_at", "product",
+    "replaces", "elapsed_period_billing", "trial_usage", "billing_thresholds", "next_action_at", "reminded_at",
+    "reminded_period", "parked_reason", "auto_charge", "tax_exempt", "payment_term_days", "session_expiry_minutes",
+    "redirect_on_success", "redirect_on_failure", "minimum_account_balance", "change_reason", "change_description",
+    "change_metadata", "termination_change_reason",
+)  # fmt: skip
 
 
 @transaction.atomic
