@@ -199,7 +199,9 @@ class Invoice(Entity):
                 name="invoice_early_is_calculated",
                 condition=Q(part=0) | (Q(sequence_number__gte=1) & ~Q(status__in=UNCALCULATED)),
             ),
-            models.UniqueConstraint(fields=["organization", "number"], name="invoice_number_once"),
+            models.UniqueConstraint(
+                fields=["organization", "number"], name="invoice_number_once", condition=Q(number__isnull=False)
+            ),
             models.UniqueConstraint(
                 fields=["subscription"], name="invoice_one_open_period", condition=Q(status="ACTIVE")
             ),
