@@ -213,8 +213,8 @@ def _total(number: int, events: int) -> Decimal:
 def _use(merchant: Any, customers: list[str], at: datetime, month: int, events: int) -> None:
     from django.db import connection
 
-    from apps.metering.services.merge import drain
-    from apps.metering.services.staging import accept_events
+    from apps.metering.services.merge import drain, vacuum_bucket
+    from apps.metering.services.staging import BUCKETS, accept_events
 
     def made() -> Iterator[dict[str, Any]]:
         for event in range(events):
@@ -238,6 +238,9 @@ def _use(merchant: Any, customers: list[str], at: datetime, month: int, events: 
         if sent % 20 == 19:
             drain()
     drain()
+    # As the workers that merge do.
+    for bucket in range(BUCKETS):
+        vacuum_bucket(bucket)
     # As when it came over the month, and not in the minutes before the close, which are looked at once more later.
     with connection.cursor() as cursor:
         cursor.execute("UPDATE metering_window SET changed_at = changed_at - interval '1 hour'")
