@@ -21,11 +21,12 @@ from apps.subscriptions.selectors.subscriptions import due_subscriptions
 
 logger = logging.getLogger(__name__)
 
-# How many subscriptions or invoices one run of a step takes at most.
-CHUNK = 5_000
-# Periods closed, or invoices calculated, in one transaction: large enough to share queries, small enough to be
+# How many subscriptions or invoices one run of a step takes at most: what a worker does in some seconds, so that
+# other steps have their turn.
+CHUNK = 10_000
+# Periods closed, and invoices calculated, in one transaction: large enough to share queries, small enough to be
 # repeated cheaply.
-GROUP = 1_000
+BOUNDARIES, INVOICES = 2_000, 1_000
 
 
 def next_start_due(clock_id: int | None, horizon: datetime) -> datetime | None:
@@ -48,8 +49,8 @@ def run_boundaries(clock_id: int | None, as_of: datetime) -> int:
     due = due_subscriptions(clock_id=clock_id, status=SubscriptionStatus.ACTIVE, as_of=as_of)
     ids = list(due.values_list("pk", flat=True)[:CHUNK])
     moved = 0
-    for start in range(0, len(ids), GROUP):
-        moved += _pass_group(ids[start : start + GROUP], as_of)
+    for start in range(0, len(ids), BOUNDARIES):
+        moved += _pass_group(ids[start : start + BOUNDARIES], as_of)
     return moved
 
 
@@ -75,7 +76,8 @@ def run_calculations(clock_id: int | None, as_of: datetime) -> int:
     if not ids:
         return 0
     drain()
-    return sum(calculate_or_set_aside(invoice_ids=group, as_of=as_of) for group in due_groups(due, ids, size=GROUP))
+    groups = due_groups(due, ids, size=INVOICES)
+    return sum(calculate_or_set_aside(invoice_ids=group, as_of=as_of) for group in groups)
 
 
 def _due_invoices(clock_id: int | None, as_of: datetime) -> QuerySet[Invoice]:
