@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 CHUNK = 10_000
 # Periods closed, and invoices calculated, in one transaction: large enough to share queries, small enough to be
 # repeated cheaply.
-BOUNDARIES, INVOICES = 2_000, 1_000
+BOUNDARY_GROUP, GROUP = 2_000, 1_000
 
 
 def next_start_due(clock_id: int | None, horizon: datetime) -> datetime | None:
@@ -49,8 +49,8 @@ def run_boundaries(clock_id: int | None, as_of: datetime) -> int:
     due = due_subscriptions(clock_id=clock_id, status=SubscriptionStatus.ACTIVE, as_of=as_of)
     ids = list(due.values_list("pk", flat=True)[:CHUNK])
     moved = 0
-    for start in range(0, len(ids), BOUNDARIES):
-        moved += _pass_group(ids[start : start + BOUNDARIES], as_of)
+    for start in range(0, len(ids), BOUNDARY_GROUP):
+        moved += _pass_group(ids[start : start + BOUNDARY_GROUP], as_of)
     return moved
 
 
@@ -76,7 +76,7 @@ def run_calculations(clock_id: int | None, as_of: datetime) -> int:
     if not ids:
         return 0
     drain()
-    groups = due_groups(due, ids, size=INVOICES)
+    groups = due_groups(due, ids, size=GROUP)
     return sum(calculate_or_set_aside(invoice_ids=group, as_of=as_of) for group in groups)
 
 
