@@ -231,8 +231,8 @@ def _use(merchant: Any, customers: list[str], at: datetime, month: int, events: 
     """Give every customer's month events of one hour, a second apart."""
     from django.db import connection
 
-    from apps.metering.services.merge import drain
-    from apps.metering.services.staging import accept_events
+    from apps.metering.services.merge import drain, vacuum_bucket
+    from apps.metering.services.staging import BUCKETS, accept_events
 
     def made() -> Iterator[dict[str, Any]]:
         for event in range(min(events, SENT)):
@@ -258,6 +258,9 @@ def _use(merchant: Any, customers: list[str], at: datetime, month: int, events: 
     drain()
     if events > SENT:
         _copy_events(at, events, len(customers))
+    # As the workers that merge do.
+    for bucket in range(BUCKETS):
+        vacuum_bucket(bucket)
     # As when it came over the month, and not in the minutes before the close, which are looked at once more later.
     with connection.cursor() as cursor:
         cursor.execute("UPDATE metering_window SET changed_at = changed_at - interval '1 hour'")

@@ -70,8 +70,16 @@ class Customer(Entity):
                 name="customer_is_not_its_merchant", condition=~Q(organization=models.F("consumer"))
             ),
         ]
-        # Serves the list: newest first within one merchant.
-        indexes = [models.Index(fields=["organization", "-id"], name="customer_list")]
+        indexes = [
+            # Serves the list: newest first within one merchant.
+            models.Index(fields=["organization", "-id"], name="customer_list"),
+            # Serves "who gets one document, or none, unlike others of the merchant".
+            models.Index(
+                fields=["consolidate_invoices", "id"],
+                name="customer_own_consolidation",
+                condition=Q(consolidate_invoices__isnull=False),
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.consumer.name

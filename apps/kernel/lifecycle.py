@@ -14,9 +14,9 @@ class Step:
 
     Attributes:
         name: what the step does, for logs.
-        next_due: `(clock_id, horizon) -> instant` of the earliest work due at or before the horizon, else None.
-            `clock_id` is a test clock's key, or None for everything on the wall clock.
-        run: `(clock_id, as_of) -> count` does what is due at `as_of` and says how many rows it moved.
+        next_due: `(clock_id, horizon) -> instant` of the earliest work due at or before the horizon, else None;
+            asked in simulated time. `clock_id` is a test clock's key, or None for everything on the wall clock.
+        run: `(clock_id, as_of) -> count` does what is due at `as_of`, or some of it, and says how many rows it moved.
     """
 
     name: str
@@ -52,13 +52,18 @@ def run_due(*, clock_id: int | None, until: datetime, in_simulated_time: bool) -
     steps = configured_steps()
     total = 0
     while True:
-        due = [moment for step in steps if (moment := step.next_due(clock_id, until)) is not None]
-        if not due:
+        # Late work is not looked for first: a step that finds nothing due has looked.
+        as_of = _earliest(steps, clock_id, until) if in_simulated_time else until
+        if as_of is None:
             return total
-        as_of = min(due) if in_simulated_time else until
         moved = sum(step.run(clock_id, as_of) for step in steps)
         if moved == 0:
             if in_simulated_time:
                 raise StuckError(f"Work due at {as_of.isoformat()} did not get done.")
-            return total  # another worker holds it
+            return total  # nothing is due, or another worker holds it
         total += moved
+
+
+def _earliest(steps: Sequence[Step], clock_id: int | None, until: datetime) -> datetime | None:
+    """Give the moment of the earliest work that is due."""
+    return min((due for step in steps if (due := step.next_due(clock_id, until)) is not None), default=None)

@@ -99,21 +99,28 @@ def _update(
     now: datetime,
 ) -> None:  # fmt: skip
     quote = connection.ops.quote_name
-    sets = [
-        f"{quote(field.column)} = given.c{number}::{field.db_type(connection)}" for number, field in enumerate(fields)
-    ]
+    sets: list[str] = []
     values: list[Any] = []
+    arrays, names = [_array(keys)], ""
+    for number, (field, column) in enumerate(zip(fields, columns, strict=True)):
+        texts = [_text(value) for value in column]
+        # What is the same for all is sent, and read, once.
+        is_same = texts.count(texts[0]) == len(texts)
+        sets.append(f"{quote(field.column)} = {'%s' if is_same else f'given.c{number}'}::{field.db_type(connection)}")
+        if is_same:
+            values.append(texts[0])
+        else:
+            arrays.append(_array_of(texts))
+            names += f", c{number}"
     if _says_when(model):
         sets.append("updated_at = %s")
         values.append(now)
-    values += [_array(keys), *(_array_of([_text(value) for value in column]) for column in columns)]
-    given = ", ".join(["%s::bigint[]", *["%s::text[]"] * len(fields)])
-    names = "".join(f", c{number}" for number in range(len(fields)))
+    given = ", ".join(["%s::bigint[]", *["%s::text[]"] * (len(arrays) - 1)])
     with connection.cursor() as cursor:
         cursor.execute(
             f"UPDATE {quote(model._meta.db_table)} AS target SET {', '.join(sets)}"
             f" FROM unnest({given}) AS given (pk{names}) WHERE target.id = given.pk",
-            values,
+            [*values, *arrays],
         )
 
 
@@ -139,6 +146,11 @@ def many(keys: Iterable[int]) -> RawSQL | list[int]:
     """
     known = list(keys)
     return RawSQL("SELECT unnest(%s::bigint[])", ["{" + ",".join(map(str, known)) + "}"]) if known else []
+
+
+def as_array(values: Iterable[Any]) -> str:
+    """Give plain values as an array for a parameter that says of what; the driver works on each value of a list."""
+    return _array_of([_text(value) for value in values])
 
 
 def many_texts(texts: Iterable[str]) -> RawSQL | list[str]:

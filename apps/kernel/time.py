@@ -119,6 +119,8 @@ def boundary(anchor: datetime, cadence: Cadence, n: int, tz: str = "UTC") -> dat
     return moved.astimezone(UTC) + timedelta(seconds=cadence.seconds * n)
 
 
+# As often asked as boundaries.
+@lru_cache(maxsize=8192)
 def index_at(anchor: datetime, cadence: Cadence, instant: datetime, tz: str = "UTC") -> int:
     """Give n with `boundary(n) <= instant < boundary(n + 1)`.
 

@@ -68,6 +68,25 @@ def test_changed_rows_take_one_statement(world: World) -> None:
     assert {row.deleted_at for row in Product.objects.all()} == {None, AT}
 
 
+def test_what_is_the_same_for_all_is_written_to_all_and_not_to_others(world: World) -> None:
+    insert_rows([Product(organization=world.merchant, name=f"{n}") for n in range(4)])
+    *rows, other = Product.objects.order_by("pk")
+    for number, row in enumerate(rows):
+        row.name, row.description, row.deleted_at = ODD, f"{ODD} {number}", AT
+        # Equal in Python, and not the same.
+        row.metadata = {"n": [1, True, ODD][number % 2 :]}
+    update_rows(rows, ["name", "description", "deleted_at", "metadata"])
+    *stored, left = Product.objects.order_by("pk")
+    assert [(row.name, row.description, row.deleted_at, row.metadata) for row in stored] == [
+        (row.name, row.description, row.deleted_at, row.metadata) for row in rows
+    ]
+    assert (left.name, left.updated_at) == (other.name, other.updated_at)
+    for row in rows:
+        row.deleted_at, row.metadata = None, {"n": ODD}
+    update_rows(rows, ["deleted_at", "metadata"])
+    assert [(row.deleted_at, row.metadata) for row in Product.objects.order_by("pk")][:3] == [(None, {"n": ODD})] * 3
+
+
 def test_lists_decimals_and_references_are_written(world: World) -> None:
     row = invoice(world)
     row.price_revision_ids, row.next_revision_ids = [7, 2**40], []

@@ -13,6 +13,7 @@ from apps.customers.models import Customer
 from apps.entitlements.models import CreditPool, Entitlement, PoolMeter
 from apps.entitlements.selectors.entitlements import in_force
 from apps.entitlements.selectors.pools import is_linear
+from apps.kernel.rows import many
 from apps.subscriptions.models import Subscription, SubscriptionStatus
 
 
@@ -55,6 +56,8 @@ def meter_credits(subscriptions: Sequence[Subscription]) -> None:
     active = [one for one in subscriptions if one.status == SubscriptionStatus.ACTIVE]
     revisions = revisions_in_credits(key for one in active for key in one.price_revision_ids)
     open_meters = _open_meters(subscriptions)
+    if not revisions and not open_meters:
+        return
     for subscription in sorted(subscriptions, key=lambda one: one.customer_id):
         wanted = {
             revision.metric_id or 0: revision
@@ -70,8 +73,8 @@ def meter_credits(subscriptions: Sequence[Subscription]) -> None:
 
 def _open_meters(subscriptions: Iterable[Subscription]) -> Mapping[int, list[PoolMeter]]:
     found: dict[int, list[PoolMeter]] = defaultdict(list)
-    ids = {one.pk for one in subscriptions}
-    rows = PoolMeter.objects.filter(subscription_id__in=ids, active_to__isnull=True).select_related("pool")
+    keys = many({one.pk for one in subscriptions})
+    rows = PoolMeter.objects.filter(subscription_id__in=keys, active_to__isnull=True).select_related("pool")
     for row in rows.order_by("pool_id", "pk"):
         found[row.subscription_id or 0].append(row)
     return found

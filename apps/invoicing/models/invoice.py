@@ -1,5 +1,5 @@
 from decimal import Decimal
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pghistory
 from django.contrib.postgres.fields import ArrayField
@@ -25,14 +25,14 @@ CALCULATED_COLUMNS = (
 )
 
 
-# They never change but together with the revisions, whose history is kept.
-VERSIONS = ("plan_version", "opened_version")
+# Versions never change but together with the revisions, whose history is kept; the clock never changes.
+WITHOUT_HISTORY = ("plan_version", "opened_version", "test_clock")
 
 
 @pghistory.track(
     # Every period closes at its end.
-    *in_sets(silent=VERSIONS, unless="OLD.status = 'ACTIVE' AND NEW.status = 'CLOSING'"),
-    exclude=["updated_at", *VERSIONS],
+    *in_sets(silent=WITHOUT_HISTORY, unless="OLD.status = 'ACTIVE' AND NEW.status = 'CLOSING'"),
+    exclude=["updated_at", *WITHOUT_HISTORY],
 )
 class Invoice(Entity):
     """The bill of one period: live while the period is open, frozen and numbered once issued.
@@ -54,6 +54,12 @@ class Invoice(Entity):
     )
     customer = models.ForeignKey("customers.Customer", on_delete=models.PROTECT, related_name="+", db_index=False)
     subscription = models.ForeignKey("subscriptions.Subscription", on_delete=models.PROTECT, related_name="+")
+    # Its subscription's, which holds it, too. The next action is due by it, and is found without asking that; written
+    # when the period closes, or with what is not of an open one.
+    test_clock = models.ForeignKey(
+        "subscriptions.TestClock", null=True, blank=True, editable=False, on_delete=models.DO_NOTHING,
+        related_name="+", db_index=False, db_constraint=False,
+    )  # fmt: skip
     sequence_number = models.PositiveIntegerField(help_text="0: upfront charges; n: the n-th billing period.")
     part = models.PositiveIntegerField(
         default=0, help_text="0: the period's own bill; n: its n-th early bill, of usage alone."
@@ -193,7 +199,9 @@ class Invoice(Entity):
                 name="invoice_early_is_calculated",
                 condition=Q(part=0) | (Q(sequence_number__gte=1) & ~Q(status__in=UNCALCULATED)),
             ),
-            models.UniqueConstraint(fields=["organization", "number"], name="invoice_number_once"),
+            models.UniqueConstraint(
+                fields=["organization", "number"], name="invoice_number_once", condition=Q(number__isnull=False)
+            ),
             models.UniqueConstraint(
                 fields=["subscription"], name="invoice_one_open_period", condition=Q(status="ACTIVE")
             ),
@@ -201,15 +209,21 @@ class Invoice(Entity):
         indexes = [
             models.Index(fields=["organization", "-id"], name="invoice_list"),
             models.Index(fields=["customer", "-id"], name="invoice_of_customer"),
-            # Serves "which closed periods are past their grace", the first of very many at one instant, too.
+            # Serves "which closed periods are past their grace", on the wall clock and on test clocks, the first of
+            # very many at one instant, too.
             models.Index(
-                fields=["next_action_at", "id"], name="invoice_due", condition=Q(next_action_at__isnull=False)
+                fields=["test_clock", "next_action_at", "id"], name="invoice_due", condition=Q(status="CLOSING")
             ),
             models.Index(
                 fields=["consolidated_into"], name="invoice_members", condition=Q(consolidated_into__isnull=False)
             ),
         ]
         triggers = TRIGGERS
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        if self._state.adding:
+            self.test_clock_id = self.subscription.test_clock_id
+        super().save(*args, **kwargs)
 
     def __str__(self) -> str:
         return self.number or self.public_id

@@ -59,7 +59,7 @@ def in_scope(run: BillingRun) -> QuerySet[Invoice]:
         organization_id=run.organization_id,
         status=InvoiceStatus.CLOSING,
         period_end__lte=run.closed_until,
-        subscription__test_clock__isnull=True,
+        test_clock__isnull=True,
     )
     if run.plan_id is not None:
         rows = rows.filter(subscription__plan_id=run.plan_id)

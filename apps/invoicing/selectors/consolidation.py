@@ -5,17 +5,25 @@ from collections.abc import Hashable, Sequence
 from datetime import datetime
 from itertools import groupby
 
-from django.db.models import F, Q, QuerySet
-from django.db.models.functions import Coalesce
+from django.db.models import Exists, Q, QuerySet
 
+from apps.customers.models import Customer
 from apps.invoicing.models import Invoice, InvoiceLine
 from apps.kernel.rows import many
+from apps.organizations.models import Organization
 
 
 def consolidating(rows: QuerySet[Invoice]) -> QuerySet[Invoice]:
     """Narrow invoices to those whose customers get one document, as these or their merchant have it."""
-    wanted = Coalesce(F("customer__consolidate_invoices"), F("organization__consolidate_invoices"))
-    return rows.alias(is_consolidating=wanted).filter(is_consolidating=True)
+    # Few want it: who does is looked up once, in place of the customer and the merchant of every invoice; where
+    # nobody does, no invoice is read.
+    customers = Customer.objects.filter(consolidate_invoices__isnull=False)
+    wanting, unwilling = customers.filter(consolidate_invoices=True), customers.filter(consolidate_invoices=False)
+    merchants = Organization.objects.filter(consolidate_invoices=True)
+    return rows.filter(
+        Q(Exists(wanting)) | Q(Exists(merchants)),
+        Q(customer__in=wanting) | Q(organization__in=merchants) & ~Q(customer__in=unwilling),
+    )
 
 
 def due_groups(due: QuerySet[Invoice], ids: Sequence[int], *, size: int) -> list[list[int]]:
@@ -39,7 +47,7 @@ def due_groups(due: QuerySet[Invoice], ids: Sequence[int], *, size: int) -> list
 
 def units_of(ids: Sequence[int]) -> list[list[int]]:
     """Part invoices into those that may share documents, and the others one by one."""
-    rows = consolidating(Invoice.objects.filter(pk__in=ids)).order_by("customer_id", "pk")
+    rows = consolidating(Invoice.objects.filter(pk__in=many(ids))).order_by("customer_id", "pk")
     units = [
         [pk for _, pk in members]
         for _, members in groupby(rows.values_list("customer_id", "pk"), key=lambda row: row[0])

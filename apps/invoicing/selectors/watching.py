@@ -5,10 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from django.db.models import Exists, OuterRef, Q, QuerySet, Sum
+from django.db.models import Q, QuerySet, Sum
 
 from apps.catalog.domain.thresholds import LIFETIME, BillingThresholds
-from apps.catalog.models import PriceRevision
+from apps.catalog.models import PlanVersion, PlanVersionPrice, PriceRevision
 from apps.catalog.selectors.terms import revisions_by_id
 from apps.invoicing.domain.apart import OFF_USAGE
 from apps.invoicing.models import (
@@ -30,22 +30,27 @@ from apps.subscriptions.models import Subscription, SubscriptionStatus
 from apps.subscriptions.selectors.clocks import current_time
 
 
-def watched_subscriptions() -> QuerySet[Subscription]:
-    """Give the subscriptions with thresholds, alerts, or usage that is billed as it comes."""
-    as_it_comes = list(
-        PriceRevision.objects.filter(metric__isnull=False, is_flat=False, payment_term="in_advance").values_list(
-            "pk", flat=True
-        )
-    )
-    alerts = Alert.objects.filter(subscription=OuterRef("pk"), deleted_at__isnull=True)
-    return Subscription.objects.filter(
-        (Q(billing_thresholds__isnull=False) & ~Q(billing_thresholds={}))
-        | Q(billing_thresholds__isnull=True, plan_version__billing_thresholds__isnull=False)
-        | Q(price_revision_ids__overlap=as_it_comes)
-        | Exists(alerts),
-        status=SubscriptionStatus.ACTIVE,
-        parked_reason="",
-    )
+def watched_subscriptions(among: QuerySet[Subscription]) -> QuerySet[Subscription]:
+    """Give those of some subscriptions with thresholds, alerts, or usage that is billed as it comes.
+
+    Few are, and very many are asked: each reason is looked up by an index of its own, or by the plans that have it.
+    """
+    active = among.filter(status=SubscriptionStatus.ACTIVE, parked_reason="")
+    versions = list(PlanVersion.objects.filter(billing_thresholds__isnull=False).values_list("pk", flat=True))
+    in_advance = PriceRevision.objects.filter(metric__isnull=False, is_flat=False, payment_term="in_advance")
+    as_it_comes = dict(in_advance.values_list("pk", "price_id"))
+    # An open period bills by what any version of its plan sold.
+    slots = PlanVersionPrice.objects.filter(price_id__in=set(as_it_comes.values()))
+    plans = set(slots.values_list("plan_version__plan_id", flat=True))
+    told = Alert.objects.filter(deleted_at__isnull=True).values("subscription_id")
+    found = [
+        active.filter(billing_thresholds__isnull=False).exclude(billing_thresholds={}),
+        active.filter(billing_thresholds__isnull=True, plan_version_id__in=versions),
+        active.filter(plan_id__in=plans, price_revision_ids__overlap=list(as_it_comes)),
+        active.filter(pk__in=told),
+    ]
+    first, *others = [rows.values("pk") for rows in found]
+    return Subscription.objects.filter(pk__in=first.union(*others))
 
 
 def thresholds_of(subscription: Subscription) -> BillingThresholds | None:

@@ -9,7 +9,7 @@ from apps.invoicing.domain import states
 from apps.invoicing.models import DecisionKind, Invoice, InvoiceStatus, PaymentSession, SessionStatus
 from apps.invoicing.selectors.spend import commits_to_spend
 from apps.invoicing.services.balances import return_balance
-from apps.invoicing.services.periods import close_invoice, cross_boundaries
+from apps.invoicing.services.periods import PeriodEnd, close_invoices, cross_boundaries
 from apps.invoicing.services.prepaid import reconcile_prepaid
 from apps.invoicing.services.voiding import note_decision
 from apps.kernel.errors import ConflictError, FieldError, InvalidError
@@ -129,7 +129,7 @@ def _end_open_period(subscription: Subscription, ends_at: datetime) -> None:
         ).exclude(status=InvoiceStatus.CANCELLED)
         if invoice.lines.exists() or early.exists() or commits_to_spend(subscription):
             # Prepaid and early billed parts are given back, and commitments trued up, on a bill of no time.
-            close_invoice(subscription=subscription, at=ends_at, next_revision_ids=[])
+            close_invoices([PeriodEnd(subscription, ends_at, [])])
             return
         # Nothing of the period was served: its invoice never becomes a document.
         states.require(invoice.status, InvoiceStatus.CANCELLED)
@@ -137,7 +137,7 @@ def _end_open_period(subscription: Subscription, ends_at: datetime) -> None:
         invoice.save()
         return
     reconcile_prepaid(subscription=subscription, ends_at=ends_at, as_of=ends_at)
-    close_invoice(subscription=subscription, at=ends_at, next_revision_ids=[])
+    close_invoices([PeriodEnd(subscription, ends_at, [])])
 
 
 def _cancel_unpaid(subscription: Subscription, as_of: datetime, *, reason: str, by: str) -> None:

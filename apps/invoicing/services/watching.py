@@ -87,23 +87,26 @@ def next_look_due(clock_id: int | None, horizon: datetime) -> datetime | None:
     """Give when a look is due on a test clock that is on its way; on the wall clock a job of its own looks."""
     if clock_id is None:
         return None
-    rows = watched_subscriptions().filter(test_clock_id=clock_id).select_related("test_clock")
-    if not rows.exists():
-        return None
-    # What was accepted before the clock moves on is seen at the time it stands at, merged or not.
-    drain()
-    due = looks_due(list(rows), overlap=timedelta(0)).values()
-    return min((moment for moment in due if moment <= horizon), default=None)
+    return min((moment for moment in _due_on(clock_id).values() if moment <= horizon), default=None)
 
 
 def run_looks(clock_id: int | None, as_of: datetime) -> int:
     """Look at the usage of a test clock's subscriptions that are due."""
     if clock_id is None:
         return 0
-    rows = watched_subscriptions().filter(test_clock_id=clock_id).select_related("test_clock").order_by("pk")
-    due = looks_due(list(rows), overlap=timedelta(0))
-    ids = [key for key, moment in due.items() if moment <= as_of]
+    ids = [key for key, moment in _due_on(clock_id).items() if moment <= as_of]
     return _look_in_groups(ids, as_of=as_of, waits=True)
+
+
+def _due_on(clock_id: int) -> dict[int, datetime]:
+    """Give when the subscriptions of a test clock are to be looked at, by their keys."""
+    rows = watched_subscriptions(Subscription.objects.filter(test_clock_id=clock_id))
+    subscriptions = list(rows.select_related("test_clock").order_by("pk"))
+    if not subscriptions:
+        return {}
+    # What was accepted before the clock moves on is seen at the time it stands at, merged or not.
+    drain()
+    return looks_due(subscriptions, overlap=timedelta(0))
 
 
 def look_at_usage_alone() -> int:
@@ -124,13 +127,8 @@ def look_at_usage() -> int:
     Returns:
         How many subscriptions were looked at.
     """
-    rows = (
-        watched_subscriptions()
-        .filter(Q(test_clock__isnull=True) | Q(test_clock__status=ClockStatus.READY))
-        .select_related("test_clock")
-        .order_by("pk")
-    )
-    subscriptions = list(rows)
+    standing = Subscription.objects.filter(Q(test_clock__isnull=True) | Q(test_clock__status=ClockStatus.READY))
+    subscriptions = list(watched_subscriptions(standing).select_related("test_clock").order_by("pk"))
     due = looks_due(subscriptions, overlap=OVERLAP)
     ids = [row.pk for row in subscriptions if row.pk in due and due[row.pk] <= current_time(row)]
     return _look_in_groups(ids, as_of=None, waits=False)

@@ -112,6 +112,10 @@ class Organization(Entity):
                 condition=Q(managed_by__isnull=False) & ~Q(email=""),
             ),
         ]
+        indexes = [
+            # Serves "whose customers get one document".
+            models.Index(fields=["id"], name="organization_consolidating", condition=Q(consolidate_invoices=True))
+        ]
 
 
 class MembershipState(models.TextChoices):

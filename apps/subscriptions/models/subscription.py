@@ -73,6 +73,7 @@ class Subscription(Entity):
         blank=True,
         on_delete=models.PROTECT,
         related_name="subscriptions",
+        db_index=False,
     )
     name = models.CharField(max_length=255)
     status = models.CharField(max_length=15, choices=SubscriptionStatus)
@@ -220,22 +221,19 @@ class Subscription(Entity):
         ]
         indexes = [
             models.Index(fields=["organization", "-id"], name="subscription_list"),
-            # Serves "what is due on the wall clock", oldest first. With the key, so that the first of very many that
-            # are due at one instant are found without sorting all.
+            # Serves "what is due" in a state, oldest first, on the wall clock and on test clocks, and what looks for
+            # a clock's subscriptions. With the key, so that the first of very many that are due at one instant are
+            # found without sorting all.
+            models.Index(fields=["test_clock", "status", "next_action_at", "id"], name="subscription_due"),
+            # Serves "whose usage is watched", beside the plans that say so.
             models.Index(
-                fields=["next_action_at", "id"],
-                name="subscription_due",
-                condition=Q(next_action_at__isnull=False, test_clock__isnull=True, parked_reason=""),
+                fields=["id"],
+                name="subscription_own_thresholds",
+                condition=Q(billing_thresholds__isnull=False),
             ),
-            # Serves the same question for one test clock.
+            # Serves "who is to be reminded", of a boundary that is not over; on the wall clock and on test clocks.
             models.Index(
-                fields=["test_clock", "next_action_at", "id"],
-                name="subscription_due_on_clock",
-                condition=Q(next_action_at__isnull=False, test_clock__isnull=False),
-            ),
-            # Serves "who is to be reminded"; on the wall clock and on test clocks.
-            models.Index(
-                fields=["test_clock", "next_reminder_at", "id"],
+                fields=["test_clock", "next_reminder_at", "id", "period_end"],
                 name="subscription_reminder_due",
                 condition=Q(next_reminder_at__isnull=False, parked_reason=""),
             ),

@@ -31,4 +31,4 @@ def due_reminders(*, clock_id: int | None, as_of: datetime) -> QuerySet[Subscrip
     """Give the active subscriptions with something to announce, oldest first, without parked ones."""
     return Subscription.objects.filter(
         on_clock(clock_id), status=SubscriptionStatus.ACTIVE, next_reminder_at__lte=as_of, parked_reason=""
-    ).order_by("next_reminder_at", "pk")
+    ).order_by("test_clock_id", "next_reminder_at", "pk")

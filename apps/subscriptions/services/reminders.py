@@ -6,13 +6,13 @@ from django.db import transaction
 
 from apps.kernel.rows import update_rows
 from apps.kernel.time import Period
-from apps.outbox.services import publish
+from apps.outbox.services import Announcement, publish_all
 from apps.subscriptions.events import RenewalUpcoming, TrialEnding
 from apps.subscriptions.models import Subscription, SubscriptionStatus
 from apps.subscriptions.selectors.reminders import due_reminders, find_reminder
 
 # Reminded in one transaction: large enough to share queries, small enough to be repeated cheaply.
-GROUP = 200
+GROUP = 1_000
 
 
 def next_reminder_due(clock_id: int | None, horizon: datetime) -> datetime | None:
@@ -21,12 +21,14 @@ def next_reminder_due(clock_id: int | None, horizon: datetime) -> datetime | Non
 
 @transaction.atomic
 def run_reminders(clock_id: int | None, as_of: datetime) -> int:
-    """Announce what is due; a boundary that is over by now is not announced any more.
+    """Announce what is due; a boundary that is over by now is not announced any more, but passed.
 
     What is wanted is asked again in this moment: terms may have changed since it was planned.
     """
+    announcements = []
     rows = list(
         due_reminders(clock_id=clock_id, as_of=as_of)
+        .filter(period_end__gt=as_of)
         .select_for_update(of=("self",), skip_locked=True)
         .select_related("plan", "customer")[:GROUP]
     )
@@ -38,10 +40,11 @@ def run_reminders(clock_id: int | None, as_of: datetime) -> int:
             subscription.next_reminder_at = wanted_at
             continue
         subscription.next_reminder_at = None
-        if wanted_at is None or subscription.period_end <= as_of or subscription.paused_at is not None:
+        if wanted_at is None or subscription.paused_at is not None:
             continue
         subscription.reminded_at, subscription.reminded_period = as_of, subscription.period_number
-        _announce(subscription, as_of)
+        announcements.append(_announcement(subscription, as_of))
+    publish_all(announcements)
     update_rows(rows, ["next_reminder_at", "reminded_at", "reminded_period"])
     return len(rows)
 
@@ -68,7 +71,7 @@ def renew_reminder(*, subscription_id: int) -> None:
     subscription.save(update_fields=["next_reminder_at", "updated_at"])
 
 
-def _announce(subscription: Subscription, as_of: datetime) -> None:
+def _announcement(subscription: Subscription, as_of: datetime) -> Announcement:
     assert subscription.period_end is not None
     event: RenewalUpcoming | TrialEnding
     if subscription.period_end == subscription.trial_ends_at:
@@ -85,4 +88,4 @@ def _announce(subscription: Subscription, as_of: datetime) -> None:
             term_ends_at=subscription.term_ends_at,
             notifies_customer=subscription.customer.notify_renewal,
         )
-    publish(event, organization_id=subscription.organization_id, object_id=subscription.public_id, at=as_of)
+    return Announcement(event, subscription.organization_id, subscription.public_id, as_of)
