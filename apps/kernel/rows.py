@@ -99,16 +99,24 @@ def _update(
     now: datetime,
 ) -> None:  # fmt: skip
     quote = connection.ops.quote_name
-    sets = [
-        f"{quote(field.column)} = given.c{number}::{field.db_type(connection)}" for number, field in enumerate(fields)
-    ]
+    sets: list[str] = []
     values: list[Any] = []
+    arrays: list[str] = []
+    for field, column in zip(fields, columns, strict=True):
+        texts = [_text(value) for value in column]
+        if texts.count(texts[0]) == len(texts):
+            # Many columns of a set are the same in all of its rows, such as a status: they are read once.
+            sets.append(f"{quote(field.column)} = %s::{field.db_type(connection)}")
+            values.append(texts[0])
+        else:
+            sets.append(f"{quote(field.column)} = given.c{len(arrays)}::{field.db_type(connection)}")
+            arrays.append(_array_of(texts))
     if _says_when(model):
         sets.append("updated_at = %s")
         values.append(now)
-    values += [_array(keys), *(_array_of([_text(value) for value in column]) for column in columns)]
-    given = ", ".join(["%s::bigint[]", *["%s::text[]"] * len(fields)])
-    names = "".join(f", c{number}" for number in range(len(fields)))
+    values += [integers(keys), *arrays]
+    given = ", ".join(["%s::bigint[]", *["%s::text[]"] * len(arrays)])
+    names = "".join(f", c{number}" for number in range(len(arrays)))
     with connection.cursor() as cursor:
         cursor.execute(
             f"UPDATE {quote(model._meta.db_table)} AS target SET {', '.join(sets)}"
@@ -138,13 +146,23 @@ def many(keys: Iterable[int]) -> RawSQL | list[int]:
     No keys stay a list: Django knows the answer then and does not ask the database.
     """
     known = list(keys)
-    return RawSQL("SELECT unnest(%s::bigint[])", ["{" + ",".join(map(str, known)) + "}"]) if known else []
+    return RawSQL("SELECT unnest(%s::bigint[])", [integers(known)]) if known else []
 
 
 def many_texts(texts: Iterable[str]) -> RawSQL | list[str]:
     """As `many`, of texts."""
     known = list(texts)
     return RawSQL("SELECT unnest(%s::text[])", [_array_of(known)]) if known else []
+
+
+def integers(values: Iterable[int]) -> str:
+    """Give whole numbers as one array for `unnest`, as text: the driver would work on each of them."""
+    return "{" + ",".join(map(str, values)) + "}"
+
+
+def instants(values: Iterable[datetime]) -> str:
+    """As `integers`, of instants."""
+    return "{" + ",".join(map(_instant, values)) + "}"
 
 
 def _write(model: type[models.Model], fields: Sequence[Any], columns: Sequence[Iterable[str]]) -> None:

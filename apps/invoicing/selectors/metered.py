@@ -1,10 +1,10 @@
 """The usage that charges are priced by: quantities, those of groups, or single events, as the price asks."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from apps.catalog.models import BillableMetric, RateFeed
@@ -23,8 +23,7 @@ from apps.rating.quantities import round_quantity
 from apps.rating.usage import Transaction, Usage
 
 
-@dataclass(frozen=True, slots=True)
-class MeteredRequest:
+class MeteredRequest(Struct, frozen=True):
     """The usage that one charge asks for, the price that will be put on it, and the metric that counts it.
 
     Attributes:
