@@ -20,6 +20,8 @@ from apps.kernel.clock import wall_now
 from apps.kernel.ids import new_id
 from apps.kernel.models import Entity
 
+_encoder = msgspec.json.Encoder()
+
 
 def insert_rows(rows: Sequence[models.Model]) -> None:
     """Insert rows of one model with a single COPY (caller's transaction); their keys are not known afterwards.
@@ -57,6 +59,36 @@ def insert_values(model: type[models.Model], names: Sequence[str], rows: Iterabl
     same = [repeat(_texts(field, _stored_values(field, [blank]))[0]) for field in rest]
     texts = [_texts(field, values) for field, values in zip(given, columns, strict=True)]
     _write(model, [*given, *rest], [*texts, *same])
+
+
+def insert_missing(model: type[models.Model], names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Insert rows that are no objects, leaving out those that are there by a unique constraint.
+
+    One statement that waits for others who insert the same, so give the rows in one order.
+
+    Args:
+        names: as in `insert_values`.
+        rows: plain values; of a JSON column an object.
+    """
+    if not rows:
+        return
+    by_name: dict[str, Any] = {field.attname: field for field in model._meta.concrete_fields}
+    given = [by_name.pop(name) for name in names]
+    rest = [field for field in by_name.values() if not isinstance(field, models.AutoField)]
+    blank = model()
+    same = [_text(_stored_values(field, [blank])[0]) for field in rest]
+    quote = connection.ops.quote_name
+    columns = ", ".join(quote(field.column) for field in (*given, *rest))
+    casts = [f"given.c{number}::{field.db_type(connection)}" for number, field in enumerate(given)]
+    casts += [f"%s::{field.db_type(connection)}" for field in rest]
+    arrays = [_array_of([_text(value) for value in column]) for column in zip(*rows, strict=True)]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO {quote(model._meta.db_table)} ({columns}) SELECT {', '.join(casts)}"
+            f" FROM unnest({', '.join(['%s::text[]'] * len(given))})"
+            f" AS given ({', '.join(f'c{number}' for number in range(len(given)))}) ON CONFLICT DO NOTHING",
+            [*same, *arrays],
+        )
 
 
 def update_rows(rows: Sequence[models.Model], names: Sequence[str]) -> None:
@@ -130,14 +162,26 @@ def join(rows: Sequence[models.Model], name: str, among: models.QuerySet[Any]) -
 
     `select_related` makes an object for every row that refers.
     """
-    if not rows:
-        return
-    field: Any = type(rows[0])._meta.get_field(name)
-    keys = {key for row in rows if (key := getattr(row, field.attname)) is not None}
-    found = {row.pk: row for row in among.filter(pk__in=many(keys))} if keys else {}
-    for row in rows:
-        key = getattr(row, field.attname)
-        field.set_cached_value(row, None if key is None else found[key])
+    join_all([(rows, name)], among)
+
+
+def join_all(referring: Sequence[tuple[Sequence[models.Model], str]], among: models.QuerySet[Any]) -> None:
+    """As `join`, by several foreign keys to one model.
+
+    Args:
+        referring: rows and the name of the foreign key.
+        among: what they refer to.
+    """
+    held = []
+    for rows, name in referring:
+        if rows:
+            field: Any = type(rows[0])._meta.get_field(name)
+            held.append((field, rows, [row.__dict__[field.attname] for row in rows]))
+    wanted = {key for _, _, keys in held for key in keys if key is not None}
+    found: dict[int | None, Any] = {row.pk: row for row in among.filter(pk__in=many(wanted))} if wanted else {}
+    for field, rows, keys in held:
+        for row, key in zip(rows, keys, strict=True):
+            field.set_cached_value(row, None if key is None else found[key])
 
 
 def many(keys: Iterable[int]) -> RawSQL | list[int]:
@@ -206,9 +250,12 @@ def _array(value: Sequence[int | Decimal]) -> str:
     return "{" + ",".join([str(item if isinstance(item, Decimal) else int(item)) for item in value]) + "}"
 
 
-def _json(value: Any) -> str:
-    text = msgspec.json.encode(value).decode()
-    return text.replace("\\", "\\\\") if "\\" in text else text
+def _json_texts(values: Sequence[Any]) -> list[str]:
+    """Write objects as COPY reads them, all at once: one a line, and no line has another within."""
+    known = [value for value in values if value is not None]
+    text = _encoder.encode_lines(known).decode()
+    lines = iter((text.replace("\\", "\\\\") if "\\" in text else text).split("\n"))
+    return [NULL if value is None else next(lines) for value in values]
 
 
 # How values of a field's kind are written; those of any other type take the way through the field.
@@ -235,7 +282,7 @@ def _texts(field: Any, values: Sequence[Any]) -> list[str]:
         TypeError: its kind is not written this way.
     """
     if isinstance(field, models.JSONField):
-        return [NULL if value is None else _json(value) for value in values]
+        return _json_texts(values)
     if isinstance(field, ArrayField) and isinstance(field.base_field, models.IntegerField | models.DecimalField):
         return [NULL if value is None else _array(value) for value in values]
     known = _KINDS.get(field.get_internal_type())

@@ -1,14 +1,15 @@
 """One side of a document, as plain data that can be kept."""
 
 import hashlib
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
 from typing import Any, Self
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class Party:
+_sorted = msgspec.json.Encoder(order="sorted")
+
+
+class Party(msgspec.Struct, frozen=True):
     """A merchant or a customer as a document names it.
 
     Attributes:
@@ -50,8 +51,7 @@ class Party:
 
     @property
     def digest(self) -> str:
-        text = json.dumps(self.as_facts(), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
+        return hashlib.sha256(_sorted.encode(self.as_facts())).hexdigest()
 
 
-NAMES = tuple(field.name for field in fields(Party))
+NAMES = Party.__struct_fields__
