@@ -20,8 +20,6 @@ from apps.kernel.clock import wall_now
 from apps.kernel.ids import new_id
 from apps.kernel.models import Entity
 
-_encoder = msgspec.json.Encoder()
-
 
 def insert_rows(rows: Sequence[models.Model]) -> None:
     """Insert rows of one model with a single COPY (caller's transaction); their keys are not known afterwards.
@@ -250,12 +248,9 @@ def _array(value: Sequence[int | Decimal]) -> str:
     return "{" + ",".join([str(item if isinstance(item, Decimal) else int(item)) for item in value]) + "}"
 
 
-def _json_texts(values: Sequence[Any]) -> list[str]:
-    """Write objects as COPY reads them, all at once: one a line, and no line has another within."""
-    known = [value for value in values if value is not None]
-    text = _encoder.encode_lines(known).decode()
-    lines = iter((text.replace("\\", "\\\\") if "\\" in text else text).split("\n"))
-    return [NULL if value is None else next(lines) for value in values]
+def _json(value: Any) -> str:
+    text = msgspec.json.encode(value).decode()
+    return text.replace("\\", "\\\\") if "\\" in text else text
 
 
 # How values of a field's kind are written; those of any other type take the way through the field.
@@ -282,7 +277,7 @@ def _texts(field: Any, values: Sequence[Any]) -> list[str]:
         TypeError: its kind is not written this way.
     """
     if isinstance(field, models.JSONField):
-        return _json_texts(values)
+        return [NULL if value is None else _json(value) for value in values]
     if isinstance(field, ArrayField) and isinstance(field.base_field, models.IntegerField | models.DecimalField):
         return [NULL if value is None else _array(value) for value in values]
     known = _KINDS.get(field.get_internal_type())
