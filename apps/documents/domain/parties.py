@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import Any, Self
 
 import msgspec
@@ -9,7 +10,8 @@ import msgspec
 _sorted = msgspec.json.Encoder(order="sorted")
 
 
-class Party(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Party:
     """A merchant or a customer as a document names it.
 
     Attributes:
@@ -54,4 +56,4 @@ class Party(msgspec.Struct, frozen=True):
         return hashlib.sha256(_sorted.encode(self.as_facts())).hexdigest()
 
 
-NAMES = Party.__struct_fields__
+NAMES = tuple(field.name for field in fields(Party))
