@@ -190,7 +190,7 @@ def store_calculations(
         InvoiceLine,
         LINE_COLUMNS,
         [
-            (line_public_id(public_id, line.reference), *of_invoice, *_cells(line), *taxes(invoice, line).values())
+            (line_public_id(public_id, line.reference), *of_invoice, *_cells(line), *taxes(invoice, line))
             for invoice in invoices
             for public_id in [invoice.public_id]
             for of_invoice in [(invoice.organization_id, invoice.pk, invoice.currency)]
@@ -202,7 +202,7 @@ def store_calculations(
         InvoiceLine,
         ["subtotal", "total", *TAX_COLUMNS],
         [
-            (line.stored_id, line.subtotal, line.total, *taxes(invoice, line).values())
+            (line.stored_id, line.subtotal, line.total, *taxes(invoice, line))
             for invoice in invoices
             for line in lines[invoice.pk]
             if line.stored_id is not None
