@@ -256,7 +256,10 @@ def format_decimal(value: Decimal) -> str:
     """Write a decimal plainly: no exponent, no trailing zeros, no negative zero."""
     if not value:
         return "0"
-    text = format(value, "f")
+    # Few have an exponent in their text, which takes half the time of `format`.
+    text = str(value)
+    if "E" in text:
+        text = format(value, "f")
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 

@@ -59,6 +59,36 @@ def insert_values(model: type[models.Model], names: Sequence[str], rows: Iterabl
     _write(model, [*given, *rest], [*texts, *same])
 
 
+def insert_missing(model: type[models.Model], names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Insert rows that are no objects, leaving out those that are there by a unique constraint.
+
+    One statement that waits for others who insert the same, so give the rows in one order.
+
+    Args:
+        names: as in `insert_values`.
+        rows: plain values; of a JSON column an object.
+    """
+    if not rows:
+        return
+    by_name: dict[str, Any] = {field.attname: field for field in model._meta.concrete_fields}
+    given = [by_name.pop(name) for name in names]
+    rest = [field for field in by_name.values() if not isinstance(field, models.AutoField)]
+    blank = model()
+    same = [_text(_stored_values(field, [blank])[0]) for field in rest]
+    quote = connection.ops.quote_name
+    columns = ", ".join(quote(field.column) for field in (*given, *rest))
+    casts = [f"given.c{number}::{field.db_type(connection)}" for number, field in enumerate(given)]
+    casts += [f"%s::{field.db_type(connection)}" for field in rest]
+    arrays = [_array_of([_text(value) for value in column]) for column in zip(*rows, strict=True)]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO {quote(model._meta.db_table)} ({columns}) SELECT {', '.join(casts)}"
+            f" FROM unnest({', '.join(['%s::text[]'] * len(given))})"
+            f" AS given ({', '.join(f'c{number}' for number in range(len(given)))}) ON CONFLICT DO NOTHING",
+            [*same, *arrays],
+        )
+
+
 def update_rows(rows: Sequence[models.Model], names: Sequence[str]) -> None:
     """Write some columns of rows of one model with a single UPDATE (caller's transaction).
 
@@ -101,26 +131,27 @@ def _update(
     quote = connection.ops.quote_name
     sets: list[str] = []
     values: list[Any] = []
-    arrays, names = [_array(keys)], ""
-    for number, (field, column) in enumerate(zip(fields, columns, strict=True)):
+    arrays: list[str] = []
+    for field, column in zip(fields, columns, strict=True):
         texts = [_text(value) for value in column]
-        # What is the same for all is sent, and read, once.
-        is_same = texts.count(texts[0]) == len(texts)
-        sets.append(f"{quote(field.column)} = {'%s' if is_same else f'given.c{number}'}::{field.db_type(connection)}")
-        if is_same:
+        if texts.count(texts[0]) == len(texts):
+            # Many columns of a set are the same in all of its rows, such as a status: they are read once.
+            sets.append(f"{quote(field.column)} = %s::{field.db_type(connection)}")
             values.append(texts[0])
         else:
+            sets.append(f"{quote(field.column)} = given.c{len(arrays)}::{field.db_type(connection)}")
             arrays.append(_array_of(texts))
-            names += f", c{number}"
     if _says_when(model):
         sets.append("updated_at = %s")
         values.append(now)
-    given = ", ".join(["%s::bigint[]", *["%s::text[]"] * (len(arrays) - 1)])
+    values += [integers(keys), *arrays]
+    given = ", ".join(["%s::bigint[]", *["%s::text[]"] * len(arrays)])
+    names = "".join(f", c{number}" for number in range(len(arrays)))
     with connection.cursor() as cursor:
         cursor.execute(
             f"UPDATE {quote(model._meta.db_table)} AS target SET {', '.join(sets)}"
             f" FROM unnest({given}) AS given (pk{names}) WHERE target.id = given.pk",
-            [*values, *arrays],
+            values,
         )
 
 
@@ -129,14 +160,26 @@ def join(rows: Sequence[models.Model], name: str, among: models.QuerySet[Any]) -
 
     `select_related` makes an object for every row that refers.
     """
-    if not rows:
-        return
-    field: Any = type(rows[0])._meta.get_field(name)
-    keys = {key for row in rows if (key := getattr(row, field.attname)) is not None}
-    found = {row.pk: row for row in among.filter(pk__in=many(keys))} if keys else {}
-    for row in rows:
-        key = getattr(row, field.attname)
-        field.set_cached_value(row, None if key is None else found[key])
+    join_all([(rows, name)], among)
+
+
+def join_all(referring: Sequence[tuple[Sequence[models.Model], str]], among: models.QuerySet[Any]) -> None:
+    """As `join`, by several foreign keys to one model.
+
+    Args:
+        referring: rows and the name of the foreign key.
+        among: what they refer to.
+    """
+    held = []
+    for rows, name in referring:
+        if rows:
+            field: Any = type(rows[0])._meta.get_field(name)
+            held.append((field, rows, [row.__dict__[field.attname] for row in rows]))
+    wanted = {key for _, _, keys in held for key in keys if key is not None}
+    found: dict[int | None, Any] = {row.pk: row for row in among.filter(pk__in=many(wanted))} if wanted else {}
+    for field, rows, keys in held:
+        for row, key in zip(rows, keys, strict=True):
+            field.set_cached_value(row, None if key is None else found[key])
 
 
 def many(keys: Iterable[int]) -> RawSQL | list[int]:
@@ -145,7 +188,7 @@ def many(keys: Iterable[int]) -> RawSQL | list[int]:
     No keys stay a list: Django knows the answer then and does not ask the database.
     """
     known = list(keys)
-    return RawSQL("SELECT unnest(%s::bigint[])", ["{" + ",".join(map(str, known)) + "}"]) if known else []
+    return RawSQL("SELECT unnest(%s::bigint[])", [integers(known)]) if known else []
 
 
 def as_array(values: Iterable[Any]) -> str:
@@ -157,6 +200,16 @@ def many_texts(texts: Iterable[str]) -> RawSQL | list[str]:
     """As `many`, of texts."""
     known = list(texts)
     return RawSQL("SELECT unnest(%s::text[])", [_array_of(known)]) if known else []
+
+
+def integers(values: Iterable[int]) -> str:
+    """Give whole numbers as one array for `unnest`, as text: the driver would work on each of them."""
+    return "{" + ",".join(map(str, values)) + "}"
+
+
+def instants(values: Iterable[datetime]) -> str:
+    """As `integers`, of instants."""
+    return "{" + ",".join(map(_instant, values)) + "}"
 
 
 def _write(model: type[models.Model], fields: Sequence[Any], columns: Sequence[Iterable[str]]) -> None:

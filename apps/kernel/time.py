@@ -151,6 +151,8 @@ def add(instant: datetime, cadence: Cadence, tz: str = "UTC") -> datetime:
 
 def floor_hour(instant: datetime) -> datetime:
     """Move an instant back to its full hour."""
+    if not (instant.minute or instant.second or instant.microsecond):
+        return instant
     return instant.replace(minute=0, second=0, microsecond=0)
 
 

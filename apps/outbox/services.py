@@ -1,10 +1,11 @@
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from functools import cache
 from typing import Any
+
+import msgspec
 
 from apps.kernel.money import format_decimal
 from apps.kernel.rows import insert_values
@@ -27,8 +28,7 @@ def publish(event: Any, *, organization_id: int, object_id: str, at: datetime) -
     return row
 
 
-@dataclass(frozen=True, slots=True)
-class Announcement:
+class Announcement(msgspec.Struct, frozen=True):
     """One of many events; its fields are the arguments of `publish`."""
 
     event: Any

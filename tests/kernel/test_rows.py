@@ -8,8 +8,11 @@ from django.db import IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from apps.catalog.models import Product
+from apps.customers.models import Customer
+from apps.documents.models import PartyFacts
 from apps.invoicing.models import Invoice
-from apps.kernel.rows import insert_rows, insert_values, many, update_rows
+from apps.kernel.rows import insert_missing, insert_rows, insert_values, join_all, many, update_rows
+from apps.organizations.models import Organization
 from apps.outbox.models import OutboxEvent
 from apps.subscriptions.models import SubscriptionPause
 from tests.world import World
@@ -128,6 +131,30 @@ def test_plain_values_take_defaults_for_the_rest() -> None:
     assert [row.payload for row in rows] == [{"odd": ODD, "n": [n, None, True]} for n in range(3)]
     assert all(row.created_at is not None for row in rows)
     insert_values(OutboxEvent, ("organization_id",), [])
+
+
+def test_rows_that_are_there_by_a_constraint_are_left_out(world: World) -> None:
+    merchant, names = world.merchant.pk, ("organization_id", "digest", "facts")
+    insert_missing(PartyFacts, names, [(merchant, "a", {"name": ODD})])
+    with CaptureQueriesContext(connection) as asked:
+        insert_missing(PartyFacts, names, [(merchant, digest, {"name": digest}) for digest in "abc"])
+        insert_missing(PartyFacts, names, [])
+    assert len(asked) == 1
+    stored = PartyFacts.objects.order_by("digest")
+    assert [(row.digest, row.facts["name"]) for row in stored] == [("a", ODD), ("b", "b"), ("c", "c")]
+    assert all(row.created_at is not None for row in stored)
+
+
+def test_one_question_finds_what_several_keys_refer_to(world: World) -> None:
+    for _ in range(2):
+        world.customer()
+    rows = list(Customer.objects.order_by("pk"))
+    with CaptureQueriesContext(connection) as asked:
+        join_all([(rows, "organization"), (rows, "consumer"), ([], "consumer")], Organization.objects.all())
+        found = [(row.organization.pk, row.consumer.pk) for row in rows]
+    assert len(asked) == 1
+    assert found == [(row.organization_id, row.consumer_id) for row in rows]
+    assert rows[0].organization is rows[1].organization
 
 
 def test_a_time_without_a_zone_and_an_unknown_kind_are_refused() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from django.db.models import F, Prefetch
 
 from apps.catalog.models import PlanVersion, Price, PriceRevision, SpendTerms
+from apps.kernel.rows import join
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +24,11 @@ Spend = dict[str, SpendAmount]
 
 
 def spend_terms_of(*, organization_ids: Iterable[int]) -> list[SpendTerms]:
-    """Give all commitments and caps of some merchants, with one query; most have none."""
-    rows = SpendTerms.objects.filter(organization_id__in=set(organization_ids)).order_by("pk")
-    return list(rows.select_related("plan_version", "price_revision__price", "price_revision__metric"))
+    """Give all commitments and caps of some merchants, with three queries at most, one where there are none."""
+    rows = list(SpendTerms.objects.filter(organization_id__in=set(organization_ids)).order_by("pk"))
+    join(rows, "plan_version", PlanVersion.objects.all())
+    join(rows, "price_revision", PriceRevision.objects.select_related("price", "metric"))
+    return rows
 
 
 def spend_of_version(version: PlanVersion | None) -> Spend:

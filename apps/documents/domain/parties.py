@@ -1,10 +1,13 @@
 """One side of a document, as plain data that can be kept."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self
+
+import msgspec
+
+_sorted = msgspec.json.Encoder(order="sorted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +53,7 @@ class Party:
 
     @property
     def digest(self) -> str:
-        text = json.dumps(self.as_facts(), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
+        return hashlib.sha256(_sorted.encode(self.as_facts())).hexdigest()
 
 
 NAMES = tuple(field.name for field in fields(Party))

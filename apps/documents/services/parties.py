@@ -8,7 +8,7 @@ from apps.documents.domain.parties import Party
 from apps.documents.models import InvoiceParties, PartyFacts
 from apps.documents.selectors.parties import Sides, buyer_of, current_logos, current_sides, find_sides, seller_of
 from apps.invoicing.models import Invoice
-from apps.kernel.rows import insert_values, many_texts
+from apps.kernel.rows import insert_missing, insert_values, many_texts
 
 COLUMNS = ("organization_id", "invoice_id", "seller_id", "buyer_id", "is_tax_exempt", "timezone", "is_later")
 
@@ -73,14 +73,10 @@ def _facts_keys(wanted: dict[tuple[int, str], Party]) -> dict[tuple[int, str], i
     missing = sorted(wanted.keys() - known.keys())
     if not missing:
         return known
-    PartyFacts.objects.bulk_create(
-        [
-            PartyFacts(
-                organization_id=organization_id, digest=digest, facts=wanted[organization_id, digest].as_facts()
-            )
-            for organization_id, digest in missing
-        ],
-        ignore_conflicts=True,
+    insert_missing(
+        PartyFacts,
+        ("organization_id", "digest", "facts"),
+        [(*key, wanted[key].as_facts()) for key in missing],
     )
     return _known(wanted)
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
+import msgspec
 from django.db.models import Q
 
 from apps.entitlements.domain.billable import Outcome, outcome_of
@@ -25,8 +26,7 @@ from apps.kernel.rows import many
 PLACES = 9
 
 
-@dataclass(frozen=True, slots=True)
-class CoverageRequest:
+class CoverageRequest(msgspec.Struct, frozen=True):
     """A customer's usage of a price in `[start, end)`."""
 
     customer_id: int
@@ -74,6 +74,8 @@ def coverage(requests: Sequence[CoverageRequest]) -> list[Decimal]:
         )
         .select_related("entitlement__subscription")
     )
+    if not meters:
+        return [ZERO] * len(requests)
     drawn: dict[tuple[int, int], list[tuple[Entitlement, int]]] = defaultdict(list)
     for meter in meters:
         drawn[meter.entitlement.customer_id, meter.price_id].append((meter.entitlement, meter.metric_id))

@@ -1,7 +1,6 @@
 """What an invoice's lines should be: plain data, the same whether it is shown live or stored."""
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -69,8 +68,7 @@ class TargetLine(msgspec.Struct, frozen=True):
         return EXACT.add(self.subtotal, self.tax_amount)
 
 
-@dataclass(frozen=True, slots=True)
-class Totals:
+class Totals(msgspec.Struct, frozen=True):
     subtotal: Decimal
     total_tax: Decimal
 

@@ -105,6 +105,15 @@ class InvoiceLine(Entity):
             ),
             models.CheckConstraint(name="line_period_is_an_interval", condition=Q(period_start__lte=F("period_end"))),
         ]
+        indexes = [
+            # Serves "what waits on open invoices until they are calculated": few lines, so that it is a short look
+            # whatever is known of how many there are.
+            models.Index(
+                fields=["invoice"],
+                name="line_waiting",
+                condition=Q(kind__in=[LineKind.MANUAL, LineKind.ADJUSTMENT]),
+            ),
+        ]
         triggers = [
             # A correction gives back no more than credit notes left of its charge.
             pgtrigger.Trigger(

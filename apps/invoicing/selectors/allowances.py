@@ -1,15 +1,15 @@
 """What the allowances of subscribers pay of their usage, asked once for all charges of a calculation."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
+
+import msgspec
 
 from apps.entitlements.selectors.coverage import CoverageRequest, coverage
 from apps.kernel.time import Period
 
 
-@dataclass(frozen=True, slots=True)
-class AllowanceRequest:
+class AllowanceRequest(msgspec.Struct, frozen=True):
     """Whose usage of which price in which time."""
 
     customer_id: int

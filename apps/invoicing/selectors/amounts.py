@@ -57,7 +57,6 @@ def settled_lines(
     prices = _prices(lines, revisions if spend is None else spend.revisions) if coupons.rows else {}
     found: dict[int, list[TargetLine]] = {}
     for invoice in sorted(invoices, key=lambda row: (row.due_until, row.pk)):
-        plan = invoice.subscription.plan
         kept = _discounted(invoice, lines.get(invoice.pk, ()), adjustments)
         kept = _not_billed_early(invoice, kept, early.get(invoice.pk), revisions, as_of)
         if spend is not None:
@@ -65,9 +64,10 @@ def settled_lines(
         kept = limit_rebates(within_credits(invoice, kept), is_last=invoice.is_of_corrections)
         if spend is not None:
             spend.note(invoice, kept)
-        reached = coupons.of(invoice)
+        reached = coupons.of(invoice) if coupons.rows else []
         if reached:
-            kept = with_coupons(kept, reached, currency=invoice.currency, plan_id=plan.pk, prices=prices)
+            plan_id = invoice.subscription.plan_id
+            kept = with_coupons(kept, reached, currency=invoice.currency, plan_id=plan_id, prices=prices)
             coupons.note(invoice, kept)
         found[invoice.pk] = kept
     by_key = {invoice.pk: invoice for invoice in invoices}

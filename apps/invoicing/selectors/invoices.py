@@ -11,7 +11,7 @@ from apps.invoicing.domain.targets import TargetLine, Totals, totals_of
 from apps.invoicing.models import Invoice, InvoiceLine, InvoiceStatus, PaymentSession
 from apps.invoicing.selectors.targets import OPEN, target_lines
 from apps.kernel.errors import DomainError
-from apps.kernel.rows import join
+from apps.kernel.rows import join, join_all
 from apps.organizations.models import Organization
 from apps.subscriptions.models import Subscription, TestClock
 from apps.taxes.models import TaxTreatment
@@ -33,13 +33,14 @@ def with_neighbours(rows: QuerySet[Invoice]) -> QuerySet[Invoice]:
 
 def join_neighbours(invoices: Sequence[Invoice]) -> None:
     """Put at hand what `with_neighbours` reads along, each row once for all invoices that have it."""
-    join(invoices, "organization", Organization.objects.all())
     join(invoices, "customer", Customer.objects.all())
-    join(invoices, "subscription", Subscription.objects.all())
+    # What is said of it beside its terms decides nothing.
+    join(invoices, "subscription", Subscription.objects.defer("metadata", "change_metadata"))
     join(invoices, "consolidated_into", Invoice.objects.all())
     customers = [invoice.customer for invoice in invoices]
-    join(customers, "organization", Organization.objects.all())
-    join(customers, "consumer", Organization.objects.all())
+    join_all(
+        [(invoices, "organization"), (customers, "organization"), (customers, "consumer")], Organization.objects.all()
+    )
     subscriptions = [invoice.subscription for invoice in invoices]
     join(subscriptions, "plan", Plan.objects.all())
     join(subscriptions, "test_clock", TestClock.objects.all())

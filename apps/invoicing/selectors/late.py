@@ -31,10 +31,10 @@ from apps.rating.usage import Usage
 from apps.subscriptions.selectors.clocks import current_time
 
 # What subscriptions were billed for: the lines of `_billed_lines`, by keys whatever the planner believes of how many
-# there are. As periods close, it knows nothing yet of those of the last ones.
+# there are. As periods close, it knows nothing yet of those of the last ones. Most were billed for the same together.
 LOOK = """
-SELECT invoice.subscription_id, revision.metric_id, line.period_start, line.period_end,
-       max(invoice.usage_counted_at), bool_or(line.is_special)
+SELECT revision.metric_id, line.period_start, line.period_end, invoice.usage_counted_at, line.is_special,
+       array_agg(invoice.subscription_id)
 FROM unnest(%s::bigint[]) AS asked (subscription_id)
 CROSS JOIN LATERAL (
     SELECT id, subscription_id, usage_counted_at FROM invoicing_invoice
@@ -53,7 +53,7 @@ CROSS JOIN LATERAL (
     WHERE id = line.price_revision_id AND metric_id IS NOT NULL AND NOT is_flat
     OFFSET 0
 ) AS revision
-GROUP BY 1, 2, 3, 4
+GROUP BY 1, 2, 3, 4, 5
 """
 # A merge that began before the usage was read may commit after it; no merge runs longer than this.
 OVERLAP = timedelta(minutes=10)
@@ -196,20 +196,17 @@ def _worth_a_look(by_subscription: Mapping[int, Invoice], subjects: Mapping[int,
         rows = cursor.fetchall()
     found: set[int] = set()
     asked: list[tuple[int, UsageRequest, datetime]] = []
-    for subscription_id, metric_id, start, end, counted_at, is_special in rows:
+    for metric_id, start, end, counted_at, is_special, subscription_ids in rows:
         if is_special:
-            found.add(subscription_id)
+            found.update(subscription_ids)
         if counted_at is None:
             continue
-        invoice = by_subscription[subscription_id]
-        usage = UsageRequest(
-            organization_id=invoice.organization_id,
-            metric_id=metric_id,
-            subjects=subjects.get(invoice.customer_id, ()),
-            start=start,
-            end=end,
-        )
-        asked.append((subscription_id, usage, counted_at - OVERLAP))
+        since = counted_at - OVERLAP
+        for subscription_id in set(subscription_ids):
+            invoice = by_subscription[subscription_id]
+            spans = subjects.get(invoice.customer_id, ())
+            usage = UsageRequest(invoice.organization_id, metric_id, spans, start, end)
+            asked.append((subscription_id, usage, since))
     asked = [row for row in asked if row[0] not in found]
     changed = usage_changed_since(requests=[row[1] for row in asked], moments=[row[2] for row in asked])
     return found | {row[0] for row, is_changed in zip(asked, changed, strict=True) if is_changed}

@@ -1,10 +1,11 @@
 """The usage that charges are priced by: quantities, those of groups, or single events, as the price asks."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
+from typing import Any
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from apps.catalog.models import BillableMetric, RateFeed
@@ -23,8 +24,7 @@ from apps.rating.quantities import round_quantity
 from apps.rating.usage import Transaction, Usage
 
 
-@dataclass(frozen=True, slots=True)
-class MeteredRequest:
+class MeteredRequest(Struct, frozen=True):
     """The usage that one charge asks for, the price that will be put on it, and the metric that counts it.
 
     Attributes:
@@ -51,20 +51,26 @@ def metered_usage(requests: Sequence[MeteredRequest]) -> list[Usage]:
     Raises:
         RawEventsGoneError: events that are needed one by one, or at the edge of an hour, are dropped.
     """
+    kinds: dict[int, str] = {}
     plain: dict[int, UsageRequest] = {}
     grouped: dict[int, tuple[UsageRequest, GroupedPrice]] = {}
     single: dict[int, TransactionRequest] = {}
     fed: dict[int, MeteredRequest] = {}
     for n, request in enumerate(requests):
-        price = request.price
-        if feeds_of(price):
-            fed[n] = request
-        elif looks_at_events(price) or (isinstance(price, GroupedPrice) and price.looks_at_events):
-            single[n] = TransactionRequest(request.usage, price)
-        elif isinstance(price, GroupedPrice):
-            grouped[n] = (request.usage, price)
-        else:
-            plain[n] = request.usage
+        price: Any = request.price
+        # Very many requests have the price of few.
+        kind = kinds.get(id(price))
+        if kind is None:
+            kind = kinds[id(price)] = _kind_of(price)
+        match kind:
+            case "plain":
+                plain[n] = request.usage
+            case "grouped":
+                grouped[n] = (request.usage, price)
+            case "single":
+                single[n] = TransactionRequest(request.usage, price)
+            case "fed":
+                fed[n] = request
     found = dict(zip(single, count_transactions(requests=list(single.values())), strict=True))
     quantities = period_usage(requests=list(plain.values()))
     found |= {
@@ -78,6 +84,15 @@ def metered_usage(requests: Sequence[MeteredRequest]) -> list[Usage]:
     covered = covered_usage({n: requests[n].allowance for n in plain})
     found |= {n: replace(found[n], covered=min(units, found[n].quantity)) for n, units in covered.items()}
     return [found[n] for n in range(len(requests))]
+
+
+def _kind_of(price: AnyPrice) -> str:
+    """Say what of its usage a price is put on: its quantity, those of groups, single events, or what feeds rate."""
+    if feeds_of(price):
+        return "fed"
+    if looks_at_events(price) or (isinstance(price, GroupedPrice) and price.looks_at_events):
+        return "single"
+    return "grouped" if isinstance(price, GroupedPrice) else "plain"
 
 
 def _rounded(metric: BillableMetric, quantity: Decimal) -> Decimal:

@@ -5,7 +5,7 @@ whose periods count from the interval's start, and an invoice of all that falls 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
@@ -13,6 +13,7 @@ from itertools import count
 from typing import Any
 
 from django.db.models import Sum
+from msgspec.structs import replace
 
 from apps.catalog.models import Plan, PriceRevision
 from apps.catalog.selectors.terms import current_revision_ids_of, revisions_by_id

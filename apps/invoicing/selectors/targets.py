@@ -49,6 +49,7 @@ class _Bill(msgspec.Struct, frozen=True):
 
     invoice: Invoice
     subscription: Subscription
+    subjects: Sequence[SubjectSpan]
     agreed: Sequence[AdjustmentTerms]
     moment: datetime
     period_source: Mapping[str, object]
@@ -164,7 +165,7 @@ def calculated_lines(
         for planned in planner.charges_of(bill.invoice)
     ]
     asked = [(item, part) for item in items if item.plan.is_usage for part in item.plan.parts]
-    answers = usage_of([_metered_request(item, part, terms) for item, part in asked])
+    answers = usage_of([_metered_request(item.bill, item.plan.revision, part) for item, part in asked])
     usage: dict[int, list[Usage]] = defaultdict(list)
     for (item, _), answer in zip(asked, answers, strict=True):
         usage[id(item)].append(answer)
@@ -190,19 +191,18 @@ def _bills(invoices: Sequence[Invoice], terms: Terms, as_of: datetime | None) ->
     shared: dict[tuple[int, bool], dict[Hashable, Decimal]] = defaultdict(dict)
     for invoice in invoices:
         subscription = invoice.subscription
+        subjects = terms.subjects.get(invoice.customer_id, ())
         agreed = terms.adjustments.get(invoice.subscription_id, ())
         moment = as_of or current_time(subscription)
         has_own = bool(invoice.customer.tax_rates)
         rates = {} if has_own else shared[subscription.plan_id, subscription.tax_exempt]
-        yield _Bill(invoice, subscription, agreed, moment, _period_source(invoice), has_own, rates)
+        yield _Bill(invoice, subscription, subjects, agreed, moment, _period_source(invoice), has_own, rates)
 
 
-def _metered_request(item: _Item, part: ChargePart, terms: Terms) -> MeteredRequest:
-    invoice, revision = item.bill.invoice, item.plan.revision
-    metric = revision.metric
+def _metered_request(bill: _Bill, revision: PriceRevision, part: ChargePart) -> MeteredRequest:
+    invoice, metric = bill.invoice, revision.metric
     assert metric is not None, "prices of usage have a metric"
-    subjects = terms.subjects.get(invoice.customer_id, ())
-    usage = UsageRequest(invoice.organization_id, metric.pk, subjects, part.period.start, part.period.end)
+    usage = UsageRequest(invoice.organization_id, metric.pk, bill.subjects, part.period.start, part.period.end)
     allowance = None
     if revision.pricing_unit_id is None:
         allowance = AllowanceRequest(invoice.customer_id, invoice.subscription_id, revision.price_id, part.period)

@@ -38,7 +38,10 @@ STORED_KINDS = (LineKind.MANUAL, LineKind.ADJUSTMENT)
 
 
 def register_issue_keeper(keep: Callable[[Sequence[Invoice]], None]) -> None:
-    """Let a higher app write down what it needs of invoices, of one organization, as they are issued."""
+    """Let a higher app write down what it needs of invoices, of one organization, that are being issued.
+
+    It is called before they are numbered.
+    """
     _keepers.append(keep)
 
 
@@ -187,7 +190,7 @@ def store_calculations(
         InvoiceLine,
         LINE_COLUMNS,
         [
-            (line_public_id(public_id, line.reference), *of_invoice, *_cells(line), *taxes(invoice, line).values())
+            (line_public_id(public_id, line.reference), *of_invoice, *_cells(line), *taxes(invoice, line))
             for invoice in invoices
             for public_id in [invoice.public_id]
             for of_invoice in [(invoice.organization_id, invoice.pk, invoice.currency)]
@@ -199,7 +202,7 @@ def store_calculations(
         InvoiceLine,
         ["subtotal", "total", *TAX_COLUMNS],
         [
-            (line.stored_id, line.subtotal, line.total, *taxes(invoice, line).values())
+            (line.stored_id, line.subtotal, line.total, *taxes(invoice, line))
             for invoice in invoices
             for line in lines[invoice.pk]
             if line.stored_id is not None
@@ -221,6 +224,9 @@ def issue_group(*, invoices: Sequence[Invoice], as_of: datetime) -> None:
     """
     if not invoices:
         return
+    # Before the numbers, whose counter others wait for until this transaction ends.
+    for keep in _keepers:
+        keep(invoices)
     numbers = next_number(organization=invoices[0].organization, as_of=as_of, count=len(invoices))
     for invoice, number in zip(invoices, numbers, strict=True):
         invoice.number = number
@@ -253,8 +259,6 @@ def issue_group(*, invoices: Sequence[Invoice], as_of: datetime) -> None:
             note = "Paid from the customer's balance" if invoice.balance_applied else "Nothing to pay"
             note = "To the customer's balance" if invoice.grand_total < 0 else note
             mark_paid(invoice=invoice, as_of=as_of, note=note)
-    for keep in _keepers:
-        keep(invoices)
 
 
 @transaction.atomic

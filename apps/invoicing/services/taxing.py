@@ -8,11 +8,11 @@ from apps.invoicing.models import Invoice
 from apps.taxes.services.treatments import keep_treatments
 
 TAX_COLUMNS = ("tax_rate", "tax_amount", "tax_treatment", "tax_parts")
-TaxColumns = Callable[[Invoice, TargetLine], Mapping[str, Any]]
+TaxColumns = Callable[[Invoice, TargetLine], tuple[Any, ...]]
 
 
 def tax_columns(invoices: Sequence[Invoice], lines: Mapping[int, Sequence[TargetLine]]) -> TaxColumns:
-    """Keep the decisions about the taxes of lines, and give what a line stores of its own (caller's transaction).
+    """Keep the decisions about the taxes of lines, and give what is in a line's `TAX_COLUMNS` (caller's transaction).
 
     Each decision is kept once; where none was made by a registration, nothing is asked of the database.
     """
@@ -23,14 +23,14 @@ def tax_columns(invoices: Sequence[Invoice], lines: Mapping[int, Sequence[Target
         if line.treatment is not None
     )
 
-    def columns(invoice: Invoice, line: TargetLine) -> Mapping[str, Any]:
+    def columns(invoice: Invoice, line: TargetLine) -> tuple[Any, ...]:
         treatment = line.treatment
-        return {
-            "tax_rate": line.tax_rate,
-            "tax_amount": line.tax_amount,
-            "tax_treatment_id": keys[invoice.organization_id, treatment] if treatment is not None else None,
+        return (
+            line.tax_rate,
+            line.tax_amount,
+            keys[invoice.organization_id, treatment] if treatment is not None else None,
             # One rate's tax is the line's.
-            "tax_parts": list(line.tax_parts) if len(line.tax_parts) > 1 else None,
-        }
+            list(line.tax_parts) if len(line.tax_parts) > 1 else None,
+        )
 
     return columns

@@ -6,6 +6,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import ClassVar, Protocol
 
+import msgspec
+
 from apps.kernel.time import Period
 
 
@@ -26,8 +28,7 @@ class CountedEvent:
     id: str
 
 
-@dataclass(frozen=True, slots=True)
-class UsageState:
+class UsageState(msgspec.Struct, frozen=True):
     """What windows and edge events combine to; every aggregation reads its quantity off it.
 
     Attributes:

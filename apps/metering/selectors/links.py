@@ -2,9 +2,9 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
+import msgspec
 from django.db import connection
 from django.db.models import Q
 
@@ -24,8 +24,7 @@ NAMED_SUBJECTS = """
 """
 
 
-@dataclass(frozen=True, slots=True)
-class SubjectSpan:
+class SubjectSpan(msgspec.Struct, frozen=True):
     """A subject and the half-open time in which it stands for somebody; None is an end without a bound."""
 
     subject: int

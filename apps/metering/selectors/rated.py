@@ -8,7 +8,7 @@ from apps.catalog.selectors.feeds import changes_inside_hours
 from apps.metering.aggregations import UsageState, get
 from apps.metering.domain.grid import plan_hours
 from apps.metering.selectors.grouped import dimension_values
-from apps.metering.selectors.states import EVENTS, Record, UsageRequest, combined_rows, record_of
+from apps.metering.selectors.states import EVENTS, Record, UsageRequest, combined_rows, in_json, record_of
 from apps.metering.selectors.usage import aggregations_of
 
 # The newest rate at or before a moment; none where the feed begins later.
@@ -69,15 +69,15 @@ def usage_by_rate(*, requests: Sequence[tuple[UsageRequest, int]]) -> list[list[
             spans += [{**known, "a": a, "z": z} for a, z in plan.ranges]
     if not hours:
         return found
-    sources, parts = [WINDOWS], [hours]
+    sources, values = [WINDOWS], [in_json(hours)]
     if spans:
         sources.append(SINGLE)
-        parts.append(spans)
+        values.append(in_json(spans))
     rows = combined_rows(
-        " UNION ALL ".join(sources), parts, spans, "n, d, rate, sum(sum), sum(count)", by="n, d, rate"
+        " UNION ALL ".join(sources), values, spans, "n, d, rate, sum(sum), sum(count)", by="n, d, rate"
     )
-    values = dimension_values({dimension for _, dimension, *_ in rows})
+    names = dimension_values({dimension for _, dimension, *_ in rows})
     for n, dimension, rate, total, count in rows:
         quantity = get(kinds[requests[n][0].metric_id]).of_state(UsageState(total, int(count)))
-        found[n].append(RatedUsage(rate, values[dimension], quantity or Decimal(0), int(count)))
+        found[n].append(RatedUsage(rate, names[dimension], quantity or Decimal(0), int(count)))
     return found

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
-import msgspec
 from django.db import connection
 
 from apps.catalog.models import BillableMetric
-from apps.kernel.rows import many
+from apps.kernel.rows import instants, integers, many
 from apps.kernel.time import floor_hour
 from apps.metering.aggregations import Latest, UniqueCount, UsageState, WeightedSum, get
 from apps.metering.selectors.states import UsageRequest, read_levels, read_states, read_uniques
@@ -44,14 +44,7 @@ def usage_changed_since(*, requests: Sequence[UsageRequest], moments: Sequence[d
     """
     kinds = aggregations_of({request.metric_id for request in requests})
     rows = [
-        {
-            "n": n,
-            "m": request.metric_id,
-            "s": span.subject,
-            "a": floor_hour(part[0]),
-            "z": part[1],
-            "c": moment,
-        }
+        (n, request.metric_id, span.subject, floor_hour(part[0]), part[1], moment)
         for n, (request, moment) in enumerate(zip(requests, moments, strict=True))
         for span in request.subjects
         # A level is made of all that ever was before it.
@@ -62,20 +55,22 @@ def usage_changed_since(*, requests: Sequence[UsageRequest], moments: Sequence[d
     changed = [False] * len(requests)
     if not rows:
         return changed
+    columns: Any = list(zip(*rows, strict=True))
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT r.n FROM jsonb_to_recordset(%s::jsonb)
-                AS r(n int, m bigint, s bigint, a timestamptz, z timestamptz, c timestamptz)
-            JOIN metering_window AS w ON w.metric_id = r.m AND w.subject_id = r.s
-             AND w.hour >= r.a AND w.hour < r.z AND w.changed_at >= r.c
-            UNION
-            SELECT r.n FROM jsonb_to_recordset(%s::jsonb)
-                AS r(n int, m bigint, s bigint, a timestamptz, z timestamptz, c timestamptz)
-            JOIN metering_windowgone AS w ON w.metric_id = r.m AND w.subject_id = r.s
-             AND w.hour >= r.a AND w.hour < r.z AND w.changed_at >= r.c
+            SELECT DISTINCT r.n
+            FROM unnest(%s::int[], %s::bigint[], %s::bigint[],
+                        %s::timestamptz[], %s::timestamptz[], %s::timestamptz[]) AS r(n, m, s, a, z, c)
+            WHERE EXISTS (
+                SELECT FROM metering_window AS w WHERE w.metric_id = r.m AND w.subject_id = r.s
+                    AND w.hour >= r.a AND w.hour < r.z AND w.changed_at >= r.c
+            ) OR EXISTS (
+                SELECT FROM metering_windowgone AS w WHERE w.metric_id = r.m AND w.subject_id = r.s
+                    AND w.hour >= r.a AND w.hour < r.z AND w.changed_at >= r.c
+            )
             """,
-            [msgspec.json.encode(rows).decode()] * 2,
+            [*map(integers, columns[:3]), *map(instants, columns[3:])],
         )
         for (n,) in cursor.fetchall():
             changed[n] = True
