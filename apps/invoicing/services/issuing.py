@@ -141,6 +141,8 @@ def _stored(invoice_ids: Sequence[int], as_of: datetime) -> list[Invoice]:
     # the planner believes that there are few.
     locked = Invoice.objects.select_for_update(skip_locked=True).filter(pk__in=many(invoice_ids))
     invoices = [row for row in locked.order_by("organization_id", "pk") if row.status == InvoiceStatus.CLOSING]
+    if not invoices:
+        return []
     join_neighbours(invoices)
     take_turns(invoices)
     hold_coupons(invoices)
