@@ -7,6 +7,7 @@ from django.utils.html import format_html
 from unfold.admin import TabularInline
 from unfold.decorators import display
 
+from apps.entitlements.admin.base import TitledAdmin, title_of_right
 from apps.entitlements.admin.burndown import balance_chart, segment_table
 from apps.entitlements.admin.entitlements import GrantForm
 from apps.entitlements.models import CreditPool, PoolMeter
@@ -14,7 +15,6 @@ from apps.entitlements.selectors.entitlements import present_of
 from apps.entitlements.selectors.histories import History, histories
 from apps.entitlements.services.granting import GrantTerms, create_grant
 from apps.kernel.adminsite.actions import Call, service_action
-from apps.kernel.adminsite.base import ReadOnlyModelAdmin
 from apps.kernel.adminsite.display import figure, link, moment, related_lists
 
 
@@ -75,7 +75,7 @@ class PoolMeterInline(TabularInline):
 
 
 @admin.register(CreditPool)
-class CreditPoolAdmin(ReadOnlyModelAdmin):
+class CreditPoolAdmin(TitledAdmin):
     """What customers have of pricing units."""
 
     empty_text = "Subscribing to a plan that gives or draws credits makes a pool; so does granting some over the API."
@@ -98,6 +98,9 @@ class CreditPoolAdmin(ReadOnlyModelAdmin):
         form=GrantForm,
         icon="add_circle",
     )
+
+    def title_of(self, row: CreditPool) -> str:
+        return title_of_right(row)
 
     @display(description="Unit", header=True, ordering="pricing_unit__key")
     def shown(self, row: CreditPool) -> list[str]:

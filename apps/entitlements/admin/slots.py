@@ -11,6 +11,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
+from apps.entitlements.admin.base import TitledAdmin
 from apps.entitlements.admin.burndown import HEIGHT, PAD, WIDTH
 from apps.entitlements.models import Slot, SlotBurst, SlotEnd, SlotPool
 from apps.entitlements.selectors.slots import (
@@ -108,7 +109,7 @@ class SlotPoolAdmin(ReadOnlyModelAdmin):
         )
 
 
-class _OfPoolAdmin(ReadOnlyModelAdmin):
+class _OfPoolAdmin(TitledAdmin):
     """What belongs to a pool: shown by its feature and its customer."""
 
     list_select_related = ["pool__feature", "pool__customer__consumer", "pool__test_clock", "organization"]
@@ -141,6 +142,9 @@ class SlotAdmin(_OfPoolAdmin):
         icon="lock_open",
         fits=lambda row: row.ended_at is None,
     )
+
+    def title_of(self, row: Slot) -> str:
+        return f"Slot: {row.pool}"
 
     @display(description="State", label={"Held": "success", "Expired": "warning", "Forced": "danger"})
     def state(self, row: Slot) -> str:
@@ -177,6 +181,9 @@ class SlotBurstAdmin(_OfPoolAdmin):
         icon="block",
         fits=lambda row: row.voided_at is None,
     )
+
+    def title_of(self, row: SlotBurst) -> str:
+        return f"{row.slots} more slots: {row.pool}"
 
     @display(description="From", ordering="starts_at")
     def since(self, row: SlotBurst) -> str:
