@@ -1,8 +1,8 @@
 """What the screens of rights share: pages titled in words, and forms of units."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from django import forms
 from django.http import HttpRequest
@@ -12,6 +12,7 @@ from apps.entitlements.models import Entitlement
 from apps.kernel.adminsite.base import ReadOnlyModelAdmin
 from apps.kernel.adminsite.display import figure
 
+T = TypeVar("T")
 ABOVE_ZERO = "Give a number of units above zero."
 
 
@@ -35,7 +36,17 @@ class TitledAdmin(ReadOnlyModelAdmin):
         if row is not None:
             # Entities are called by their name where they have one.
             row.name = self.title_of(row)
+            # Of charts: not of the row, but of who looks at it.
+            row.span = request.GET.get("span", "")
         return row
+
+
+def remembered(row: Any, name: str, find: Callable[[], T]) -> T:
+    """Give what a page shows of a row, found once: the skin asks for each field several times."""
+    known: dict[str, T] = row.__dict__.setdefault("remembered", {})
+    if name not in known:
+        known[name] = find()
+    return known[name]
 
 
 def title_of_right(row: Entitlement) -> str:

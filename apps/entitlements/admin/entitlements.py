@@ -14,7 +14,7 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from apps.entitlements.admin.base import TitledAdmin, UnitsField, title_of_right
+from apps.entitlements.admin.base import TitledAdmin, UnitsField, remembered, title_of_right
 from apps.entitlements.admin.burndown import balance_chart, segment_table
 from apps.entitlements.admin.issuing import FIELDSETS, RIGHT, IssueForm
 from apps.entitlements.admin.resets import ResetForm, run_reset
@@ -216,16 +216,20 @@ class EntitlementAdmin(TitledAdmin):
         )
 
     @display(description="Balance over time")
-    def chart(self, row: Entitlement) -> str:
-        return balance_chart(_history(row)) if row.is_metered else "Not metered"
+    def chart(self, row: Any) -> str:
+        if not row.is_metered:
+            return "Not metered"
+        return remembered(row, "chart", lambda: balance_chart(_history(row), row.span))
 
     @display(description="Burn-down, step by step")
     def explained(self, row: Entitlement) -> str:
-        return segment_table(_history(row)) if row.is_metered else "Not metered"
+        if not row.is_metered:
+            return "Not metered"
+        return remembered(row, "explained", lambda: segment_table(_history(row)))
 
     @display(description="See also")
     def neighbours(self, row: Entitlement) -> str:
-        pool = find_pool(customer_id=row.customer_id, feature_id=row.right_to_id)
+        pool = remembered(row, "slots", lambda: find_pool(customer_id=row.customer_id, feature_id=row.right_to_id))
         return related_lists(
             ("Grants", "entitlements_grant", "entitlement__id__exact", row.drawn_id),
             ("Reservations", "entitlements_reservation", "entitlement__id__exact", row.drawn_id),
@@ -236,5 +240,4 @@ class EntitlementAdmin(TitledAdmin):
 
 
 def _history(row: Entitlement) -> History:
-    at = present_of(row)
-    return histories([(row, at)], is_whole=True)[row.pk]
+    return remembered(row, "history", lambda: histories([(row, present_of(row))], is_whole=True)[row.pk])

@@ -7,7 +7,7 @@ from django.utils.html import format_html
 from unfold.admin import TabularInline
 from unfold.decorators import display
 
-from apps.entitlements.admin.base import TitledAdmin, title_of_right
+from apps.entitlements.admin.base import TitledAdmin, remembered, title_of_right
 from apps.entitlements.admin.burndown import balance_chart, segment_table
 from apps.entitlements.admin.entitlements import GrantForm
 from apps.entitlements.models import CreditPool, PoolMeter
@@ -120,12 +120,12 @@ class CreditPoolAdmin(TitledAdmin):
         return format_html("{}, drawn {}, overage {}", *map(figure, (state.balance, state.usage, state.overage)))
 
     @display(description="Balance over time")
-    def chart(self, row: CreditPool) -> str:
-        return balance_chart(_history(row))
+    def chart(self, row: Any) -> str:
+        return remembered(row, "chart", lambda: balance_chart(_history(row), row.span))
 
     @display(description="Burn-down, step by step")
     def explained(self, row: CreditPool) -> str:
-        return segment_table(_history(row))
+        return remembered(row, "explained", lambda: segment_table(_history(row)))
 
     @display(description="See also")
     def neighbours(self, row: CreditPool) -> str:
@@ -137,4 +137,4 @@ class CreditPoolAdmin(TitledAdmin):
 
 
 def _history(row: CreditPool) -> History:
-    return histories([(row, present_of(row))])[row.pk]
+    return remembered(row, "history", lambda: histories([(row, present_of(row))])[row.pk])
