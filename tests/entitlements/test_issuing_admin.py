@@ -55,6 +55,7 @@ def test_a_metered_feature_is_issued_with_terms_in_plain_words(kit: Kit) -> None
     assert kit.world.api.get(f"/v1/entitlements/{row.public_id}")["id"] == row.public_id
     page = support.get(reverse("admin:entitlements_entitlement_change", args=[row.pk]))
     assert "tokens of" in page.context["subtitle"]
+    assert f"“tokens of {row.customer}” was added" in page.content.decode()
     act(support, "entitlements/entitlement", row.pk, "end-entitlement")
     row.refresh_from_db()
     assert row.is_canceled
@@ -67,6 +68,7 @@ def test_terms_of_another_kind_do_not_count(kit: Kit) -> None:
     row = Entitlement.objects.get()
     assert (row.template, row.allowance, row.slots, row.config) == ({}, None, None, None)
     static = kit.feature("runs", "static")
+    assert client.get(ADD).context["adminform"].form["config"].value() == ""
     assert "config" in problems(issue(client, customer, static))
     assert "config" in problems(issue(client, customer, static, config="[1]"))
     assert issue(client, customer, static, slots="3", config='{"region": "eu"}').status_code == 302

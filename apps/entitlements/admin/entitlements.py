@@ -167,7 +167,8 @@ class EntitlementAdmin(TitledAdmin):
         return super().get_inlines(request, obj) if obj is not None else ()
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: Any) -> None:
-        """The form issued it; what exists is changed by the buttons alone."""
+        """Say what the form issued; what exists is changed by the buttons alone."""
+        obj.name = self.title_of(obj)
 
     def get_queryset(self, request: HttpRequest) -> Any:
         # Pools have a screen of their own.

@@ -64,6 +64,13 @@ def _units(label: str, help_text: str) -> forms.DecimalField:
     )  # fmt: skip
 
 
+class ConfigField(forms.JSONField):
+    """JSON, and nothing where there is none."""
+
+    def prepare_value(self, value: Any) -> Any:
+        return "" if value is None else super().prepare_value(value)
+
+
 class IssueForm(forms.ModelForm):
     """Asks for who, what and until when; of the terms, those of the feature's kind count.
 
@@ -99,7 +106,7 @@ class IssueForm(forms.ModelForm):
         label="Slots", required=False, min_value=0, max_value=MOST_SLOTS, widget=UnfoldAdminIntegerFieldWidget,
         help_text="How many may be held at once. Empty: it has no slots.",
     )  # fmt: skip
-    config = forms.JSONField(
+    config = ConfigField(
         label="Configuration", required=False, decoder=ExactJSONDecoder,
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 4}),
         help_text='What the feature is set to, a JSON object such as {"region": "eu"}.',
