@@ -23,7 +23,7 @@ class TitledAdmin(ReadOnlyModelAdmin):
         list_select_related: neighbours that lists and titles show.
     """
 
-    list_select_related: ClassVar[Sequence[str]] = ()
+    list_select_related: ClassVar[Sequence[str]]
 
     def title_of(self, row: Any) -> str:
         raise NotImplementedError

@@ -1,7 +1,7 @@
 from django.contrib import admin
 from unfold.decorators import display
 
-from apps.entitlements.admin.base import TitledAdmin, title_of_units
+from apps.entitlements.admin.base import TitledAdmin, title_of_right, title_of_units
 from apps.entitlements.models import CreditPool, Entitlement, Grant, Reservation, ReservationStatus
 from apps.entitlements.selectors.entitlements import present_of
 from apps.entitlements.services.checking import end_reservation
@@ -27,7 +27,8 @@ def _release(call: Call) -> str:
 
 def holder_page(row: Entitlement) -> str:
     """Link to whose units they are: a right, or a pool."""
-    return link(row) if row.pricing_unit_id is None else link(CreditPool(pk=row.pk, public_id=row.public_id))
+    screen = row if row.pricing_unit_id is None else CreditPool(pk=row.pk)
+    return link(screen, title_of_right(row))
 
 
 @admin.register(Grant)

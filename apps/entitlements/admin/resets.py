@@ -68,7 +68,7 @@ class UsageResetAdmin(TitledAdmin):
 
     @display(description="Entitlement")
     def entitlement_page(self, row: UsageReset) -> str:
-        return link(row.entitlement)
+        return link(row.entitlement, title_of_right(row.entitlement))
 
     @display(description="From", ordering="effective_at")
     def since(self, row: UsageReset) -> str:
