@@ -93,6 +93,27 @@ def test_the_hosted_page_takes_the_payment(page: Page, stack: dict[str, Any]) ->
     assert paid["payment"]["status"] == "paid"
 
 
+def test_the_form_of_an_entitlement_asks_for_the_terms_of_the_feature(page: Page, stack: dict[str, Any]) -> None:
+    sign_in(page, stack)
+    page.goto(f"{stack['admin_url']}customers/customer/?q=Kestrel")
+    page.locator("#result_list tbody a[href*='/change/']").first.click()
+    page.get_by_text("Issue an entitlement").click()
+    metered, static = page.locator("fieldset.mg-kind-metered"), page.locator("fieldset.mg-kind-static")
+    assert not metered.is_visible()
+    assert not static.is_visible()
+    feature = page.locator("#id_feature")
+    for kind, shown, hidden in (("metered", metered, static), ("static", static, metered)):
+        feature.select_option(label=feature.locator("option", has_text=f"({kind})").first.inner_text())
+        assert shown.is_visible()
+        assert not hidden.is_visible()
+    # Another customer: what it may have is offered anew, and what was chosen stays where it may have it too.
+    chosen = feature.input_value()
+    with page.expect_response(re.compile(r"/add/\?customer=")):
+        page.evaluate("django.jQuery('#id_customer').trigger('change')")
+    page.wait_for_function("document.querySelectorAll('#id_feature option').length > 1")
+    assert feature.input_value() == chosen
+
+
 def test_a_viewer_sees_and_cannot_act(page: Page, stack: dict[str, Any]) -> None:
     sign_in(page, stack, "viewer@northlight.test")
     page.goto(f"{stack['admin_url']}invoicing/invoice/?status__exact=ISSUED")

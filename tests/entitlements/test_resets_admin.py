@@ -30,15 +30,16 @@ def test_usage_is_reset_on_the_page_of_a_right_with_a_reason(kit: Kit) -> None:
     made = UsageReset.objects.get()
     assert (made.preserves_overage, made.retains_anchor) == (False, True)
     # At the very moment, and when the clock has moved on.
-    assert "a reset by hand (double counting on the 5th)" in client.get(page).content.decode()
+    assert "A reset by hand (double counting on the 5th)" in client.get(page).content.decode()
     kit.world.advance(clock, "2026-01-11T00:00:00Z")
     shown = client.get(page).content.decode()
-    assert "a reset by hand (double counting on the 5th), 300,000 overage forgiven" in shown
+    told = "<div>A reset by hand (double counting on the 5th)</div><div>300,000 overage forgiven</div>"
+    assert told in shown
     moved = {"overage": "carry", "reason": "moved", "effective_0": "2026-01-10", "effective_1": "12:30:40"}
     act(client, "entitlements/entitlement", rights["tokens"].pk, "reset-usage", **moved)
     latest = UsageReset.objects.latest("pk")
     assert (latest.effective_at.minute, latest.retains_anchor, latest.preserves_overage) == (30, False, True)
-    assert "a reset by hand (moved), later resets count from it" in client.get(page).content.decode()
+    assert "A reset by hand (moved), later resets count from it" in client.get(page).content.decode()
     act(client, "entitlements/entitlement", rights["tokens"].pk, "reset-usage", **moved)
     assert UsageReset.objects.count() == 2
 

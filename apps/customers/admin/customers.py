@@ -2,7 +2,7 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from import_export import resources
 from import_export.fields import Field
 from unfold.admin import TabularInline
@@ -120,6 +120,14 @@ class CustomerAdmin(BillingModelAdmin):
     def get_inlines(self, request: HttpRequest, obj: Any) -> Any:
         return super().get_inlines(request, obj) if obj is not None else ()
 
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        # A button of a higher app: the screen of entitlements asks for the same right.
+        offered = {"may_issue": self.has_manage_subscription_permission(request, object_id)}
+        page: HttpResponse = super().change_view(request, object_id, form_url, {**(extra_context or {}), **offered})
+        return page
+
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: Any) -> None:
         if not change:
             return  # made by the form
@@ -143,6 +151,7 @@ class CustomerAdmin(BillingModelAdmin):
         # The lists of higher apps, by address: this app does not know their models.
         return related_lists(
             ("Subscriptions", "subscriptions_subscription", "customer__id__exact", customer.pk),
+            ("Entitlements", "entitlements_entitlement", "customer__id__exact", customer.pk),
             ("Invoices", "invoicing_invoice", "customer__id__exact", customer.pk),
             ("Credit notes", "invoicing_creditnote", "customer__id__exact", customer.pk),
             ("Tax exemptions", "taxes_taxexemption", "customer__id__exact", customer.pk),

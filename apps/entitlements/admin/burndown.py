@@ -1,58 +1,41 @@
 """What became of a right's units: balance over time as a chart, and each segment in words."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
 
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from apps.entitlements.domain.engine import Burn, Segment, total
-from apps.entitlements.models import UsageReset
-from apps.entitlements.selectors.histories import ALLOWANCE, History
+from apps.entitlements.admin.charts import ALL, SPANS, Frame, dot, span_links, upright, within
+from apps.entitlements.admin.happenings import Names, Teller, burned, few, instants_of, named_at
+from apps.entitlements.domain.engine import Segment, total
+from apps.entitlements.selectors.histories import History
 from apps.kernel.adminsite.display import figure, moment, quantity
 
-WIDTH, HEIGHT, PAD = 920, 180, 24
 SHOWN_SEGMENTS = 60
+LEGEND = "Dashed: a reset. Dots below: green, a grant begins; red, one expires or is voided."
 
 
-def balance_chart(history: History) -> SafeString:
-    """Draw the balance over the segments of a history; overage lies below the line of zero."""
-    segments = history.run.segments
-    if not segments:
+def balance_chart(history: History, span: str = "") -> SafeString:
+    """Draw the balance over a span of a history; overage lies below the line of zero.
+
+    Args:
+        span: the name of the span up to the moment that is shown; all of the history by default.
+    """
+    span = span if span in SPANS else ALL
+    points = _points(history.run.segments)
+    if not points:
         return format_html("{}", "Nothing has happened yet.")
-    points = _points(segments)
-    start, end = points[0][0], points[-1][0]
-    seconds = max((end - start).total_seconds(), 1)
-    high = max([value for _, value in points] + [Decimal(1)])
-    low = min([value for _, value in points] + [Decimal(0)])
-
-    def x(at: datetime) -> int:
-        return round(PAD + (WIDTH - 2 * PAD) * (at - start).total_seconds() / seconds)
-
-    def y(value: Decimal) -> int:
-        return round(PAD + (HEIGHT - 2 * PAD) * (high - value) / (high - low))
-
-    line = " ".join(f"{x(at)},{y(value)}" for at, value in points)
-    last = WIDTH - 130
-    labels = (
-        (PAD, y(high) - 6, figure(high)),
-        (PAD, HEIGHT - 4, moment(start)),
-        (last, HEIGHT - 4, moment(end)),
-    )
-    return format_html(
-        '<svg viewBox="0 0 {} {}" class="w-full" role="img" aria-label="Balance over time">'
-        '<line x1="{}" x2="{}" y1="{}" y2="{}" stroke="currentColor" opacity="0.3"/>'
-        '<polyline points="{}" fill="none" stroke="currentColor" stroke-width="2"/>{}</svg>',
-        WIDTH,
-        HEIGHT,
-        PAD,
-        WIDTH - PAD,
-        y(Decimal(0)),
-        y(Decimal(0)),
-        line,
-        format_html_join("", '<text x="{}" y="{}" font-size="11" fill="currentColor">{}</text>', labels),
-    )
+    end = points[-1][0]
+    start = points[0][0] if span == ALL else max(points[0][0], end - SPANS[span])
+    shown = within(points, start, end)
+    values = [value for _, value in shown]
+    frame = Frame(start, end, low=min(*values, Decimal(0)), high=max(*values, Decimal(1)))
+    line = format_html('<polyline points="{}"/>', frame.corners(shown))
+    chart = frame.drawn(*_marks(history, frame), line, *_labels(frame, shown), name="Balance over time")
+    return format_html('{}{}<p class="mg-quiet">{}</p>', span_links(span, [*SPANS, ALL]), chart, LEGEND)
 
 
 def _points(segments: Sequence[Segment]) -> list[tuple[datetime, Decimal]]:
@@ -64,67 +47,71 @@ def _points(segments: Sequence[Segment]) -> list[tuple[datetime, Decimal]]:
     return found
 
 
+def _labels(frame: Frame, points: Sequence[tuple[datetime, Decimal]]) -> Iterator[SafeString]:
+    """Name the highest value, the lowest, and the last one, each once."""
+    by_value = sorted(points, key=lambda point: point[1])
+    last = points[-1]
+    for at, value in {by_value[-1][1]: by_value[-1], by_value[0][1]: by_value[0], last[1]: last}.values():
+        yield frame.label(at, value, figure(value))
+
+
+def _marks(history: History, frame: Frame) -> Iterator[SafeString]:
+    for segment in history.run.segments:
+        if segment.is_reset and frame.start <= segment.start <= frame.end:
+            yield upright(frame, segment.start, "reset", f"Reset {moment(segment.start)}")
+    given = [grant for grant in history.grants if not grant.is_allowance]
+    yield from _dots(frame, "begun", (grant.effective_at for grant in given))
+    yield from _dots(frame, "ended", (grant.ends_at for grant in given if grant.ends_at is not None))
+
+
+def _dots(frame: Frame, kind: str, moments: Iterable[datetime]) -> Iterator[SafeString]:
+    """Mark when grants begin or end, however many of them do at once."""
+    for at, count in Counter(at for at in moments if frame.start <= at <= frame.end).items():
+        yield dot(frame, at, kind, f"{count:,} {'grant' if count == 1 else 'grants'} {kind} {moment(at)}")
+
+
 def segment_table(history: History) -> SafeString:
-    """Explain each segment: what it began with, what was used, and which units paid."""
-    shown = history.run.segments[-SHOWN_SEGMENTS:]
-    by_hand = {reset.effective_at: reset for reset in history.by_hand}
+    """Explain each segment: what happened as it began, what was used, and which units paid."""
+    segments = history.run.segments
+    skipped = max(len(segments) - SHOWN_SEGMENTS, 0)
+    shown, instants = segments[skipped:], instants_of(history)[skipped:]
+    ids = {grant_id for instant in instants for grant_id in named_at(history, instant)}
+    name = Names(history, ids | {burn.grant_id for segment in shown for burn in segment.burns})
+    tell = Teller(history, name)
     rows = format_html_join(
         "",
-        "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+        '<tr><td class="span">{}<br>– {}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>',
         (
             (
-                f"{moment(segment.start)} – {moment(segment.end)}",
-                _opening(segment, by_hand.get(segment.start)),
+                moment(segment.start),
+                moment(segment.end),
+                tell.told(instant) or "No units came or went",
                 quantity(segment.balance),
                 quantity(segment.usage),
-                _burns(segment.burns),
+                few("", burned(segment.burns, name)) or "—",
                 quantity(segment.overage),
             )
-            for segment in shown
+            for segment, instant in zip(shown, instants, strict=False)
         ),
     )
-    rows += _reset_now(history)
+    rows += _row_now(history, tell.told(instants[-1]))
     return format_html(
-        '<table class="mg-table"><tr><th>Time</th><th>Begins with</th><th class="num">There</th>'
+        '{}<table class="mg-table mg-burndown"><tr><th>Time</th><th>What happened</th><th class="num">There</th>'
         '<th class="num">Used</th><th>Paid by</th><th class="num">Overage</th></tr>{}</table>',
+        f"The latest {SHOWN_SEGMENTS} of {len(segments):,} steps." if skipped else "",
         rows,
     )
 
 
-def _reset_now(history: History) -> SafeString:
-    """Show a reset by hand at the very moment that is shown: nothing can have been used since."""
+def _row_now(history: History, told: SafeString) -> SafeString:
+    """Show what happens at the very moment that is shown: nothing can have been used since."""
+    if not told:
+        return told
     state = history.state
-    made = next((reset for reset in history.by_hand if reset.effective_at == state.at), None)
-    if made is None:
-        return format_html("{}", "")
     return format_html(
-        "<tr><td>{}</td><td>{}</td><td>{}</td><td>—</td><td>—</td><td>{}</td></tr>",
+        '<tr><td class="span">{}</td><td>{}</td><td>{}</td><td>—</td><td>—</td><td>{}</td></tr>',
         moment(state.at),
-        _by_hand(made),
+        told,
         quantity(state.balance),
         quantity(state.overage),
     )
-
-
-def _by_hand(made: UsageReset) -> str:
-    words = [f"a reset by hand ({made.reason})" if made.reason else "a reset by hand"]
-    return ", ".join(words if made.retains_anchor else [*words, "later resets count from it"])
-
-
-def _opening(segment: Segment, by_hand: UsageReset | None) -> str:
-    words = ["a reset"] if segment.is_reset else []
-    if by_hand is not None:
-        words = [_by_hand(by_hand)]
-    if segment.forgiven:
-        words.append(f"{figure(segment.forgiven)} overage forgiven")
-    if segment.repaid:
-        words.append(f"carried overage paid by {_burns(segment.repaid)}")
-    return ", ".join(words) or "a change of grants"
-
-
-def _burns(burns: Sequence[Burn]) -> str:
-    named = (
-        f"{figure(burn.amount)} of {'the allowance' if burn.grant_id == ALLOWANCE else burn.grant_id}"
-        for burn in burns
-    )
-    return ", ".join(named) or "—"

@@ -1,5 +1,5 @@
 import secrets
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
@@ -9,13 +9,14 @@ from unfold.admin import TabularInline
 from unfold.decorators import display
 from unfold.forms import BaseDialogForm
 from unfold.widgets import (
-    UnfoldAdminDecimalFieldWidget,
     UnfoldAdminIntegerFieldWidget,
     UnfoldAdminSplitDateTimeWidget,
     UnfoldAdminTextInputWidget,
 )
 
+from apps.entitlements.admin.base import TitledAdmin, UnitsField, remembered, title_of_right
 from apps.entitlements.admin.burndown import balance_chart, segment_table
+from apps.entitlements.admin.issuing import FIELDSETS, RIGHT, IssueForm
 from apps.entitlements.admin.resets import ResetForm, run_reset
 from apps.entitlements.models import Entitlement, EntitlementMeter
 from apps.entitlements.selectors.entitlements import present_of
@@ -25,14 +26,11 @@ from apps.entitlements.services.granting import GrantTerms, create_grant
 from apps.entitlements.services.issuing import cancel_entitlement
 from apps.entitlements.services.slots import grant_burst
 from apps.kernel.adminsite.actions import Call, service_action
-from apps.kernel.adminsite.base import ReadOnlyModelAdmin
 from apps.kernel.adminsite.display import figure, link, moment, related_lists
 
 
 class GrantForm(BaseDialogForm):
-    amount = forms.DecimalField(
-        min_value=0, max_digits=20, decimal_places=9, label="Units", widget=UnfoldAdminDecimalFieldWidget
-    )
+    amount = UnitsField(label="Units")
     priority = forms.IntegerField(
         min_value=-32768, max_value=32767, initial=0, widget=UnfoldAdminIntegerFieldWidget,
         help_text="Lower numbers are used first.",
@@ -101,15 +99,17 @@ def _is_live(row: Entitlement) -> bool:
 
 
 @admin.register(Entitlement)
-class EntitlementAdmin(ReadOnlyModelAdmin):
+class EntitlementAdmin(TitledAdmin):
     """What customers may use, and what is left of it."""
 
-    empty_text = "Subscribing to a plan whose prices carry features makes them; so does the API, by hand."
+    empty_text = "Subscribing to a plan whose prices carry features makes them; add one here to issue it by hand."
+    add_right: ClassVar[str | None] = RIGHT
     list_display = ["shown", "customer_page", "subscription_page", "kind", "since", "until"]
     list_filter = ["organization", "is_metered", "is_of_plan"]
     search_fields = ["public_id", "feature__key", "customer__public_id", "subscription__public_id"]
-    list_select_related = ["feature", "customer__consumer", "subscription", "organization"]
+    list_select_related = ["feature", "customer__consumer", "subscription__test_clock", "organization"]
     inlines = [MeterInline]
+    autocomplete_fields = ["customer"]
     readonly_fields = ["left", "chart", "explained", "neighbours"]
     actions_detail = ["grant_units", "reset_usage", "grant_slots", "end_entitlement"]
 
@@ -150,9 +150,32 @@ class EntitlementAdmin(ReadOnlyModelAdmin):
         fits=_is_live,
     )
 
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        if obj is not None:
+            return super().get_form(request, obj, change, **kwargs)
+        made = super().get_form(request, obj, change, form=IssueForm, **kwargs)
+        made.person = request.user
+        return made
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        return super().get_fieldsets(request, obj) if obj is not None else FIELDSETS
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return super().get_readonly_fields(request, obj) if obj is not None else ()
+
+    def get_inlines(self, request: HttpRequest, obj: Any) -> Any:
+        return super().get_inlines(request, obj) if obj is not None else ()
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: Any) -> None:
+        """Say what the form issued; what exists is changed by the buttons alone."""
+        obj.name = self.title_of(obj)
+
     def get_queryset(self, request: HttpRequest) -> Any:
         # Pools have a screen of their own.
         return super().get_queryset(request).filter(feature__isnull=False)
+
+    def title_of(self, row: Entitlement) -> str:
+        return title_of_right(row)
 
     @display(description="Feature", header=True, ordering="feature__key")
     def shown(self, row: Entitlement) -> list[str]:
@@ -194,16 +217,20 @@ class EntitlementAdmin(ReadOnlyModelAdmin):
         )
 
     @display(description="Balance over time")
-    def chart(self, row: Entitlement) -> str:
-        return balance_chart(_history(row)) if row.is_metered else "Not metered"
+    def chart(self, row: Any) -> str:
+        if not row.is_metered:
+            return "Not metered"
+        return remembered(row, "chart", lambda: balance_chart(_history(row), row.span))
 
     @display(description="Burn-down, step by step")
     def explained(self, row: Entitlement) -> str:
-        return segment_table(_history(row)) if row.is_metered else "Not metered"
+        if not row.is_metered:
+            return "Not metered"
+        return remembered(row, "explained", lambda: segment_table(_history(row)))
 
     @display(description="See also")
     def neighbours(self, row: Entitlement) -> str:
-        pool = find_pool(customer_id=row.customer_id, feature_id=row.right_to_id)
+        pool = remembered(row, "slots", lambda: find_pool(customer_id=row.customer_id, feature_id=row.right_to_id))
         return related_lists(
             ("Grants", "entitlements_grant", "entitlement__id__exact", row.drawn_id),
             ("Reservations", "entitlements_reservation", "entitlement__id__exact", row.drawn_id),
@@ -214,5 +241,4 @@ class EntitlementAdmin(ReadOnlyModelAdmin):
 
 
 def _history(row: Entitlement) -> History:
-    at = present_of(row)
-    return histories([(row, at)], is_whole=True)[row.pk]
+    return remembered(row, "history", lambda: histories([(row, present_of(row))], is_whole=True)[row.pk])

@@ -1,13 +1,16 @@
 from django.contrib import admin
 from unfold.decorators import display
 
+from apps.entitlements.admin.base import TitledAdmin, title_of_right, title_of_units
 from apps.entitlements.models import CreditPool, Entitlement, Grant, Reservation, ReservationStatus
 from apps.entitlements.selectors.entitlements import present_of
 from apps.entitlements.services.checking import end_reservation
 from apps.entitlements.services.granting import void_grant
 from apps.kernel.adminsite.actions import Call, service_action
-from apps.kernel.adminsite.base import ReadOnlyModelAdmin
 from apps.kernel.adminsite.display import link, moment, quantity
+
+# What says whose units they are.
+HOLDER = ("entitlement__feature", "entitlement__pricing_unit", "entitlement__customer__consumer")
 
 
 def _void(call: Call) -> str:
@@ -24,18 +27,19 @@ def _release(call: Call) -> str:
 
 def holder_page(row: Entitlement) -> str:
     """Link to whose units they are: a right, or a pool."""
-    return link(row) if row.pricing_unit_id is None else link(CreditPool(pk=row.pk, public_id=row.public_id))
+    screen = row if row.pricing_unit_id is None else CreditPool(pk=row.pk)
+    return link(screen, title_of_right(row))
 
 
 @admin.register(Grant)
-class GrantAdmin(ReadOnlyModelAdmin):
+class GrantAdmin(TitledAdmin):
     """Units given beside allowances."""
 
     empty_text = "Units are granted on the page of an entitlement, or over the API."
     list_display = ["shown", "entitlement_page", "units", "priority", "since", "until", "voided"]
     list_filter = ["organization", "entitlement"]
     search_fields = ["public_id", "idempotency_key", "entitlement__public_id"]
-    list_select_related = ["entitlement__feature", "entitlement__pricing_unit", "organization"]
+    list_select_related = [*HOLDER, "organization"]
     actions_detail = ["void_grant"]
 
     void_grant = service_action(
@@ -46,6 +50,9 @@ class GrantAdmin(ReadOnlyModelAdmin):
         icon="block",
         fits=lambda row: row.voided_at is None,
     )
+
+    def title_of(self, row: Grant) -> str:
+        return title_of_units(row.amount, row.entitlement)
 
     @display(description="Grant", header=True, ordering="id")
     def shown(self, row: Grant) -> list[str]:
@@ -73,14 +80,14 @@ class GrantAdmin(ReadOnlyModelAdmin):
 
 
 @admin.register(Reservation)
-class ReservationAdmin(ReadOnlyModelAdmin):
+class ReservationAdmin(TitledAdmin):
     """Units set aside for use that is about to happen."""
 
     empty_text = "POST /v1/entitlements/check sets units aside; here is who holds them until when."
     list_display = ["public_id", "entitlement_page", "units", "status", "since", "until"]
     list_filter = ["organization", "status", "entitlement"]
     search_fields = ["public_id", "idempotency_key", "entitlement__public_id"]
-    list_select_related = ["entitlement", "organization"]
+    list_select_related = [*HOLDER, "organization"]
     actions_detail = ["release_reservation"]
 
     release_reservation = service_action(
@@ -91,6 +98,9 @@ class ReservationAdmin(ReadOnlyModelAdmin):
         icon="lock_open",
         fits=lambda row: row.status == ReservationStatus.HELD,
     )
+
+    def title_of(self, row: Reservation) -> str:
+        return f"Reservation of {title_of_units(row.quantity, row.entitlement)}"
 
     @display(description="Entitlement")
     def entitlement_page(self, row: Reservation) -> str:

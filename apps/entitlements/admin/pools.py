@@ -7,6 +7,7 @@ from django.utils.html import format_html
 from unfold.admin import TabularInline
 from unfold.decorators import display
 
+from apps.entitlements.admin.base import TitledAdmin, remembered, title_of_right
 from apps.entitlements.admin.burndown import balance_chart, segment_table
 from apps.entitlements.admin.entitlements import GrantForm
 from apps.entitlements.models import CreditPool, PoolMeter
@@ -14,7 +15,6 @@ from apps.entitlements.selectors.entitlements import present_of
 from apps.entitlements.selectors.histories import History, histories
 from apps.entitlements.services.granting import GrantTerms, create_grant
 from apps.kernel.adminsite.actions import Call, service_action
-from apps.kernel.adminsite.base import ReadOnlyModelAdmin
 from apps.kernel.adminsite.display import figure, link, moment, related_lists
 
 
@@ -75,7 +75,7 @@ class PoolMeterInline(TabularInline):
 
 
 @admin.register(CreditPool)
-class CreditPoolAdmin(ReadOnlyModelAdmin):
+class CreditPoolAdmin(TitledAdmin):
     """What customers have of pricing units."""
 
     empty_text = "Subscribing to a plan that gives or draws credits makes a pool; so does granting some over the API."
@@ -99,6 +99,9 @@ class CreditPoolAdmin(ReadOnlyModelAdmin):
         icon="add_circle",
     )
 
+    def title_of(self, row: CreditPool) -> str:
+        return title_of_right(row)
+
     @display(description="Unit", header=True, ordering="pricing_unit__key")
     def shown(self, row: CreditPool) -> list[str]:
         return [str(row.pricing_unit), row.public_id]
@@ -117,12 +120,12 @@ class CreditPoolAdmin(ReadOnlyModelAdmin):
         return format_html("{}, drawn {}, overage {}", *map(figure, (state.balance, state.usage, state.overage)))
 
     @display(description="Balance over time")
-    def chart(self, row: CreditPool) -> str:
-        return balance_chart(_history(row))
+    def chart(self, row: Any) -> str:
+        return remembered(row, "chart", lambda: balance_chart(_history(row), row.span))
 
     @display(description="Burn-down, step by step")
     def explained(self, row: CreditPool) -> str:
-        return segment_table(_history(row))
+        return remembered(row, "explained", lambda: segment_table(_history(row)))
 
     @display(description="See also")
     def neighbours(self, row: CreditPool) -> str:
@@ -134,4 +137,4 @@ class CreditPoolAdmin(ReadOnlyModelAdmin):
 
 
 def _history(row: CreditPool) -> History:
-    return histories([(row, present_of(row))])[row.pk]
+    return remembered(row, "history", lambda: histories([(row, present_of(row))])[row.pk])

@@ -11,11 +11,11 @@ from unfold.widgets import (
     UnfoldBooleanSwitchWidget,
 )
 
+from apps.entitlements.admin.base import TitledAdmin, title_of_right
 from apps.entitlements.models import UsageReset
 from apps.entitlements.selectors.entitlements import present_of
 from apps.entitlements.services.resetting import ResetTerms, reset_entitlement
 from apps.kernel.adminsite.actions import Call
-from apps.kernel.adminsite.base import ReadOnlyModelAdmin
 from apps.kernel.adminsite.display import link, moment
 
 AGREED, CARRY, FORGIVE = "agreed", "carry", "forgive"
@@ -50,14 +50,17 @@ def run_reset(call: Call) -> str:
 
 
 @admin.register(UsageReset)
-class UsageResetAdmin(ReadOnlyModelAdmin):
+class UsageResetAdmin(TitledAdmin):
     """Usage periods that somebody ended; what calendars reset is not listed."""
 
     empty_text = "Usage is reset on the page of an entitlement, or over the API."
     list_display = ["shown", "entitlement_page", "since", "retains_anchor", "preserves_overage", "reason"]
     list_filter = ["organization", "entitlement"]
     search_fields = ["public_id", "idempotency_key", "entitlement__public_id", "reason"]
-    list_select_related = ["entitlement__feature", "organization"]
+    list_select_related = ["entitlement__feature", "entitlement__customer__consumer", "organization"]
+
+    def title_of(self, row: UsageReset) -> str:
+        return f"Reset of {title_of_right(row.entitlement)}"
 
     @display(description="Reset", header=True, ordering="id")
     def shown(self, row: UsageReset) -> list[str]:
@@ -65,7 +68,7 @@ class UsageResetAdmin(ReadOnlyModelAdmin):
 
     @display(description="Entitlement")
     def entitlement_page(self, row: UsageReset) -> str:
-        return link(row.entitlement)
+        return link(row.entitlement, title_of_right(row.entitlement))
 
     @display(description="From", ordering="effective_at")
     def since(self, row: UsageReset) -> str:

@@ -1,7 +1,6 @@
 """What runs at once: pools with their use, slots that are held, bursts that were granted."""
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -11,7 +10,8 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from apps.entitlements.admin.burndown import HEIGHT, PAD, WIDTH
+from apps.entitlements.admin.base import TitledAdmin, remembered
+from apps.entitlements.admin.charts import SPANS, Frame, span_links
 from apps.entitlements.models import Slot, SlotBurst, SlotEnd, SlotPool
 from apps.entitlements.selectors.slots import (
     SlotUse,
@@ -24,11 +24,10 @@ from apps.entitlements.selectors.slots import (
 )
 from apps.entitlements.services.slots import release_slot, void_burst
 from apps.kernel.adminsite.actions import Call, service_action
-from apps.kernel.adminsite.base import ReadOnlyModelAdmin
 from apps.kernel.adminsite.display import link, moment, quantity, related_lists
 from apps.kernel.clock import wall_now
 
-SPAN = timedelta(days=7)
+USUAL = "week"
 
 
 def _release(call: Call) -> str:
@@ -42,7 +41,7 @@ def _void(call: Call) -> str:
 
 
 @admin.register(SlotPool)
-class SlotPoolAdmin(ReadOnlyModelAdmin):
+class SlotPoolAdmin(TitledAdmin):
     """How much of a feature each customer runs at once."""
 
     empty_text = "The first slot that a customer acquires makes one; entitlement templates say `slots`."
@@ -51,11 +50,14 @@ class SlotPoolAdmin(ReadOnlyModelAdmin):
     search_fields = ["public_id", "feature__key", "customer__public_id", "customer__consumer__name"]
     list_select_related = ["feature", "customer__consumer", "organization", "test_clock"]
     ordering = ["-id"]
-    readonly_fields = ["now", "last_week", "chart", "bursts", "neighbours"]
+    readonly_fields = ["now", "lately", "chart", "bursts", "neighbours"]
     fieldsets = [
-        (None, {"fields": ["customer", "feature", "now", "last_week", "chart", "bursts", "neighbours"]}),
+        (None, {"fields": ["customer", "feature", "now", "lately", "chart", "bursts", "neighbours"]}),
         ("Record", {"fields": ["public_id", "created_at"]}),
     ]
+
+    def title_of(self, row: SlotPool) -> str:
+        return f"{row.feature} of {row.customer}"
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         changelist = super().get_changelist_instance(request)
@@ -85,14 +87,14 @@ class SlotPoolAdmin(ReadOnlyModelAdmin):
         limit = limit_of(customer_id=row.customer_id, feature_id=row.feature_id, at=at)
         return f"{held_slots(at).filter(pool=row).count()} of {limit} held"
 
-    @display(description="Last seven days")
-    def last_week(self, row: SlotPool) -> str:
+    @display(description="Lately")
+    def lately(self, row: SlotPool) -> str:
         use = _use(row)
-        return f"{use.peak} at most, {use.average.normalize():f} on average"
+        return f"In the last {_span(row)} {use.peak} at most, {use.average.normalize():f} on average"
 
     @display(description="Held over time")
     def chart(self, row: SlotPool) -> str:
-        return slot_chart(_use(row))
+        return span_links(_span(row), list(SPANS)) + slot_chart(_use(row))
 
     @display(description="Bursts in effect")
     def bursts(self, row: SlotPool) -> str:
@@ -108,7 +110,7 @@ class SlotPoolAdmin(ReadOnlyModelAdmin):
         )
 
 
-class _OfPoolAdmin(ReadOnlyModelAdmin):
+class _OfPoolAdmin(TitledAdmin):
     """What belongs to a pool: shown by its feature and its customer."""
 
     list_select_related = ["pool__feature", "pool__customer__consumer", "pool__test_clock", "organization"]
@@ -141,6 +143,9 @@ class SlotAdmin(_OfPoolAdmin):
         icon="lock_open",
         fits=lambda row: row.ended_at is None,
     )
+
+    def title_of(self, row: Slot) -> str:
+        return f"Slot: {row.pool}"
 
     @display(description="State", label={"Held": "success", "Expired": "warning", "Forced": "danger"})
     def state(self, row: Slot) -> str:
@@ -178,6 +183,9 @@ class SlotBurstAdmin(_OfPoolAdmin):
         fits=lambda row: row.voided_at is None,
     )
 
+    def title_of(self, row: SlotBurst) -> str:
+        return f"{row.slots} more slots: {row.pool}"
+
     @display(description="From", ordering="starts_at")
     def since(self, row: SlotBurst) -> str:
         return moment(row.starts_at)
@@ -195,35 +203,26 @@ def slot_chart(use: SlotUse) -> SafeString:
     """Draw how many slots were held; each number holds until the next."""
     if not use.steps:
         return format_html("{}", "None was held.")
-    seconds = (use.end - use.start).total_seconds()
-    high = max(use.peak, 1)
-
-    def x(at: datetime) -> int:
-        return round(PAD + (WIDTH - 2 * PAD) * (at - use.start).total_seconds() / seconds)
-
-    def y(value: int) -> int:
-        return round(PAD + (HEIGHT - 2 * PAD) * (high - value) / high)
-
-    corners, before = [(PAD, y(0))], 0
+    points, before = [(use.start, 0)], 0
     for at, held in use.steps:
-        corners += [(x(at), y(before)), (x(at), y(held))]
+        points += [(max(at, use.start), before), (max(at, use.start), held)]
         before = held
-    corners.append((x(use.end), y(before)))
-    labels = (
-        (PAD, y(high) - 6, f"{use.peak:,}"),
-        (PAD, HEIGHT - 4, moment(use.start)),
-        (WIDTH - 130, HEIGHT - 4, moment(use.end)),
-    )
-    return format_html(
-        '<svg viewBox="0 0 {} {}" class="w-full" role="img" aria-label="Slots held over time">'
-        '<polyline points="{}" fill="none" stroke="currentColor" stroke-width="2"/>{}</svg>',
-        WIDTH,
-        HEIGHT,
-        " ".join(f"{a},{b}" for a, b in corners),
-        format_html_join("", '<text x="{}" y="{}" font-size="11" fill="currentColor">{}</text>', labels),
-    )
+    points.append((use.end, before))
+    frame = Frame(use.start, use.end, low=Decimal(0), high=Decimal(max(use.peak, 1)))
+    corners = [(at, Decimal(held)) for at, held in points]
+    first = next((at for at, held in points if held == use.peak), use.end)
+    labels = {
+        held: frame.label(at, Decimal(held), f"{held:,}") for at, held in ((first, use.peak), (use.end, before))
+    }
+    line = format_html('<polyline points="{}"/>', frame.corners(corners))
+    return frame.drawn(line, *labels.values(), name="Slots held over time")
 
 
-def _use(row: SlotPool) -> SlotUse:
+def _use(row: Any) -> SlotUse:
+    """Give the use over the span that is looked at."""
     at = present_of_pool(row)
-    return slot_use(pool=row, start=at - SPAN, end=at, at=at)
+    return remembered(row, "use", lambda: slot_use(pool=row, start=at - SPANS[_span(row)], end=at, at=at))
+
+
+def _span(row: Any) -> str:
+    return row.span if row.span in SPANS else USUAL

@@ -67,6 +67,3 @@ class UsageReset(Entity):
             pgtrigger.Protect(name="usagereset_is_kept", operation=pgtrigger.Delete),
             counts_as_change("usagereset"),
         ]
-
-    def __str__(self) -> str:
-        return self.public_id

@@ -77,9 +77,6 @@ class Slot(Entity):
             pgtrigger.Protect(name="slot_is_kept", operation=pgtrigger.Delete),
         ]  # fmt: skip
 
-    def __str__(self) -> str:
-        return self.public_id
-
 
 @pghistory.track(exclude=["updated_at"])
 class SlotBurst(Entity):
@@ -106,6 +103,3 @@ class SlotBurst(Entity):
             pgtrigger.ReadOnly(name="slotburst_is_frozen", exclude=["voided_at", "updated_at"]),
             pgtrigger.Protect(name="slotburst_is_kept", operation=pgtrigger.Delete),
         ]
-
-    def __str__(self) -> str:
-        return f"{self.slots} more slots"
