@@ -105,6 +105,50 @@ def test_who_forgets_its_heartbeat_loses_the_slot(slots: Slots) -> None:
     assert Slot.objects.get(public_id=lost).end == SlotEnd.EXPIRED
 
 
+def test_a_key_whose_slot_is_over_does_not_look_like_one_that_is_held(slots: Slots) -> None:
+    lost, released = slots.acquire("lost")["id"], slots.acquire("released")["id"]
+    slots.release(released)
+    refused = slots.acquire("released", expect=409)
+    assert (refused["code"], refused["details"]) == (
+        "SLOT_ENDED", {"slotId": released, "endedAt": at("01T00:00:00")},
+    )  # fmt: skip
+    assert "new key" in refused["message"]
+    assert slots.acquire("lost", expect=200)["id"] == lost
+    # The lease is over, and nothing has swept up yet.
+    clock = SlotPool.objects.get().test_clock
+    assert clock is not None
+    clock.current_time = clock.target_time = datetime(2026, 1, 1, 0, 1, tzinfo=UTC)
+    clock.save()
+    refused = slots.acquire("lost", expect=409)
+    assert (refused["code"], refused["details"]["endedAt"]) == ("SLOT_ENDED", at("01T00:01:00"))
+    slots.advance(at("01T00:02:00"))
+    assert slots.acquire("lost", expect=409)["code"] == "SLOT_ENDED"
+    assert slots.acquire("new")["held"] == 1
+
+
+def test_what_is_full_says_when_one_becomes_free(slots: Slots) -> None:
+    def next_free() -> str | None:
+        found: str | None = slots.acquire("refused", expect=409)["details"]["nextExpiryAt"]
+        return found
+
+    slots.burst(slots=3, endsAt=at("01T01:00:00"), idempotencyKey="x")
+    for minutes in (120, 90, 100, 110, 200):
+        slots.acquire(str(minutes), leaseSeconds=minutes * 60)
+    # The burst ends before any lease does, so that 5 are held of 2.
+    assert next_free() == at("01T02:00:00")
+    slots.advance(at("01T01:00:00"))
+    assert next_free() == at("01T02:00:00")
+    more = {"slots": 2, "startsAt": at("01T01:45:00"), "endsAt": at("01T01:55:00"), "idempotencyKey": "y"}
+    burst = slots.burst(**more)["id"]
+    # By then three are left, of two and the two of the burst.
+    assert next_free() == at("01T01:45:00")
+    right = slots.kit.right(slots.customer)["entitlementId"]
+    slots.api.delete(f"/v1/entitlements/{right}/bursts/{burst}", expect=200)
+    assert next_free() == at("01T02:00:00")
+    Entitlement.objects.update(active_to=datetime(2026, 1, 1, 1, 50, tzinfo=UTC))
+    assert next_free() is None
+
+
 def test_a_burst_raises_the_limit_for_its_time(slots: Slots) -> None:
     slots.acquire("a", leaseSeconds=86_400)
     slots.acquire("b", leaseSeconds=86_400)

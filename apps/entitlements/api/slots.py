@@ -147,8 +147,9 @@ class SlotList(SlotView):
         operation_id="acquireSlot",
         request=AcquireSerializer,
         responses={200: AcquiredSerializer, 201: AcquiredSerializer},
-        description="201 takes a slot, 200 gives the one that the same key took. 409 `SLOTS_TAKEN` when no more may"
-        " be held at once, `NOT_ENTITLED` without a right. Keep it by heartbeats before its lease ends.",
+        description="201 takes a slot, 200 gives the one that the same key holds. 409 `SLOTS_TAKEN` when no more may"
+        " be held at once (`nextExpiryAt`: when one becomes free if nobody keeps or releases any), `SLOT_ENDED` when"
+        " what the key took is over, `NOT_ENTITLED` without a right. Keep it by heartbeats before its lease ends.",
     )
     def post(self, request: Request) -> Response:
         data = self.read(AcquireSerializer)

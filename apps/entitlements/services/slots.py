@@ -45,13 +45,13 @@ class Acquired:
 
 @transaction.atomic
 def acquire_slot(*, organization_id: int, asked: Asked, key: str, lease: timedelta, holder: str = "") -> Acquired:
-    """Take a slot, or give the one that the same key took before.
+    """Take a slot, or give the one that the same key holds already.
 
     The pool is locked until the transaction ends: however many ask at once, in whatever process, no more get one
     than there are.
 
     Raises:
-        ConflictError: the customer has no right to the feature, or all slots are taken.
+        ConflictError: the customer has no right to the feature, all slots are taken, or what the key took is over.
         InvalidError: the feature has no slots.
     """
     (right,) = find_rights(organization_id=organization_id, asked=[asked])
@@ -63,6 +63,8 @@ def acquire_slot(*, organization_id: int, asked: Asked, key: str, lease: timedel
     limit = limit_of(customer_id=pool.customer_id, feature_id=pool.feature_id, at=at)
     known = Slot.objects.filter(pool=pool, idempotency_key=key).first()
     if known is not None:
+        # Whoever asks believes to hold what is answered, and what is over is held by nobody.
+        _require_held(known, at, "acquire another with a new key")
         return Acquired(known, Room(limit, held_slots(at).filter(pool=pool).count()), False)
     _end_lapsed(pool, at)
     held = held_slots(at).filter(pool=pool).count()
@@ -104,11 +106,7 @@ def keep_slot(*, slot_id: int, lease: timedelta | None = None) -> Slot:
     # Not the pool: heartbeats of one do not wait for another. Whoever sweeps up looks at the row again.
     slot = Slot.objects.select_for_update(of=("self",)).select_related("pool__test_clock").get(pk=slot_id)
     at = present_of_pool(slot.pool)
-    if slot.ended_at is not None or slot.expires_at <= at:
-        raise ConflictError(
-            f"The slot ended at {format_instant(slot.ended_at or slot.expires_at)}; acquire another.",
-            code="SLOT_ENDED",
-        )
+    _require_held(slot, at, "acquire another")
     limit = limit_of(customer_id=slot.pool.customer_id, feature_id=slot.pool.feature_id, at=at)
     if rank_of(slot, at=at) >= limit:
         raise ConflictError(
@@ -192,6 +190,22 @@ def require_slots(entitlement: Entitlement) -> Entitlement:
         message = "The feature has no slots; its entitlement template says how many there are with `slots`."
         raise InvalidError(message, errors=[FieldError("featureId", message, "invalid")])
     return entitlement
+
+
+def _require_held(slot: Slot, at: datetime, advice: str) -> None:
+    """Refuse what is over, whoever ended it.
+
+    Raises:
+        ConflictError: it was released, or its lease ended.
+    """
+    if slot.ended_at is None and slot.expires_at > at:
+        return
+    ended_at = format_instant(slot.ended_at or slot.expires_at)
+    raise ConflictError(
+        f"The slot ended at {ended_at}; {advice}.",
+        code="SLOT_ENDED",
+        details={"slotId": slot.public_id, "endedAt": ended_at},
+    )
 
 
 def next_lapse_due(clock_id: int | None, horizon: datetime) -> datetime | None:
