@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from django.db import connection, transaction
 from django.db.models import Min, QuerySet
 
-from apps.entitlements.models import Entitlement, Slot, SlotBurst, SlotEnd, SlotPool
+from apps.entitlements.models import Entitlement, Slot, SlotEnd, SlotPool
 from apps.entitlements.selectors.asking import Asked, find_rights
 from apps.entitlements.selectors.slots import (
     Room,
@@ -135,49 +135,6 @@ def release_slot(*, slot_id: int, end: SlotEnd = SlotEnd.RELEASED) -> Slot:
         left = held_slots(at).filter(pool=pool).count()
         _tell(pool, [_Change(slot, "ended", slot.ended_at, -1, left)], at)
     return slot
-
-
-@transaction.atomic
-def grant_burst(
-    *, entitlement: Entitlement, slots: int, starts_at: datetime, ends_at: datetime, key: str, reason: str = ""
-) -> tuple[SlotBurst, bool]:
-    """Raise how many slots may be held for some time, or give the burst that the same key made before.
-
-    Raises:
-        InvalidError: it does not end after its start, or the feature has no slots.
-        ConflictError: the key made another burst.
-    """
-    pool = lock_pool(require_slots(entitlement))
-    known = SlotBurst.objects.filter(pool=pool, idempotency_key=key).first()
-    if known is not None:
-        if (known.slots, known.starts_at, known.ends_at) != (slots, starts_at, ends_at):
-            raise ConflictError(
-                "This idempotency key belongs to another burst; use a new key.", code="IDEMPOTENCY_KEY_REUSED"
-            )
-        return known, False
-    if ends_at <= starts_at:
-        message = "The end must lie after the start."
-        raise InvalidError(message, errors=[FieldError("endsAt", message, "invalid")])
-    made = SlotBurst.objects.create(
-        organization_id=pool.organization_id,
-        pool=pool,
-        slots=slots,
-        starts_at=starts_at,
-        ends_at=ends_at,
-        reason=reason,
-        idempotency_key=key,
-    )
-    return made, True
-
-
-@transaction.atomic
-def void_burst(*, burst_id: int, as_of: datetime) -> SlotBurst:
-    """End a burst now. Twice is fine."""
-    burst = SlotBurst.objects.select_for_update(of=("self",)).get(pk=burst_id)
-    if burst.voided_at is None:
-        burst.voided_at = as_of
-        burst.save(update_fields=["voided_at", "updated_at"])
-    return burst
 
 
 def require_slots(entitlement: Entitlement) -> Entitlement:
