@@ -5,13 +5,15 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.db.models import F
 from django.test import Client
 from django.urls import reverse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from apps.entitlements.models import Entitlement, Slot, SlotBurst, SlotEnd, SlotPool
-from apps.entitlements.selectors.slots import slot_use
+from apps.entitlements.selectors.slots import limit_of, next_free_at, slot_use
+from apps.kernel.ids import new_id
 from apps.metering.services.merge import drain
 from tests.entitlements.kit import Kit
 
@@ -324,3 +326,45 @@ def test_peak_and_average_are_those_of_every_minute(
     ]
     assert use.peak == max(counts)
     assert use.average == round(Decimal(sum(counts)) / Decimal(length), 6)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    leases=st.lists(st.integers(1, 60), max_size=10),
+    bursts=st.lists(
+        st.tuples(st.integers(-30, 60), st.integers(1, 60), st.integers(1, 4), st.booleans()), max_size=4
+    ),
+)
+def test_the_next_free_slot_is_that_of_every_minute(
+    slots: Slots, leases: list[int], bursts: list[tuple[int, int, int, bool]]
+) -> None:
+    right = Entitlement.objects.get()
+    now = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    SlotBurst.objects.update(voided_at=now - timedelta(days=30))
+    Slot.objects.filter(ended_at=None).update(ended_at=F("acquired_at"), end=SlotEnd.RELEASED)
+    pool, _ = SlotPool.objects.get_or_create(
+        organization=right.organization, customer=right.customer, feature=right.feature
+    )
+    for span in leases:
+        Slot.objects.create(
+            organization=pool.organization, pool=pool, acquired_at=now - timedelta(minutes=1), lease_seconds=60,
+            expires_at=now + timedelta(minutes=span), idempotency_key=new_id("key"),
+        )  # fmt: skip
+    for since, span, more, is_voided in bursts:
+        starts_at = now + timedelta(minutes=since)
+        SlotBurst.objects.create(
+            organization=pool.organization, pool=pool, slots=more, starts_at=starts_at,
+            ends_at=starts_at + timedelta(minutes=span), voided_at=now if is_voided else None,
+            idempotency_key=new_id("key"),
+        )  # fmt: skip
+
+    def is_free(minute: int) -> bool:
+        at = now + timedelta(minutes=minute)
+        held = sum(span > minute for span in leases)
+        return held < limit_of(customer_id=pool.customer_id, feature_id=pool.feature_id, at=at)
+
+    if is_free(0):
+        # Nobody asks then.
+        return
+    expected = next(minute for minute in range(1, 200) if is_free(minute))
+    assert next_free_at(pool, at=now) == now + timedelta(minutes=expected)

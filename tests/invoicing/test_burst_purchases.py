@@ -404,3 +404,14 @@ def test_the_database_holds_purchase_invoice_and_burst_together(kit: Kit) -> Non
         half.save(force_insert=True)
     with pytest.raises(Exception, match="ends_once"), transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("UPDATE invoicing_purchase SET status = 'open', ended_at = NULL, burst_id = NULL")
+
+
+def test_a_reset_takes_what_was_bought_along(kit: Kit) -> None:
+    deal = Deal(kit)
+    deal.pay(deal.buy())
+    deal.buy(idempotencyKey="k2")
+    settle_constraints()
+    reset = {"scope": "merchant", "keepCatalog": True}
+    assert deal.api.call("post", f"/v0/merchants/{kit.world.id}/reset", reset).status_code == 204
+    assert not Purchase.objects.exists()
+    assert not SlotBurst.objects.exists()
