@@ -66,7 +66,7 @@ UNFOLD: dict[str, Any] = {
                     _entry("Voids and write-offs", "block", "invoicing_invoicedecision"),
                     _entry("Credit notes", "undo", "invoicing_creditnote"),
                     _entry("Credit note lines", "playlist_remove", "invoicing_creditnoteline"),
-                    _entry("Grants sold", "shopping_cart", "invoicing_grantpurchase"),
+                    _entry("Grants and bursts sold", "shopping_cart", "invoicing_purchase"),
                     _entry("Payment sessions", "credit_card", "invoicing_paymentsession"),
                     _entry("Documents", "picture_as_pdf", "documents_invoicedocument"),
                     _entry("Credit note documents", "picture_as_pdf", "documents_creditnotedocument"),

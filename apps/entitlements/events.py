@@ -48,3 +48,23 @@ class EntitlementReset:
     reset_id: str
     entitlement_id: str
     effective_at: datetime
+
+
+@outbox_event("slot_burst.created.v0")
+@dataclass(frozen=True, slots=True)
+class SlotBurstCreated:
+    slot_burst_id: str
+    customer_id: str
+    feature_key: str
+    slots: int
+    starts_at: datetime
+    ends_at: datetime
+
+
+@outbox_event("slot_burst.voided.v0")
+@dataclass(frozen=True, slots=True)
+class SlotBurstVoided:
+    slot_burst_id: str
+    customer_id: str
+    feature_key: str
+    voided_at: datetime

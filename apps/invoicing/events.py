@@ -40,12 +40,13 @@ class InvoiceConsolidated:
 @outbox_event("invoice.paid.v0")
 @dataclass(frozen=True, slots=True)
 class InvoicePaid:
-    """One of a purchase names the grant that was bought."""
+    """One of a purchase names the grant or the burst that was bought."""
 
     invoice_id: str
     paid_amount: Decimal
     currency: str
     grant_id: str | None = None
+    slot_burst_id: str | None = None
 
 
 @outbox_event("credit_note.issued.v0")

@@ -6,8 +6,9 @@ from apps.catalog.selectors.feeds import register_billed_until
 from apps.catalog.services.plans import register_follower as register_plan_follower
 from apps.customers.models import Customer
 from apps.customers.services.customers import register_blocker
+from apps.entitlements.services.bursts import register_burst_key_holder
 from apps.entitlements.services.granting import register_key_holder
-from apps.invoicing.models import GrantPurchase, Invoice, InvoiceStatus
+from apps.invoicing.models import Invoice, InvoiceStatus, Purchase
 from apps.invoicing.selectors.fed import billed_until
 from apps.invoicing.selectors.keeping import bills_needing
 from apps.invoicing.services.buying import give_up_with_subscriptions
@@ -26,10 +27,15 @@ def unsettled_invoices(customer: Customer) -> dict[str, Any] | None:
 
 
 def is_key_of_purchase(entitlement_id: int, key: str) -> bool:
-    return GrantPurchase.objects.filter(entitlement_id=entitlement_id, idempotency_key=key).exists()
+    return Purchase.objects.filter(entitlement_id=entitlement_id, idempotency_key=key).exists()
+
+
+def is_key_of_burst_purchase(pool_id: int, key: str) -> bool:
+    return Purchase.objects.filter(pool_id=pool_id, idempotency_key=key).exists()
 
 
 register_key_holder(is_key_of_purchase)
+register_burst_key_holder(is_key_of_burst_purchase)
 register_blocker(unsettled_invoices)
 register_keeper(bills_needing)
 register_plan_follower(follow_default)

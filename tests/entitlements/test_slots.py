@@ -5,13 +5,15 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.db.models import F
 from django.test import Client
 from django.urls import reverse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from apps.entitlements.models import Entitlement, Slot, SlotBurst, SlotEnd, SlotPool
-from apps.entitlements.selectors.slots import slot_use
+from apps.entitlements.selectors.slots import limit_of, next_free_at, slot_use
+from apps.kernel.ids import new_id
 from apps.metering.services.merge import drain
 from tests.entitlements.kit import Kit
 
@@ -103,6 +105,50 @@ def test_who_forgets_its_heartbeat_loses_the_slot(slots: Slots) -> None:
     slots.acquire("next")
     # The schedule has ended it, not only the look at it.
     assert Slot.objects.get(public_id=lost).end == SlotEnd.EXPIRED
+
+
+def test_a_key_whose_slot_is_over_does_not_look_like_one_that_is_held(slots: Slots) -> None:
+    lost, released = slots.acquire("lost")["id"], slots.acquire("released")["id"]
+    slots.release(released)
+    refused = slots.acquire("released", expect=409)
+    assert (refused["code"], refused["details"]) == (
+        "SLOT_ENDED", {"slotId": released, "endedAt": at("01T00:00:00")},
+    )  # fmt: skip
+    assert "new key" in refused["message"]
+    assert slots.acquire("lost", expect=200)["id"] == lost
+    # The lease is over, and nothing has swept up yet.
+    clock = SlotPool.objects.get().test_clock
+    assert clock is not None
+    clock.current_time = clock.target_time = datetime(2026, 1, 1, 0, 1, tzinfo=UTC)
+    clock.save()
+    refused = slots.acquire("lost", expect=409)
+    assert (refused["code"], refused["details"]["endedAt"]) == ("SLOT_ENDED", at("01T00:01:00"))
+    slots.advance(at("01T00:02:00"))
+    assert slots.acquire("lost", expect=409)["code"] == "SLOT_ENDED"
+    assert slots.acquire("new")["held"] == 1
+
+
+def test_what_is_full_says_when_one_becomes_free(slots: Slots) -> None:
+    def next_free() -> str | None:
+        found: str | None = slots.acquire("refused", expect=409)["details"]["nextExpiryAt"]
+        return found
+
+    slots.burst(slots=3, endsAt=at("01T01:00:00"), idempotencyKey="x")
+    for minutes in (120, 90, 100, 110, 200):
+        slots.acquire(str(minutes), leaseSeconds=minutes * 60)
+    # The burst ends before any lease does, so that 5 are held of 2.
+    assert next_free() == at("01T02:00:00")
+    slots.advance(at("01T01:00:00"))
+    assert next_free() == at("01T02:00:00")
+    more = {"slots": 2, "startsAt": at("01T01:45:00"), "endsAt": at("01T01:55:00"), "idempotencyKey": "y"}
+    burst = slots.burst(**more)["id"]
+    # By then three are left, of two and the two of the burst.
+    assert next_free() == at("01T01:45:00")
+    right = slots.kit.right(slots.customer)["entitlementId"]
+    slots.api.delete(f"/v1/entitlements/{right}/bursts/{burst}", expect=200)
+    assert next_free() == at("01T02:00:00")
+    Entitlement.objects.update(active_to=datetime(2026, 1, 1, 1, 50, tzinfo=UTC))
+    assert next_free() is None
 
 
 def test_a_burst_raises_the_limit_for_its_time(slots: Slots) -> None:
@@ -280,3 +326,45 @@ def test_peak_and_average_are_those_of_every_minute(
     ]
     assert use.peak == max(counts)
     assert use.average == round(Decimal(sum(counts)) / Decimal(length), 6)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    leases=st.lists(st.integers(1, 60), max_size=10),
+    bursts=st.lists(
+        st.tuples(st.integers(-30, 60), st.integers(1, 60), st.integers(1, 4), st.booleans()), max_size=4
+    ),
+)
+def test_the_next_free_slot_is_that_of_every_minute(
+    slots: Slots, leases: list[int], bursts: list[tuple[int, int, int, bool]]
+) -> None:
+    right = Entitlement.objects.get()
+    now = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    SlotBurst.objects.update(voided_at=now - timedelta(days=30))
+    Slot.objects.filter(ended_at=None).update(ended_at=F("acquired_at"), end=SlotEnd.RELEASED)
+    pool, _ = SlotPool.objects.get_or_create(
+        organization=right.organization, customer=right.customer, feature=right.feature
+    )
+    for span in leases:
+        Slot.objects.create(
+            organization=pool.organization, pool=pool, acquired_at=now - timedelta(minutes=1), lease_seconds=60,
+            expires_at=now + timedelta(minutes=span), idempotency_key=new_id("key"),
+        )  # fmt: skip
+    for since, span, more, is_voided in bursts:
+        starts_at = now + timedelta(minutes=since)
+        SlotBurst.objects.create(
+            organization=pool.organization, pool=pool, slots=more, starts_at=starts_at,
+            ends_at=starts_at + timedelta(minutes=span), voided_at=now if is_voided else None,
+            idempotency_key=new_id("key"),
+        )  # fmt: skip
+
+    def is_free(minute: int) -> bool:
+        at = now + timedelta(minutes=minute)
+        held = sum(span > minute for span in leases)
+        return held < limit_of(customer_id=pool.customer_id, feature_id=pool.feature_id, at=at)
+
+    if is_free(0):
+        # Nobody asks then.
+        return
+    expected = next(minute for minute in range(1, 200) if is_free(minute))
+    assert next_free_at(pool, at=now) == now + timedelta(minutes=expected)

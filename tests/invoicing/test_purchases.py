@@ -8,7 +8,7 @@ from django.db import IntegrityError, connection, transaction
 from django.test import Client
 
 from apps.entitlements.models import Grant
-from apps.invoicing.models import GrantPurchase, Invoice, InvoiceDecision, PaymentSession
+from apps.invoicing.models import Invoice, InvoiceDecision, PaymentSession, Purchase
 from apps.kernel.time import parse_instant
 from apps.organizations.models import Organization
 from apps.outbox.models import OutboxEvent
@@ -222,7 +222,7 @@ def test_grants_that_are_given_and_sold_share_their_keys(kit: Kit) -> None:
     deal.buy()
     body = {"amount": 500_000, "idempotencyKey": "k"}
     assert deal.api.post(deal.path, body, expect=409)["code"] == "IDEMPOTENCY_KEY_REUSED"
-    row = GrantPurchase.objects.get()
+    row = Purchase.objects.get()
     row.pk, row.public_id, row.idempotency_key = None, "gpu_other", "given"
     with pytest.raises(IntegrityError, match="belongs to a grant"), transaction.atomic():
         row.save(force_insert=True)
@@ -289,7 +289,7 @@ def test_so_does_an_end_that_comes_by_itself(kit: Kit) -> None:
     right = kit.right(customer)["entitlementId"]
     kit.world.api.post(f"/v1/entitlements/{right}/grants/purchase", ORDER)
     kit.world.advance(clock, "2026-01-12T00:00:00Z")
-    sold = GrantPurchase.objects.get()
+    sold = Purchase.objects.get()
     assert (sold.status, sold.invoice.status, sold.ended_at) == (
         "cancelled", "CANCELLED", parse_instant("2026-01-11T00:00:00Z"),
     )  # fmt: skip
@@ -413,13 +413,13 @@ def test_purchases_are_listed_by_state(kit: Kit) -> None:
 def test_the_database_holds_purchase_invoice_and_grant_together(kit: Kit) -> None:
     deal = Deal(kit)
     sold = deal.buy()
-    row = GrantPurchase.objects.get()
+    row = Purchase.objects.get()
     for change in (
-        "UPDATE invoicing_grantpurchase SET price = 6",
-        "UPDATE invoicing_grantpurchase SET status = 'paid', ended_at = now()",
-        "UPDATE invoicing_grantpurchase SET status = 'expired', ended_at = now()",
+        "UPDATE invoicing_purchase SET price = 6",
+        "UPDATE invoicing_purchase SET status = 'paid', ended_at = now()",
+        "UPDATE invoicing_purchase SET status = 'expired', ended_at = now()",
         "UPDATE invoicing_invoice SET status = 'PAID', paid_amount = 5 WHERE is_purchase",
-        "DELETE FROM invoicing_grantpurchase",
+        "DELETE FROM invoicing_purchase",
     ):
         with pytest.raises(Exception, match=r"purchase|bought"), transaction.atomic():
             run_to_its_end(change)
@@ -427,4 +427,4 @@ def test_the_database_holds_purchase_invoice_and_grant_together(kit: Kit) -> Non
     settle_constraints()
     row.refresh_from_db()
     with pytest.raises(Exception, match="ends_once"), transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("UPDATE invoicing_grantpurchase SET status = 'open', ended_at = NULL, grant_id = NULL")
+        cursor.execute("UPDATE invoicing_purchase SET status = 'open', ended_at = NULL, grant_id = NULL")

@@ -1,10 +1,10 @@
-"""Purchases at the same moment: one invoice, one grant, and either the money or the end of the offer."""
+"""Purchases at the same moment: one invoice, one grant or burst, and either the money or the end of the offer."""
 
 import pytest
 from django.test import Client
 
-from apps.entitlements.models import Grant
-from apps.invoicing.models import GrantPurchase, Invoice, PaymentSession
+from apps.entitlements.models import Grant, SlotBurst
+from apps.invoicing.models import Invoice, PaymentSession, Purchase
 from apps.invoicing.services.buying import run_purchases
 from apps.kernel.time import parse_instant
 from apps.subscriptions.models import TestClock
@@ -50,7 +50,7 @@ def test_a_key_is_given_or_sold_and_never_both(kit: Kit) -> None:
             ]
         )
         assert sorted(answers) == [201, 409]
-    assert Grant.objects.count() + GrantPurchase.objects.count() == ROUNDS
+    assert Grant.objects.count() + Purchase.objects.count() == ROUNDS
 
 
 def test_payments_at_once_make_one_grant(kit: Kit) -> None:
@@ -63,7 +63,7 @@ def test_payments_at_once_make_one_grant(kit: Kit) -> None:
         + [lambda: Api(kit.world.secret).call("post", pay, {"method": "out_of_band"}).status_code for _ in range(3)]
     )
     assert set(answers) <= {200, 302, 409}
-    assert GrantPurchase.objects.get().status == "paid"
+    assert Purchase.objects.get().status == "paid"
     assert Grant.objects.get().amount == 5
 
 
@@ -88,10 +88,10 @@ def test_either_the_payment_or_the_end_of_the_offer_wins(kit: Kit) -> None:
                 lambda: run_purchases(clock.pk, end),
             ]
         )
-        row = GrantPurchase.objects.select_related("invoice").get(invoice__public_id=sold["invoiceId"])
+        row = Purchase.objects.select_related("invoice").get(invoice__public_id=sold["invoiceId"])
         found = (paid, row.status, row.invoice.status, row.grant_id is not None)
         assert found in {(200, "paid", "PAID", True), (409, "expired", "CANCELLED", False)}
-    assert Grant.objects.count() == GrantPurchase.objects.filter(status="paid").count()
+    assert Grant.objects.count() == Purchase.objects.filter(status="paid").count()
 
 
 def test_buying_paying_and_ending_the_subscription_never_deadlocks(kit: Kit) -> None:
@@ -111,5 +111,78 @@ def test_buying_paying_and_ending_the_subscription_never_deadlocks(kit: Kit) -> 
         ]
         answers = at_once([lambda call=call: Api(kit.world.secret).call("post", *call).status_code for call in calls])
         assert set(answers) <= {200, 201, 409}
-        of_this = GrantPurchase.objects.filter(invoice__subscription__public_id=subscription)
+        of_this = Purchase.objects.filter(invoice__subscription__public_id=subscription)
         assert not of_this.filter(status="open").exists()
+
+
+def slotted(kit: Kit) -> tuple[str, str, str]:
+    """Give customer, subscription and right of somebody who may deploy twice at once."""
+    attached = {"featureId": kit.feature("deploys", "static"), "entitlementTemplate": {"slots": 2}}
+    price = kit.world.fee_price(kit.product, "0.00", feature=attached)
+    customer, subscription, _ = kit.subscriber([price])
+    return customer, subscription, str(kit.right(customer)["entitlementId"])
+
+
+BURST = {"slots": 4, "price": "10.00", "endsAt": "2026-01-20T00:00:00Z", "idempotencyKey": "k"}
+
+
+def test_eight_calls_with_one_key_sell_one_burst(kit: Kit) -> None:
+    _, _, right = slotted(kit)
+    path = f"/v1/entitlements/{right}/bursts/purchase"
+    answers = at_once([lambda: Api(kit.world.secret).post(path, BURST) for _ in range(8)])
+    assert len({answer["id"] for answer in answers}) == 1
+    assert len({answer["paymentSessions"][0]["url"] for answer in answers}) == 1
+    assert Invoice.objects.filter(is_purchase=True).count() == 1
+    assert PaymentSession.objects.count() == 1
+
+
+def test_a_key_of_a_burst_is_given_or_sold_and_never_both(kit: Kit) -> None:
+    _, _, right = slotted(kit)
+    path = f"/v1/entitlements/{right}/bursts"
+    for number in range(ROUNDS):
+        body = {**BURST, "idempotencyKey": f"k{number}"}
+        given = {name: value for name, value in body.items() if name != "price"}
+        answers = at_once(
+            [
+                lambda given=given: Api(kit.world.secret).call("post", path, given).status_code,
+                lambda body=body: Api(kit.world.secret).call("post", f"{path}/purchase", body).status_code,
+            ]
+        )
+        assert sorted(answers) == [201, 409]
+    assert SlotBurst.objects.count() + Purchase.objects.count() == ROUNDS
+
+
+def test_payments_at_once_make_one_burst(kit: Kit) -> None:
+    _, _, right = slotted(kit)
+    sold = kit.world.api.post(f"/v1/entitlements/{right}/bursts/purchase", BURST)
+    page = "/checkout/" + sold["paymentSessions"][0]["url"].rsplit("/", 1)[1]
+    pay = f"/v2/invoices/{sold['invoiceId']}/payment"
+    answers = at_once(
+        [lambda: Client().post(page).status_code for _ in range(3)]
+        + [lambda: Api(kit.world.secret).call("post", pay, {"method": "out_of_band"}).status_code for _ in range(3)]
+    )
+    assert set(answers) <= {200, 302, 409}
+    assert Purchase.objects.get().status == "paid"
+    assert SlotBurst.objects.get().slots == 4
+
+
+def test_selling_paying_and_giving_bursts_while_slots_are_taken_never_deadlocks(kit: Kit) -> None:
+    customer, subscription, right = slotted(kit)
+    path = f"/v1/entitlements/{right}/bursts"
+    for number in range(ROUNDS):
+        sold = kit.world.api.post(f"{path}/purchase", {**BURST, "idempotencyKey": f"k{number}"})
+        given = {"slots": 1, "endsAt": BURST["endsAt"], "idempotencyKey": f"given{number}"}
+        slot = {"customerId": customer, "featureKey": "deploys", "productId": kit.product}
+        calls = [
+            (f"{path}/purchase", {**BURST, "idempotencyKey": f"other{number}"}),
+            (f"/v2/invoices/{sold['invoiceId']}/payment", {"method": "out_of_band"}),
+            (path, given),
+            *(("/v1/slots", {**slot, "idempotencyKey": f"s{number}.{each}"}) for each in range(2)),
+        ]
+        if number == ROUNDS - 1:
+            calls.append((f"/v0/subscriptions/{subscription}/termination", {"reason": "no"}))
+        answers = at_once([lambda call=call: Api(kit.world.secret).call("post", *call).status_code for call in calls])
+        assert set(answers) <= {200, 201, 409}
+    assert not Purchase.objects.filter(status="open").exists()
+    bought = SlotBurst.objects.exclude(invoice_reference="").count()
+    assert bought == Purchase.objects.filter(status="paid").count() >= ROUNDS - 1

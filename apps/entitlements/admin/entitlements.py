@@ -22,9 +22,9 @@ from apps.entitlements.models import Entitlement, EntitlementMeter
 from apps.entitlements.selectors.entitlements import present_of
 from apps.entitlements.selectors.histories import History, histories
 from apps.entitlements.selectors.slots import find_pool, rooms_of
+from apps.entitlements.services.bursts import grant_burst
 from apps.entitlements.services.granting import GrantTerms, create_grant
 from apps.entitlements.services.issuing import cancel_entitlement
-from apps.entitlements.services.slots import grant_burst
 from apps.kernel.adminsite.actions import Call, service_action
 from apps.kernel.adminsite.display import figure, link, moment, related_lists
 

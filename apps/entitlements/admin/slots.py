@@ -22,7 +22,8 @@ from apps.entitlements.selectors.slots import (
     present_of_pool,
     slot_use,
 )
-from apps.entitlements.services.slots import release_slot, void_burst
+from apps.entitlements.services.bursts import void_burst
+from apps.entitlements.services.slots import release_slot
 from apps.kernel.adminsite.actions import Call, service_action
 from apps.kernel.adminsite.display import link, moment, quantity, related_lists
 from apps.kernel.clock import wall_now

@@ -14,21 +14,20 @@ from apps.entitlements.models import Slot, SlotBurst
 from apps.entitlements.selectors.asking import Asked
 from apps.entitlements.selectors.entitlements import present_of
 from apps.entitlements.selectors.slots import bursts_of, find_pool, present_of_pool, rooms_of, slot_use, slots_of
+from apps.entitlements.services.bursts import grant_burst, void_burst
 from apps.entitlements.services.slots import (
     LONGEST_LEASE,
     SHORTEST_LEASE,
     acquire_slot,
-    grant_burst,
     keep_slot,
     release_slot,
     require_slots,
-    void_burst,
 )
 from apps.kernel.http.fields import InstantField, StrictCharField
 from apps.kernel.http.pagination import list_page
 from apps.kernel.http.shapes import page_of
 from apps.kernel.http.views import Request
-from apps.kernel.money import format_decimal
+from apps.kernel.money import format_amount, format_decimal
 from apps.kernel.time import format_instant
 
 DEFAULT_LEASE, DEFAULT_SPAN, LONGEST_SPAN = 60, timedelta(days=1), timedelta(days=366)
@@ -108,6 +107,10 @@ class BurstSerializer(serializers.Serializer[Any]):
     voidedAt = InstantField(allow_null=True)
     reason = serializers.CharField()
     idempotencyKey = serializers.CharField()
+    price = serializers.CharField(allow_null=True, help_text="What was paid for it; null: given.")
+    unitPrice = serializers.CharField(allow_null=True)
+    currency = serializers.CharField(allow_null=True)
+    invoiceId = serializers.CharField(allow_null=True)
 
 
 class SlotView(RightsView):
@@ -147,8 +150,9 @@ class SlotList(SlotView):
         operation_id="acquireSlot",
         request=AcquireSerializer,
         responses={200: AcquiredSerializer, 201: AcquiredSerializer},
-        description="201 takes a slot, 200 gives the one that the same key took. 409 `SLOTS_TAKEN` when no more may"
-        " be held at once, `NOT_ENTITLED` without a right. Keep it by heartbeats before its lease ends.",
+        description="201 takes a slot, 200 gives the one that the same key holds. 409 `SLOTS_TAKEN` when no more may"
+        " be held at once (`nextExpiryAt`: when one becomes free if nobody keeps or releases any), `SLOT_ENDED` when"
+        " what the key took is over, `NOT_ENTITLED` without a right. Keep it by heartbeats before its lease ends.",
     )
     def post(self, request: Request) -> Response:
         data = self.read(AcquireSerializer)
@@ -300,4 +304,8 @@ def render_burst(row: SlotBurst, entitlement_id: str) -> dict[str, Any]:
         "voidedAt": None if row.voided_at is None else format_instant(row.voided_at),
         "reason": row.reason,
         "idempotencyKey": row.idempotency_key,
+        "price": None if row.price is None else format_amount(row.price, row.currency),
+        "unitPrice": None if row.unit_price is None else format_decimal(row.unit_price),
+        "currency": row.currency.lower() or None,
+        "invoiceId": row.invoice_reference or None,
     }

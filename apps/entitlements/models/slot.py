@@ -5,7 +5,7 @@ import pgtrigger
 from django.db import models
 from django.db.models import F, Q
 
-from apps.kernel.models import Entity
+from apps.kernel.models import CurrencyCodeField, Entity, UnitPriceField
 
 
 class SlotPool(Entity):
@@ -80,7 +80,7 @@ class Slot(Entity):
 
 @pghistory.track(exclude=["updated_at"])
 class SlotBurst(Entity):
-    """More slots for some time, beside what the plan gives."""
+    """More slots for some time, beside what the plan gives: given, or bought."""
 
     PREFIX: ClassVar[str] = "sbt"
 
@@ -92,12 +92,27 @@ class SlotBurst(Entity):
     reason = models.CharField(max_length=255, blank=True)
     voided_at = models.DateTimeField(null=True, blank=True)
     idempotency_key = models.CharField(max_length=255)
+    price = models.DecimalField(
+        max_digits=16, decimal_places=9, null=True, blank=True, help_text="What was paid for it; empty: given."
+    )
+    unit_price = UnitPriceField(null=True, blank=True, help_text="What each of its slots was bought for.")
+    currency = CurrencyCodeField(blank=True)
+    invoice_reference = models.CharField(max_length=40, blank=True, help_text="The invoice it was paid with.")
 
     class Meta:
         constraints = [
             models.CheckConstraint(name="slotburst_slots_positive", condition=Q(slots__gt=0)),
             models.CheckConstraint(name="slotburst_ends_after_its_start", condition=Q(ends_at__gt=F("starts_at"))),
+            models.CheckConstraint(
+                name="slotburst_bought_for_a_price",
+                condition=Q(price__isnull=True, unit_price__isnull=True, currency="", invoice_reference="")
+                | (Q(price__gt=0, unit_price__gt=0) & ~Q(currency="") & ~Q(invoice_reference="")),
+            ),
             models.UniqueConstraint(fields=["pool", "idempotency_key"], name="slotburst_key_once"),
+            # What is paid once is there once.
+            models.UniqueConstraint(
+                fields=["invoice_reference"], name="slotburst_once_of_an_invoice", condition=~Q(invoice_reference="")
+            ),
         ]
         triggers = [
             pgtrigger.ReadOnly(name="slotburst_is_frozen", exclude=["voided_at", "updated_at"]),

@@ -1,5 +1,6 @@
 """What runs at once: how much may, how much does, and how much did."""
 
+from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -7,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.db import connection
-from django.db.models import Count, F, Q, QuerySet, Sum
+from django.db.models import Count, Q, QuerySet, Sum
 
 from apps.entitlements.models import Entitlement, Slot, SlotBurst, SlotPool
 from apps.entitlements.selectors.entitlements import in_force
@@ -167,9 +168,35 @@ def rank_of(slot: Slot, *, at: datetime) -> int:
 
 
 def next_free_at(pool: SlotPool, *, at: datetime) -> datetime | None:
-    """Give when the first slot that is held now expires, if nobody keeps it."""
-    rows = held_slots(at).filter(pool=pool).order_by(F("expires_at"))
-    return rows.values_list("expires_at", flat=True).first()
+    """Give when a slot becomes free if nobody keeps or releases one: a lease ends, or a burst begins.
+
+    Where more are held than the limit allows, as many leases as are too many end before that.
+
+    Returns:
+        None where the right ends before.
+    """
+    right = in_force(Entitlement.objects.filter(customer_id=pool.customer_id, feature_id=pool.feature_id), at).first()
+    if right is None or right.slots is None:
+        return None
+    leases = held_slots(at).filter(pool=pool).order_by("expires_at")
+    held = leases.count()
+    # When so many have ended fewer are held than the plan gives, and bursts only add to that: no later lease decides.
+    decisive = max(held - right.slots + 1, 0)
+    ends = list(leases.values_list("expires_at", flat=True)[:decisive])
+    bursts = [
+        (starts_at, min(ends_at, voided_at or ends_at), slots)
+        for starts_at, ends_at, voided_at, slots in SlotBurst.objects.filter(pool=pool, ends_at__gt=at).values_list(
+            "starts_at", "ends_at", "voided_at", "slots"
+        )
+    ]
+    starts = (starts_at for starts_at, _, _ in bursts if starts_at > at)
+    for moment in sorted({*ends, *starts}):
+        if right.active_to is not None and right.active_to <= moment:
+            return None
+        more = sum(slots for starts_at, ends_at, slots in bursts if starts_at <= moment < ends_at)
+        if held - bisect_right(ends, moment) < right.slots + more:
+            return moment
+    return None
 
 
 STEPS = """

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from django.db import connection, transaction
 from django.db.models import Min, QuerySet
 
-from apps.entitlements.models import Entitlement, Slot, SlotBurst, SlotEnd, SlotPool
+from apps.entitlements.models import Entitlement, Slot, SlotEnd, SlotPool
 from apps.entitlements.selectors.asking import Asked, find_rights
 from apps.entitlements.selectors.slots import (
     Room,
@@ -45,13 +45,13 @@ class Acquired:
 
 @transaction.atomic
 def acquire_slot(*, organization_id: int, asked: Asked, key: str, lease: timedelta, holder: str = "") -> Acquired:
-    """Take a slot, or give the one that the same key took before.
+    """Take a slot, or give the one that the same key holds already.
 
     The pool is locked until the transaction ends: however many ask at once, in whatever process, no more get one
     than there are.
 
     Raises:
-        ConflictError: the customer has no right to the feature, or all slots are taken.
+        ConflictError: the customer has no right to the feature, all slots are taken, or what the key took is over.
         InvalidError: the feature has no slots.
     """
     (right,) = find_rights(organization_id=organization_id, asked=[asked])
@@ -63,6 +63,8 @@ def acquire_slot(*, organization_id: int, asked: Asked, key: str, lease: timedel
     limit = limit_of(customer_id=pool.customer_id, feature_id=pool.feature_id, at=at)
     known = Slot.objects.filter(pool=pool, idempotency_key=key).first()
     if known is not None:
+        # Whoever asks believes to hold what is answered, and what is over is held by nobody.
+        _require_held(known, at, "acquire another with a new key")
         return Acquired(known, Room(limit, held_slots(at).filter(pool=pool).count()), False)
     _end_lapsed(pool, at)
     held = held_slots(at).filter(pool=pool).count()
@@ -104,11 +106,7 @@ def keep_slot(*, slot_id: int, lease: timedelta | None = None) -> Slot:
     # Not the pool: heartbeats of one do not wait for another. Whoever sweeps up looks at the row again.
     slot = Slot.objects.select_for_update(of=("self",)).select_related("pool__test_clock").get(pk=slot_id)
     at = present_of_pool(slot.pool)
-    if slot.ended_at is not None or slot.expires_at <= at:
-        raise ConflictError(
-            f"The slot ended at {format_instant(slot.ended_at or slot.expires_at)}; acquire another.",
-            code="SLOT_ENDED",
-        )
+    _require_held(slot, at, "acquire another")
     limit = limit_of(customer_id=slot.pool.customer_id, feature_id=slot.pool.feature_id, at=at)
     if rank_of(slot, at=at) >= limit:
         raise ConflictError(
@@ -139,49 +137,6 @@ def release_slot(*, slot_id: int, end: SlotEnd = SlotEnd.RELEASED) -> Slot:
     return slot
 
 
-@transaction.atomic
-def grant_burst(
-    *, entitlement: Entitlement, slots: int, starts_at: datetime, ends_at: datetime, key: str, reason: str = ""
-) -> tuple[SlotBurst, bool]:
-    """Raise how many slots may be held for some time, or give the burst that the same key made before.
-
-    Raises:
-        InvalidError: it does not end after its start, or the feature has no slots.
-        ConflictError: the key made another burst.
-    """
-    pool = lock_pool(require_slots(entitlement))
-    known = SlotBurst.objects.filter(pool=pool, idempotency_key=key).first()
-    if known is not None:
-        if (known.slots, known.starts_at, known.ends_at) != (slots, starts_at, ends_at):
-            raise ConflictError(
-                "This idempotency key belongs to another burst; use a new key.", code="IDEMPOTENCY_KEY_REUSED"
-            )
-        return known, False
-    if ends_at <= starts_at:
-        message = "The end must lie after the start."
-        raise InvalidError(message, errors=[FieldError("endsAt", message, "invalid")])
-    made = SlotBurst.objects.create(
-        organization_id=pool.organization_id,
-        pool=pool,
-        slots=slots,
-        starts_at=starts_at,
-        ends_at=ends_at,
-        reason=reason,
-        idempotency_key=key,
-    )
-    return made, True
-
-
-@transaction.atomic
-def void_burst(*, burst_id: int, as_of: datetime) -> SlotBurst:
-    """End a burst now. Twice is fine."""
-    burst = SlotBurst.objects.select_for_update(of=("self",)).get(pk=burst_id)
-    if burst.voided_at is None:
-        burst.voided_at = as_of
-        burst.save(update_fields=["voided_at", "updated_at"])
-    return burst
-
-
 def require_slots(entitlement: Entitlement) -> Entitlement:
     """Refuse what only features with slots can do.
 
@@ -192,6 +147,22 @@ def require_slots(entitlement: Entitlement) -> Entitlement:
         message = "The feature has no slots; its entitlement template says how many there are with `slots`."
         raise InvalidError(message, errors=[FieldError("featureId", message, "invalid")])
     return entitlement
+
+
+def _require_held(slot: Slot, at: datetime, advice: str) -> None:
+    """Refuse what is over, whoever ended it.
+
+    Raises:
+        ConflictError: it was released, or its lease ended.
+    """
+    if slot.ended_at is None and slot.expires_at > at:
+        return
+    ended_at = format_instant(slot.ended_at or slot.expires_at)
+    raise ConflictError(
+        f"The slot ended at {ended_at}; {advice}.",
+        code="SLOT_ENDED",
+        details={"slotId": slot.public_id, "endedAt": ended_at},
+    )
 
 
 def next_lapse_due(clock_id: int | None, horizon: datetime) -> datetime | None:

@@ -10,7 +10,7 @@ from apps.invoicing.admin.credits import (
 from apps.invoicing.admin.decisions import InvoiceDecisionAdmin
 from apps.invoicing.admin.invoices import InvoiceAdmin, InvoiceLineAdmin, PaymentSessionAdmin
 from apps.invoicing.admin.numbers import NumberingFormatAdmin, NumberSeriesAdmin
-from apps.invoicing.admin.purchases import GrantPurchaseAdmin
+from apps.invoicing.admin.purchases import PurchaseAdmin
 from apps.invoicing.admin.spend import SpendAgreementAdmin
 from apps.invoicing.admin.subscriptions import SubscriptionAdmin
 from apps.invoicing.admin.timeline import SubscriptionIntervalChangeAdmin
@@ -26,7 +26,6 @@ __all__ = [
     "CreditNoteAdmin",
     "CreditNoteLineAdmin",
     "CustomerBalanceAdmin",
-    "GrantPurchaseAdmin",
     "InvoiceAdmin",
     "InvoiceDecisionAdmin",
     "InvoiceLineAdmin",
@@ -34,6 +33,7 @@ __all__ = [
     "NumberingFormatAdmin",
     "PassedThresholdAdmin",
     "PaymentSessionAdmin",
+    "PurchaseAdmin",
     "SpendAgreementAdmin",
     "SubscriptionAdjustmentAdmin",
     "SubscriptionAdmin",

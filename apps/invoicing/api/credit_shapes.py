@@ -30,6 +30,7 @@ class PreviewCreditNoteSerializer(serializers.Serializer[Any]):
     voidGrant = serializers.BooleanField(
         default=False, help_text="Of a purchase: take back what is left of the units that it bought."
     )
+    voidBurst = serializers.BooleanField(default=False, help_text="Of a purchase: end the burst that it bought.")
 
     def validate(self, data: dict[str, Any]) -> dict[str, Any]:
         if "amount" in data and "lines" in data:

@@ -59,6 +59,7 @@ class CreditingView(InvoiceView):
             lines=None if lines is None else {line["lineId"]: line["amount"] for line in lines},
             wants_refund=data["destination"] == "refund",
             voids_grant=data["voidGrant"],
+            voids_burst=data["voidBurst"],
         )
 
     def note(self, public_id: str) -> CreditNote:

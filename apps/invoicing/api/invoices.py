@@ -9,7 +9,7 @@ from rest_framework.response import Response
 
 from apps.invoicing.api.line_pages import bad, invoice_lines_page, whole_number
 from apps.invoicing.api.outputs import checkout_url, provider_of, render_invoice, render_invoices
-from apps.invoicing.api.purchase_shapes import PurchasedSerializer
+from apps.invoicing.api.purchase_shapes import PurchasedBurstSerializer, PurchasedGrantSerializer
 from apps.invoicing.models import DecisionKind, Invoice, InvoiceStatus
 from apps.invoicing.selectors.invoices import billing, invoices_of, live_lines, ready, with_neighbours
 from apps.invoicing.services.projecting import projected_invoices
@@ -82,7 +82,8 @@ class InvoiceSerializer(serializers.Serializer[Any]):
     itemCount = serializers.IntegerField()
     consolidatedInvoiceId = serializers.CharField(required=False, allow_null=True)
     members = InvoiceMemberSerializer(many=True, required=False)
-    grantPurchase = PurchasedSerializer(required=False)
+    grantPurchase = PurchasedGrantSerializer(required=False)
+    burstPurchase = PurchasedBurstSerializer(required=False)
     decisions = InvoiceDecisionSerializer(many=True, required=False)
     createdAt = InstantField()
     updatedAt = InstantField()

@@ -9,10 +9,10 @@ from django.conf import settings
 from apps.catalog.models import PriceRevision
 from apps.catalog.selectors.terms import revisions_by_id
 from apps.invoicing.api.provenance import render_provenance
-from apps.invoicing.api.purchase_shapes import render_purchased
+from apps.invoicing.api.purchase_shapes import purchased_name, render_purchased
 from apps.invoicing.api.tax_shapes import render_line_tax
 from apps.invoicing.domain.targets import TargetLine, Totals
-from apps.invoicing.models import GrantPurchase, Invoice, InvoiceLine, InvoiceStatus, PaymentSession
+from apps.invoicing.models import Invoice, InvoiceLine, InvoiceStatus, PaymentSession, Purchase
 from apps.invoicing.selectors.invoices import (
     find_pending_session,
     listed_lines,
@@ -44,7 +44,7 @@ def render_invoice(
     invoice: Invoice,
     lines: Sequence[TargetLine] | None,
     members: Sequence[Invoice] | None = None,
-    purchases: Mapping[int, GrantPurchase] | None = None,
+    purchases: Mapping[int, Purchase] | None = None,
 ) -> dict[str, Any]:
     """Give an invoice in the wire's form.
 
@@ -99,8 +99,8 @@ def render_invoice(
         found = members if members is not None else members_of([invoice])[invoice.pk]
         body["members"] = [_member(member) for member in found]
     if invoice.is_purchase:
-        sold = purchases if purchases is not None else purchases_on([invoice])
-        body["grantPurchase"] = render_purchased(sold[invoice.pk])
+        purchase = (purchases if purchases is not None else purchases_on([invoice]))[invoice.pk]
+        body[purchased_name(purchase)] = render_purchased(purchase)
     if invoice.failure_reason:
         body["failureReason"] = invoice.failure_reason
     if invoice.status in LINKABLE and invoice.unpaid_amount > 0:

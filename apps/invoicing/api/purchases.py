@@ -1,4 +1,4 @@
-"""Units that customers buy beside their plans."""
+"""What customers buy beside their plans: units, and bursts of slots."""
 
 from decimal import Decimal
 from typing import Any, ClassVar
@@ -14,10 +14,10 @@ from apps.entitlements.models import Entitlement
 from apps.entitlements.selectors.entitlements import entitlements_of, present_of
 from apps.invoicing.api.line_pages import bad
 from apps.invoicing.api.outputs import checkout_url
-from apps.invoicing.api.purchase_shapes import PurchasedSerializer, render_purchased
-from apps.invoicing.models import LEAST_PRICE, MOST_PRICE, GrantPurchase, PurchaseStatus
+from apps.invoicing.api.purchase_shapes import PurchasedBurstSerializer, PurchasedGrantSerializer, render_purchased
+from apps.invoicing.models import LEAST_PRICE, MOST_PRICE, MOST_SLOTS, Purchase, PurchaseStatus
 from apps.invoicing.selectors.purchases import payment_pages, purchases_of
-from apps.invoicing.services.buying import PurchaseTerms, purchase_grant
+from apps.invoicing.services.buying import PurchaseTerms, purchase_burst, purchase_grant
 from apps.kernel.http.fields import DecimalStringField, InstantField, StrictCharField
 from apps.kernel.http.pagination import list_page
 from apps.kernel.http.schema import ErrorSerializer
@@ -56,19 +56,28 @@ class SoldUnitsField(serializers.Field[Any, Any, Any, Any]):
         return value
 
 
-class PurchaseGrantSerializer(serializers.Serializer[Any]):
-    amount = SoldUnitsField(is_positive=True)
+class _PurchaseSerializer(serializers.Serializer[Any]):
     price = DecimalStringField(
-        places=9, low=LEAST_PRICE, high=MOST_PRICE, help_text="Of all units together, major units of the currency."
+        places=9, low=LEAST_PRICE, high=MOST_PRICE, help_text="Of all of it together, major units of the currency."
     )
     idempotencyKey = StrictCharField(max_length=255)
+    successUrl = serializers.URLField(required=False, max_length=2000)
+    cancelUrl = serializers.URLField(required=False, max_length=2000)
+    paymentExpiresAt = InstantField(required=False)
+
+
+class PurchaseGrantSerializer(_PurchaseSerializer):
+    amount = SoldUnitsField(is_positive=True)
     effectiveAt = InstantField(required=False)
     expiresAt = InstantField(required=False, allow_null=True)
     resetMaxRollover = SoldUnitsField(required=False)
     resetMinRollover = SoldUnitsField(required=False)
-    successUrl = serializers.URLField(required=False, max_length=2000)
-    cancelUrl = serializers.URLField(required=False, max_length=2000)
-    paymentExpiresAt = InstantField(required=False)
+
+
+class PurchaseBurstSerializer(_PurchaseSerializer):
+    slots = serializers.IntegerField(min_value=1, max_value=MOST_SLOTS, help_text="How many more may be held.")
+    startsAt = InstantField(required=False, help_text="The payment by default, and never before it.")
+    endsAt = InstantField()
 
 
 class PaymentPageSerializer(serializers.Serializer[Any]):
@@ -77,8 +86,19 @@ class PaymentPageSerializer(serializers.Serializer[Any]):
     amount = serializers.FloatField(help_text="With tax, in minor units of the currency.")
 
 
-class GrantPurchaseSerializer(PurchasedSerializer):
+class GrantPurchaseSerializer(PurchasedGrantSerializer):
     paymentSessions = PaymentPageSerializer(many=True)
+
+
+class BurstPurchaseSerializer(PurchasedBurstSerializer):
+    paymentSessions = PaymentPageSerializer(many=True)
+
+
+PAGED = [
+    OpenApiParameter("limit", int),
+    OpenApiParameter("offset", int),
+    OpenApiParameter("status", str, enum=PurchaseStatus.values),
+]
 
 
 class PurchaseView(ContractView):
@@ -86,6 +106,18 @@ class PurchaseView(ContractView):
 
     def entitlement(self, public_id: str) -> Entitlement:
         return self.get_own(entitlements_of(organization_id=self.organization_id), public_id, "entitlement")
+
+    def purchases(self, request: Request, public_id: str, *, of_bursts: bool) -> Response:
+        """Answer with what was sold to the holder of an entitlement, narrowed as the query says."""
+        rows = purchases_of(organization_id=self.organization_id).filter(
+            entitlement=self.entitlement(public_id), pool__isnull=not of_bursts
+        )
+        status = request.query_params.get("status")
+        if status:
+            if status not in PurchaseStatus.values:
+                raise bad("status", "There is no such state of a purchase.")
+            rows = rows.filter(status=status)
+        return Response(list_page(request, rows, render_purchase, default=PAGE))
 
 
 class GrantPurchasing(PurchaseView):
@@ -124,25 +156,52 @@ class GrantPurchasing(PurchaseView):
 class GrantPurchaseList(PurchaseView):
     @extend_schema(
         operation_id="listGrantPurchases",
-        parameters=[
-            OpenApiParameter("limit", int),
-            OpenApiParameter("offset", int),
-            OpenApiParameter("status", str, enum=PurchaseStatus.values),
-        ],
+        parameters=PAGED,
         responses=page_of(GrantPurchaseSerializer),
     )
     def get(self, request: Request, public_id: str) -> Response:
         """List what was sold to the holder of an entitlement, whatever became of it."""
-        rows = purchases_of(organization_id=self.organization_id).filter(entitlement=self.entitlement(public_id))
-        status = request.query_params.get("status")
-        if status:
-            if status not in PurchaseStatus.values:
-                raise bad("status", "There is no such state of a purchase.")
-            rows = rows.filter(status=status)
-        return Response(list_page(request, rows, render_purchase, default=PAGE))
+        return self.purchases(request, public_id, of_bursts=False)
 
 
-def render_purchase(row: GrantPurchase) -> dict[str, Any]:
+class BurstPurchasing(PurchaseView):
+    @extend_schema(
+        operation_id="purchaseSlotBurst",
+        request=PurchaseBurstSerializer,
+        responses={
+            201: BurstPurchaseSerializer,
+            409: OpenApiResponse(
+                ErrorSerializer, "The key is used for something else, or nothing could use the slots."
+            ),
+        },
+    )
+    def post(self, request: Request, public_id: str) -> Response:
+        """Sell more slots for a time: an invoice with a payment page, whose payment makes the burst."""
+        row = self.entitlement(public_id)
+        data = self.read(PurchaseBurstSerializer)
+        terms = PurchaseTerms(
+            amount=Decimal(data["slots"]),
+            price=data["price"],
+            idempotency_key=data["idempotencyKey"],
+            effective_at=data.get("startsAt"),
+            expires_at=data["endsAt"],
+            success_url=data.get("successUrl", ""),
+            cancel_url=data.get("cancelUrl", ""),
+            payment_expires_at=data.get("paymentExpiresAt"),
+        )
+        with transaction.atomic():
+            purchase, _ = purchase_burst(entitlement_id=row.pk, terms=terms, as_of=present_of(row))
+            return Response(render_purchase(purchase), status=201)
+
+
+class BurstPurchaseList(PurchaseView):
+    @extend_schema(operation_id="listBurstPurchases", parameters=PAGED, responses=page_of(BurstPurchaseSerializer))
+    def get(self, request: Request, public_id: str) -> Response:
+        """List the bursts that were sold to the holder of an entitlement, whatever became of them."""
+        return self.purchases(request, public_id, of_bursts=True)
+
+
+def render_purchase(row: Purchase) -> dict[str, Any]:
     """Give a purchase in the wire's form, with the page where it can be paid."""
     return {
         **render_purchased(row),

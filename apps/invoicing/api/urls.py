@@ -68,6 +68,8 @@ urlpatterns = [
     path("v0/organizations/<str:public_id>/numberFormats", numbers.NumberFormats.as_view()),
     path("v1/entitlements/<str:public_id>/grants/purchase", purchases.GrantPurchasing.as_view()),
     path("v1/entitlements/<str:public_id>/grants/purchases", purchases.GrantPurchaseList.as_view()),
+    path("v1/entitlements/<str:public_id>/bursts/purchase", purchases.BurstPurchasing.as_view()),
+    path("v1/entitlements/<str:public_id>/bursts/purchases", purchases.BurstPurchaseList.as_view()),
     path("v2/invoices", invoices.InvoiceList.as_view()),
     path("v2/invoices/lineItems", lines.LineItemList.as_view()),
     path("v2/invoices/projected", invoices.ProjectedInvoiceList.as_view()),

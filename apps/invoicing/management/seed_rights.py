@@ -15,8 +15,9 @@ from apps.customers.models import Customer
 from apps.customers.services.customers import create_customer
 from apps.entitlements.models import Entitlement
 from apps.entitlements.selectors.asking import Asked
+from apps.entitlements.services.bursts import grant_burst
 from apps.entitlements.services.granting import GrantTerms, create_grant
-from apps.entitlements.services.slots import acquire_slot, grant_burst
+from apps.entitlements.services.slots import acquire_slot
 from apps.invoicing.models import Invoice
 from apps.invoicing.services.settlement import settle_out_of_band
 from apps.invoicing.services.subscribing import subscribe

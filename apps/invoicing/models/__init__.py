@@ -12,7 +12,7 @@ from apps.invoicing.models.decision import DecisionKind, InvoiceDecision
 from apps.invoicing.models.invoice import CALCULATED_COLUMNS, Invoice
 from apps.invoicing.models.invoice_status import InvoiceStatus
 from apps.invoicing.models.line import InvoiceLine, LineKind
-from apps.invoicing.models.purchase import LEAST_PRICE, MOST_PRICE, GrantPurchase, PurchaseStatus
+from apps.invoicing.models.purchase import LEAST_PRICE, MOST_PRICE, MOST_SLOTS, Purchase, PurchaseStatus
 from apps.invoicing.models.run import BillingRun, BillingRunItem, RunItemStatus, RunStatus
 from apps.invoicing.models.series import DocumentKind, NumberingFormat, NumberSeries, Reset
 from apps.invoicing.models.session import PaymentSession, SessionStatus
@@ -31,6 +31,7 @@ __all__ = [
     "CALCULATED_COLUMNS",
     "LEAST_PRICE",
     "MOST_PRICE",
+    "MOST_SLOTS",
     "AdjustmentType",
     "Alert",
     "AlertDirection",
@@ -48,7 +49,6 @@ __all__ = [
     "CustomerBalance",
     "DecisionKind",
     "DocumentKind",
-    "GrantPurchase",
     "Invoice",
     "InvoiceDecision",
     "InvoiceLine",
@@ -58,6 +58,7 @@ __all__ = [
     "NumberingFormat",
     "PassedThreshold",
     "PaymentSession",
+    "Purchase",
     "PurchaseStatus",
     "Reset",
     "RunItemStatus",

@@ -29,6 +29,7 @@ from apps.invoicing.models import (
 )
 from apps.invoicing.selectors.credits import creditable_of, refundable_amount
 from apps.invoicing.selectors.invoices import with_neighbours
+from apps.invoicing.selectors.purchases import find_purchase
 from apps.invoicing.services.activation import activate_paid_subscription
 from apps.invoicing.services.balances import credit_balance, void_credit
 from apps.invoicing.services.fulfilling import void_bought
@@ -52,7 +53,8 @@ class CreditRequest:
         amount: with tax, major units; shared out over what is left of the lines.
         lines: amounts without tax, major units, by the public ids of lines.
         wants_refund: what is not due any more is paid back as far as it was paid, instead of going to the balance.
-        voids_grant: of a purchase: what is left of the units that it bought is taken back.
+        voids_grant: of a purchase of units: what is left of them is taken back.
+        voids_burst: of a purchase of slots: their burst ends.
     """
 
     reason: str = ""
@@ -60,6 +62,7 @@ class CreditRequest:
     lines: Mapping[str, Decimal] | None = None
     wants_refund: bool = False
     voids_grant: bool = False
+    voids_burst: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +102,11 @@ def plan_credit(*, invoice: Invoice, asked: CreditRequest) -> PlannedCredit:
         )
     if invoice.is_purchase and invoice.status != InvoiceStatus.PAID:
         raise ConflictError("Nothing was paid for this purchase yet; void the invoice instead.", code="PURCHASE_OPEN")
-    if asked.voids_grant and not invoice.is_purchase:
+    sold = find_purchase(invoice)
+    if asked.voids_grant and (sold is None or sold.is_burst):
         raise _refused("voidGrant", "This invoice bought no grant.")
+    if asked.voids_burst and (sold is None or not sold.is_burst):
+        raise _refused("voidBurst", "This invoice bought no burst.")
     charges, rows = creditable_of(invoice)
     left = sum((charge.left for charge in charges), ZERO)
     if left <= 0:
@@ -178,7 +184,7 @@ def issue_credit_note(*, invoice_id: int, asked: CreditRequest, as_of: datetime)
         ),
         as_of,
     )
-    if asked.voids_grant:
+    if asked.voids_grant or asked.voids_burst:
         void_bought(invoice=invoice, as_of=as_of)
     if note.balance_amount:
         credit_balance(note=note, as_of=as_of)

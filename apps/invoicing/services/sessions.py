@@ -4,7 +4,7 @@ from django.db import transaction
 
 from apps.invoicing.domain import states
 from apps.invoicing.events import PaymentSessionCompleted
-from apps.invoicing.models import GrantPurchase, Invoice, InvoiceStatus, PaymentSession, SessionStatus
+from apps.invoicing.models import Invoice, InvoiceStatus, PaymentSession, Purchase, SessionStatus
 from apps.invoicing.services.settlement import lock_for_settlement, settle_invoice
 from apps.kernel.errors import ConflictError, UnprocessableError
 from apps.outbox.services import publish
@@ -32,7 +32,7 @@ def open_session(
         raise UnprocessableError("There is nothing left to pay on this invoice.", code="INVOICE_NO_BALANCE")
     expires_at = as_of + life
     if invoice.is_purchase:
-        expires_at = min(expires_at, GrantPurchase.objects.get(invoice=invoice).payment_expires_at)
+        expires_at = min(expires_at, Purchase.objects.get(invoice=invoice).payment_expires_at)
         if expires_at <= as_of:
             raise UnprocessableError(
                 "The time to pay for this purchase is over; place a new one.", code="INVOICE_NOT_LINKABLE_STATUS"

@@ -15,7 +15,7 @@ from apps.subscriptions.models import Subscription
 
 @transaction.atomic
 def settle_invoice(*, invoice_id: int, as_of: datetime, note: str = "") -> Invoice:
-    """Mark an invoice as paid in full; what waited for it becomes active: a subscription, or units that are bought.
+    """Mark an invoice as paid in full; what waited for it becomes active: a subscription, or what is bought.
 
     Raises:
         ConflictError: the invoice is already paid, or not issued; or nothing could use what it is to buy any more.
@@ -57,7 +57,7 @@ def mark_paid(*, invoice: Invoice, as_of: datetime, note: str) -> None:
 
     What it buys is there then.
     """
-    grant = fulfil_purchase(invoice=invoice, as_of=as_of) if invoice.is_purchase else None
+    sold = fulfil_purchase(invoice=invoice, as_of=as_of) if invoice.is_purchase else None
     invoice.status = InvoiceStatus.PAID
     invoice.paid_amount += max(invoice.unpaid_amount, Decimal(0))
     invoice.paid_at = as_of
@@ -68,7 +68,8 @@ def mark_paid(*, invoice: Invoice, as_of: datetime, note: str) -> None:
             invoice_id=invoice.public_id,
             paid_amount=invoice.paid_amount,
             currency=invoice.currency,
-            grant_id=grant.public_id if grant is not None else None,
+            grant_id=sold.grant.public_id if sold is not None and sold.grant is not None else None,
+            slot_burst_id=sold.burst.public_id if sold is not None and sold.burst is not None else None,
         ),
         organization_id=invoice.organization_id,
         object_id=invoice.public_id,
