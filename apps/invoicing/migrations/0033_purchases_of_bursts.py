@@ -11,8 +11,8 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('entitlements', '0005_bursts_that_are_bought'),
-        ('invoicing', '0028_due_by_key'),
+        ('entitlements', '0007_bursts_that_are_bought'),
+        ('invoicing', '0032_waiting_lines'),
     ]
 
     operations = [

@@ -9,8 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('entitlements', '0004_usage_resets'),
-        ('organizations', '0001_squashed_0005_consolidation'),
+        ('entitlements', '0006_bill_known_overage'),
     ]
 
     operations = [
