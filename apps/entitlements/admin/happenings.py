@@ -28,7 +28,7 @@ class Instant:
     Attributes:
         left: by grant, what the segment before it left.
         balances: by grant, what is there with all that happened.
-        forgiven: overage that a reset at it forgave.
+        forgiven: overage that a reset at it forgave; without a reset, what a bill takes money for.
         repaid: what carried overage took from units that rolled over.
         overage: what overage is left for units that come.
         is_first: whether the history begins with it.
@@ -69,8 +69,9 @@ def _last(history: History) -> Instant:
     state, before = history.state, history.run.segments[-1] if history.run.segments else None
     overage = before.overage if before is not None else ZERO
     resets = history.schedule.between(state.at - MOMENT, state.at)
-    is_reset = bool(resets) and before is not None and not history.entitlement.is_in_credits
-    is_forgiven = is_reset and not resets[0].is_preserving
+    is_edge = bool(resets) and before is not None and not history.entitlement.is_in_credits
+    is_reset = is_edge and not resets[0].is_billing
+    is_forgiven = is_edge and not resets[0].is_preserving
     return Instant(
         at=state.at,
         left=before.left if before is not None else {},
@@ -163,8 +164,10 @@ class Teller:
             yield few("Forfeited: ", lost)
 
     def _overage(self, instant: Instant) -> Iterator[SafeString]:
-        if instant.forgiven:
+        if instant.forgiven and instant.is_reset:
             yield format_html("{} overage forgiven", figure(instant.forgiven))
+        elif instant.forgiven:
+            yield format_html("{} overage is over with its bill", figure(instant.forgiven))
         if instant.repaid:
             amount = total(burn.amount for burn in instant.repaid)
             parts = burned(instant.repaid, self.name)
@@ -179,7 +182,8 @@ class Teller:
             if not grant.is_active_at(instant.at):
                 continue
             if grant.is_allowance and (instant.is_reset or grant.effective_at == instant.at):
-                yield format_html("Allowance of {} issued", figure(grant.amount))
+                is_first = grant.effective_at == instant.at
+                yield format_html("Allowance of {} issued", figure(grant.begins_with if is_first else grant.amount))
             elif grant.id not in instant.left:
                 until = format_html(", until {}", moment(grant.expires_at)) if grant.expires_at is not None else ""
                 began.append(format_html("{}{}", self.name(grant.id), until))

@@ -158,7 +158,11 @@ def find_late_usage(
 
 def _touched(requests: Sequence[_Request], changed: Sequence[bool]) -> list[_Request]:
     """Give those whose usage changed, and those at whose end carried overage of changed usage was billed."""
-    customers = {row[0].customer_id for row, is_changed in zip(requests, changed, strict=True) if is_changed}
+    both: dict[bool, set[int]] = {True: set(), False: set()}
+    for row, is_changed in zip(requests, changed, strict=True):
+        both[is_changed].add(row[0].customer_id)
+    # Only who has some of both may have more to look at.
+    customers = both[True] & both[False]
     ends = find_ends_paid(customers) if customers else set()
     return [
         row
