@@ -1,6 +1,6 @@
 """Burn-down the slow way: minute by minute, unit by unit, with nothing of the product's engine."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -27,14 +27,16 @@ def walk(
     start: datetime,
     until: datetime,
     every: Mapping[str, tuple[datetime, timedelta]],
+    billed: Collection[datetime] = (),
 ) -> Left:
     """Walk from hour to hour; all instants are whole hours.
 
     Args:
         resets: by their moment, whether overage is carried over.
         every: anchor and step of the grants that are filled up.
+        billed: when overage is paid in money; none of them is a reset.
     """
-    left = {grant.id: grant.amount for grant in grants if _is_there(grant, start)}
+    left = {grant.id: _at_first(grant) for grant in grants if _is_there(grant, start)}
     overage = used = lowest = Decimal(0)
     after_reset: list[tuple[str, Decimal]] = []
     moment = start
@@ -56,9 +58,11 @@ def walk(
                 for grant in here:
                     if grant.is_allowance and grant.id in old:
                         left[grant.id] += grant.amount
+            if moment in billed:
+                overage = Decimal(0)
             for grant in here:
                 if grant.id not in old:
-                    left[grant.id] = grant.amount
+                    left[grant.id] = _at_first(grant)
                 if grant.id in every:
                     anchor, step = every[grant.id]
                     if (moment - anchor) % step == timedelta(0):
@@ -72,6 +76,10 @@ def walk(
             overage += _take(left, here, amount)
         lowest = min([lowest, *left.values()])
         moment += HOUR
+
+
+def _at_first(grant: Grant) -> Decimal:
+    return grant.amount if grant.opening is None else grant.opening
 
 
 def _is_there(grant: Grant, at: datetime) -> bool:

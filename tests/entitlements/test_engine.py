@@ -71,6 +71,8 @@ def a_history(chance: random.Random, *, with_resets: bool = True) -> History:
             is_allowance=chance.random() < 0.5,
             is_paid=chance.random() < 0.5,
         )
+        if chance.random() < 0.2:
+            grant = replace(grant, opening=grant.amount * chance.choice([0, Decimal("0.5")]))
         if chance.random() < 0.4:
             step = chance.randint(2, 15)
             every[grant.id] = (hour(effective + 1), step * HOUR)
@@ -81,13 +83,18 @@ def a_history(chance: random.Random, *, with_resets: bool = True) -> History:
         tuple(grants),
         every,
         # Those made by hand carry overage or not, whatever the others do.
-        tuple(Reset(hour(n), chance.random() < 0.5) for n in sorted(resets)),
+        tuple(a_reset(chance, hour(n)) for n in sorted(resets)),
         {
             hour(n): tuple(an_amount(chance) for _ in range(chance.randint(1, 3)))
             for n in chance.sample(range(LENGTH), chance.randint(0, 10))
         },
         hour(chance.randint(0, LENGTH)),
     )
+
+
+def a_reset(chance: random.Random, at: datetime) -> Reset:
+    """Give a reset that carries overage or forgives it, or the end of what a bill is of."""
+    return chance.choice([Reset(at, is_preserving=True), Reset(at), Reset(at, is_billing=True)])
 
 
 def an_amount(chance: random.Random) -> Decimal:
@@ -115,11 +122,12 @@ def agrees_with_the_walk(history: History) -> None:
     found = history.run()
     left = walk(
         history.grants,
-        {reset.at: reset.is_preserving for reset in history.resets},
+        {reset.at: reset.is_preserving for reset in history.resets if not reset.is_billing},
         history.usage,
         start=START,
         until=history.until,
         every=history.every,
+        billed={reset.at for reset in history.resets if reset.is_billing},
     )
     assert found.state.balances == left.balances
     assert found.state.overage == left.overage
@@ -209,7 +217,7 @@ def test_a_reset_that_keeps_nothing_forgets_its_past() -> None:
         history = a_history(chance)
         for reset in history.resets:
             state = refreshed(history.grants, reset.at)
-            if state is not None and reset.at <= history.until and not reset.is_preserving:
+            if state is not None and reset.at <= history.until and not (reset.is_preserving or reset.is_billing):
                 known += 1
                 assert state == history.run(until=reset.at).state
     assert known > 100
