@@ -227,7 +227,7 @@ class PurchaseAdmin(ReadOnlyModelAdmin):
 
     @display(description="Grant or burst")
     def bought_page(self, row: Purchase) -> str:
-        return link(row.burst if row.is_burst else row.grant)
+        return link(row.burst, f"{row.burst.slots} more slots") if row.burst is not None else link(row.grant)
 
     @display(description="To be paid until", ordering="payment_expires_at")
     def until(self, row: Purchase) -> str:
