@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import ConsoleMessage, Page, expect, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -98,14 +98,16 @@ def test_the_form_of_an_entitlement_asks_for_the_terms_of_the_feature(page: Page
     page.goto(f"{stack['admin_url']}customers/customer/?q=Kestrel")
     page.locator("#result_list tbody a[href*='/change/']").first.click()
     page.get_by_text("Issue an entitlement").click()
+    page.wait_for_url("**/add/**")
     metered, static = page.locator("fieldset.mg-kind-metered"), page.locator("fieldset.mg-kind-static")
-    assert not metered.is_visible()
-    assert not static.is_visible()
+    # A script hides them when the page is there.
+    expect(metered).to_be_hidden()
+    expect(static).to_be_hidden()
     feature = page.locator("#id_feature")
     for kind, shown, hidden in (("metered", metered, static), ("static", static, metered)):
         feature.select_option(label=feature.locator("option", has_text=f"({kind})").first.inner_text())
-        assert shown.is_visible()
-        assert not hidden.is_visible()
+        expect(shown).to_be_visible()
+        expect(hidden).to_be_hidden()
     # Another customer: what it may have is offered anew, and what was chosen stays where it may have it too.
     chosen = feature.input_value()
     with page.expect_response(re.compile(r"/add/\?customer=")):
