@@ -26,7 +26,8 @@ class TitledAdmin(ReadOnlyModelAdmin):
     list_select_related: ClassVar[Sequence[str]]
 
     def title_of(self, row: Any) -> str:
-        raise NotImplementedError
+        """Say what a row is, in words."""
+        return str(row)
 
     def get_queryset(self, request: HttpRequest) -> Any:
         return super().get_queryset(request).select_related(*self.list_select_related)

@@ -179,7 +179,8 @@ def _conform(
         if known is not None:
             first = _first_allowance(known, one, subscription.billing_anchor, left.get(known.pk, {}))
             # A bill of the running period may be by the new prices, also of the time before.
-            add_meters(known, [price for price in one.prices if price.metric_id in _metrics_of(known)])
+            counted = _metrics_of(known)
+            add_meters(known, [price for price in one.prices if price.metric_id in counted])
             end_entitlement(known, at=at)
         made = _give(subscription, one, at, first_allowance=first)
         if made is None:

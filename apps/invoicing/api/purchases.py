@@ -138,15 +138,11 @@ class GrantPurchasing(PurchaseView):
         kept = data.get("resetMaxRollover")
         terms = PurchaseTerms(
             amount=data["amount"],
-            price=data["price"],
-            idempotency_key=data["idempotencyKey"],
             effective_at=data.get("effectiveAt"),
             expires_at=data.get("expiresAt"),
             rollover_min=data.get("resetMinRollover", Decimal(0)),
             rollover_max=None if kept is None or kept >= LARGEST else kept,
-            success_url=data.get("successUrl", ""),
-            cancel_url=data.get("cancelUrl", ""),
-            payment_expires_at=data.get("paymentExpiresAt"),
+            **_offer(data),
         )
         with transaction.atomic():
             purchase, _ = purchase_grant(entitlement_id=row.pk, terms=terms, as_of=present_of(row))
@@ -181,13 +177,9 @@ class BurstPurchasing(PurchaseView):
         data = self.read(PurchaseBurstSerializer)
         terms = PurchaseTerms(
             amount=Decimal(data["slots"]),
-            price=data["price"],
-            idempotency_key=data["idempotencyKey"],
             effective_at=data.get("startsAt"),
             expires_at=data["endsAt"],
-            success_url=data.get("successUrl", ""),
-            cancel_url=data.get("cancelUrl", ""),
-            payment_expires_at=data.get("paymentExpiresAt"),
+            **_offer(data),
         )
         with transaction.atomic():
             purchase, _ = purchase_burst(entitlement_id=row.pk, terms=terms, as_of=present_of(row))
@@ -199,6 +191,17 @@ class BurstPurchaseList(PurchaseView):
     def get(self, request: Request, public_id: str) -> Response:
         """List the bursts that were sold to the holder of an entitlement, whatever became of them."""
         return self.purchases(request, public_id, of_bursts=True)
+
+
+def _offer(data: dict[str, Any]) -> dict[str, Any]:
+    """Give the terms on which anything is sold."""
+    return {
+        "price": data["price"],
+        "idempotency_key": data["idempotencyKey"],
+        "success_url": data.get("successUrl", ""),
+        "cancel_url": data.get("cancelUrl", ""),
+        "payment_expires_at": data.get("paymentExpiresAt"),
+    }
 
 
 def render_purchase(row: Purchase) -> dict[str, Any]:
