@@ -30,12 +30,15 @@ class PartyFacts(models.Model):
 class InvoiceParties(models.Model):
     """Who an invoice is from and to; written when it is issued, and never changed."""
 
+    # What it refers to is checked by `references_in_sets`.
     organization = models.ForeignKey(
-        "organizations.Organization", on_delete=models.PROTECT, related_name="+", db_index=False
+        "organizations.Organization", on_delete=models.PROTECT, related_name="+", db_index=False, db_constraint=False
     )
-    invoice = models.OneToOneField("invoicing.Invoice", on_delete=models.PROTECT, related_name="+")
-    seller = models.ForeignKey(PartyFacts, on_delete=models.PROTECT, related_name="+")
-    buyer = models.ForeignKey(PartyFacts, on_delete=models.PROTECT, related_name="+")
+    invoice = models.OneToOneField(
+        "invoicing.Invoice", on_delete=models.PROTECT, related_name="+", db_constraint=False
+    )
+    seller = models.ForeignKey(PartyFacts, on_delete=models.PROTECT, related_name="+", db_constraint=False)
+    buyer = models.ForeignKey(PartyFacts, on_delete=models.PROTECT, related_name="+", db_constraint=False)
     is_tax_exempt = models.BooleanField(help_text="The subscription was exempt from tax.")
     timezone = models.CharField(max_length=64, help_text="Dates of the service periods are local to it.")
     is_later = models.BooleanField(

@@ -48,12 +48,16 @@ class Invoice(Entity):
 
     PREFIX: ClassVar[str] = "inv"
 
-    # Found by the indexes below, as the customer's are.
+    # What it refers to is checked by `references_in_sets`. Found by the indexes below, as the customer's are.
     organization = models.ForeignKey(
-        "organizations.Organization", on_delete=models.PROTECT, related_name="+", db_index=False
+        "organizations.Organization", on_delete=models.PROTECT, related_name="+", db_index=False, db_constraint=False
     )
-    customer = models.ForeignKey("customers.Customer", on_delete=models.PROTECT, related_name="+", db_index=False)
-    subscription = models.ForeignKey("subscriptions.Subscription", on_delete=models.PROTECT, related_name="+")
+    customer = models.ForeignKey(
+        "customers.Customer", on_delete=models.PROTECT, related_name="+", db_index=False, db_constraint=False
+    )
+    subscription = models.ForeignKey(
+        "subscriptions.Subscription", on_delete=models.PROTECT, related_name="+", db_constraint=False
+    )
     # Its subscription's, which holds it, too. The next action is due by it, and is found without asking that; written
     # when the period closes, or with what is not of an open one.
     test_clock = models.ForeignKey(
@@ -69,6 +73,7 @@ class Invoice(Entity):
     )
     consolidated_into = models.ForeignKey(
         "self", null=True, blank=True, on_delete=models.PROTECT, related_name="members", db_index=False,
+        db_constraint=False,
         help_text="The document it was issued on.",
     )  # fmt: skip
     is_purchase = models.BooleanField(
@@ -85,10 +90,12 @@ class Invoice(Entity):
     next_revision_ids = ArrayField(models.BigIntegerField(), default=list, blank=True)
     plan_version = models.ForeignKey(
         "catalog.PlanVersion", null=True, blank=True, on_delete=models.PROTECT, related_name="+", db_index=False,
+        db_constraint=False,
         help_text="That it is billed by, with the commitments and caps of it.",
     )  # fmt: skip
     opened_version = models.ForeignKey(
         "catalog.PlanVersion", null=True, blank=True, on_delete=models.PROTECT, related_name="+", db_index=False,
+        db_constraint=False,
         help_text="Where the period moved to another version: that it opened with, and bills prices in advance by.",
     )  # fmt: skip
     usage_counted_at = models.DateTimeField(
