@@ -46,6 +46,20 @@ class ExactJSONField(models.JSONField):
         return name, "django.db.models.JSONField", args, plain
 
 
+class WrittenJSONField(models.JSONField):
+    """JSON that is kept as it was written: for what is written by the thousand and read whole.
+
+    The database need not take it apart to store it. It can look into it, but not compare it.
+    """
+
+    def db_type(self, connection: Any) -> str:
+        return "json"
+
+    def from_db_value(self, value: Any, *_: Any) -> Any:
+        # The driver has read it.
+        return value
+
+
 class CurrencyCodeField(models.CharField):
     """An ISO 4217 code; one per row, beside that row's amounts."""
 

@@ -8,7 +8,7 @@ from django.db import models
 from django.db.models import F, Func, Q
 
 from apps.invoicing.models.charge_sql import DECLARED, OF_CORRECTION
-from apps.kernel.models import AmountField, CurrencyCodeField, Entity, QuantityField, UnitPriceField
+from apps.kernel.models import AmountField, CurrencyCodeField, Entity, QuantityField, UnitPriceField, WrittenJSONField
 from apps.taxes.domain.treatment import Treatment
 
 
@@ -56,16 +56,20 @@ class InvoiceLine(Entity):
 
     PREFIX: ClassVar[str] = "li"
 
+    # What it refers to is checked by `references_in_sets`.
     organization = models.ForeignKey(
-        "organizations.Organization", on_delete=models.PROTECT, related_name="+", db_index=False
+        "organizations.Organization", on_delete=models.PROTECT, related_name="+", db_index=False, db_constraint=False
     )
     # Found by its references below.
-    invoice = models.ForeignKey("invoicing.Invoice", on_delete=models.PROTECT, related_name="lines", db_index=False)
+    invoice = models.ForeignKey(
+        "invoicing.Invoice", on_delete=models.PROTECT, related_name="lines", db_index=False, db_constraint=False
+    )
     kind = models.CharField(max_length=10, choices=LineKind)
     reference = models.CharField(max_length=120, help_text="What the line bills, the same at every calculation.")
     price_revision = models.ForeignKey(
-        "catalog.PriceRevision", null=True, blank=True, on_delete=models.PROTECT, related_name="+"
-    )
+        "catalog.PriceRevision", null=True, blank=True, on_delete=models.PROTECT, related_name="+",
+        db_constraint=False,
+    )  # fmt: skip
     display_name = models.CharField(max_length=255)
     description = models.TextField(blank=True)
     payment_term = models.CharField(max_length=10, blank=True)
@@ -82,12 +86,13 @@ class InvoiceLine(Entity):
     tax_amount = AmountField(default=0)
     tax_treatment = models.ForeignKey(
         "taxes.TaxTreatment", null=True, blank=True, on_delete=models.PROTECT, related_name="+", db_index=False,
+        db_constraint=False,
         help_text="What a registration decided; empty where the plan and the customer did.",
     )  # fmt: skip
     tax_parts = ArrayField(AmountField(), null=True, blank=True, help_text="The tax by rate, where it has several.")
     total = AmountField()
     is_late = models.BooleanField(default=False, help_text="Usage of an earlier period that arrived too late.")
-    provenance = models.JSONField(default=dict)
+    provenance = WrittenJSONField(default=dict)
     idempotency_key = models.CharField(max_length=255, null=True, blank=True)
 
     class Meta:

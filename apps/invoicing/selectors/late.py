@@ -18,7 +18,7 @@ from apps.invoicing.models import Invoice, InvoiceLine, LineKind
 from apps.invoicing.selectors.allowances import AllowanceRequest
 from apps.invoicing.selectors.metered import MeteredRequest, metered_usage
 from apps.invoicing.selectors.rates import rate_of
-from apps.kernel.rows import many
+from apps.kernel.rows import integers, many
 from apps.kernel.time import Period, format_instant, parse_instant
 from apps.metering.selectors.links import SubjectSpan
 from apps.metering.selectors.usage import UsageRequest, usage_changed_since
@@ -35,7 +35,7 @@ from apps.subscriptions.selectors.clocks import current_time
 LOOK = """
 SELECT revision.metric_id, line.period_start, line.period_end, invoice.usage_counted_at, line.is_special,
        array_agg(invoice.subscription_id)
-FROM unnest(%s::bigint[]) AS asked (subscription_id)
+FROM unnest(%(asked)s::bigint[]) AS asked (subscription_id)
 CROSS JOIN LATERAL (
     SELECT id, subscription_id, usage_counted_at FROM invoicing_invoice
     WHERE subscription_id = asked.subscription_id AND issued_at IS NOT NULL AND part = 0 AND status <> 'CANCELLED'
@@ -43,8 +43,10 @@ CROSS JOIN LATERAL (
 ) AS invoice
 CROSS JOIN LATERAL (
     SELECT price_revision_id, period_start, period_end,
-           is_late OR reference LIKE %s OR gross <= 0 AND provenance->'steps' @> '[{"op": "setToBound"}]'
-           OR provenance->'sources' ? 'split' AS is_special
+           is_late OR reference LIKE %(withdrawn)s
+           OR gross <= 0 AND (provenance->'steps')::jsonb @> '[{"op": "setToBound"}]'
+           -- The text alone says of most that they have none.
+           OR strpos(provenance::text, '"split"') > 0 AND provenance->'sources'->'split' IS NOT NULL AS is_special
     FROM invoicing_invoiceline WHERE invoice_id = invoice.id AND kind = 'metered'
     OFFSET 0
 ) AS line
@@ -196,7 +198,7 @@ def _worth_a_look(by_subscription: Mapping[int, Invoice], subjects: Mapping[int,
     Those with lines that correct others, that gave way at zero, or that bill parts of a period are always among them.
     """
     with connection.cursor() as cursor:
-        cursor.execute(LOOK, [list(by_subscription), f"{WITHDRAWN}%"])
+        cursor.execute(LOOK, {"asked": integers(by_subscription), "withdrawn": f"{WITHDRAWN}%"})
         rows = cursor.fetchall()
     found: set[int] = set()
     asked: list[tuple[int, UsageRequest, datetime]] = []

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import connection, transaction
+from django.db.models.fields.json import KT
 
 from apps.catalog.models import PlanVersionPrice, Price, PriceRevision, SpendTerms
 from apps.catalog.selectors.spend import SpendAmount
@@ -136,9 +137,11 @@ def _used_until(row: SpendAgreement) -> datetime | None:
         invoice__subscription_id=row.subscription_id,
         invoice__calculated_at__isnull=False,
         kind__in=[LineKind.COMMITMENT, LineKind.DISCOUNT],
-        provenance__sources__spend__ref__spendAgreementId=row.public_id,
     ).exclude(invoice__status=InvoiceStatus.CANCELLED)
-    ends = lines.values_list("provenance__sources__spend__window__end", flat=True)
+    of_row = lines.alias(agreement=KT("provenance__sources__spend__ref__spendAgreementId")).filter(
+        agreement=row.public_id
+    )
+    ends = of_row.values_list(KT("provenance__sources__spend__window__end"), flat=True)
     return max((parse_instant(end) for end in ends), default=None)
 
 
