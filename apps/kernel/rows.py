@@ -19,6 +19,7 @@ from django.db.models.expressions import RawSQL
 from apps.kernel.clock import wall_now
 from apps.kernel.ids import new_id
 from apps.kernel.models import Entity
+from apps.kernel.written_json import WrittenJSON
 
 
 def insert_rows(rows: Sequence[models.Model]) -> None:
@@ -254,7 +255,7 @@ def _array(value: Sequence[int | Decimal]) -> str:
 
 
 def _json(value: Any) -> str:
-    text = msgspec.json.encode(value).decode()
+    text = value.text if isinstance(value, WrittenJSON) else msgspec.json.encode(value).decode()
     return text.replace("\\", "\\\\") if "\\" in text else text
 
 

@@ -19,7 +19,7 @@ from apps.kernel.time import Period, format_instant
 from apps.rating.adjustments import Discount, QuantityTerms, agreed, less, part_of, quantity_steps, scaling
 from apps.rating.grouped import AnyPrice, price_of, priced
 from apps.rating.price_models import Component, amount_of
-from apps.rating.steps import step_of
+from apps.rating.steps import step_of, step_said
 from apps.rating.usage import Usage
 
 SIGNIFICANT_DIGITS = 38
@@ -53,7 +53,7 @@ class RatedLine(msgspec.Struct, frozen=True):
     components: tuple[Component, ...]
     exact: Decimal
     subtotal: Decimal
-    provenance: dict[str, Any] = msgspec.field(default_factory=dict)
+    provenance: Mapping[str, Any] = msgspec.field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,24 +150,25 @@ def rate_usage(
         drawn, amount = amount, Decimal(0)
         params = {"amount": "0", "credits": format_decimal(drawn), "pricingUnitId": pricing_unit}
         steps.append(step_of("replace", "amount", format_decimal(drawn), amount, params, CREDITS))
-    subtotal = _rounded(steps, amount, currency)
-    unit_price = Decimal(0) if pricing_unit else _unit_price(parts, amount, billed_quantity)
+    subtotal = rounded(amount, currency)
+    steps.append(rounding_step(format_decimal(amount), format_decimal(subtotal), currency))
+    unit_price = Decimal(0) if pricing_unit else unit_price_of(parts, amount, billed_quantity)
     return RatedLine(
         quantity=billed_quantity,
         unit_price=unit_price,
         components=tuple(parts),
         exact=amount,
         subtotal=subtotal,
-        provenance=_provenance(
+        provenance=provenance_of(
             kind="metered",
-            quantity=usage.quantity,
+            quantity=format_decimal(usage.quantity),
             described=described,
             currency=currency,
             period=period,
             sources=sources,
             steps=steps,
-            billed_quantity=billed_quantity,
-            unit_price=unit_price,
+            billed_quantity=format_decimal(billed_quantity),
+            unit_price=format_decimal(unit_price),
             calculated_at=calculated_at,
             terms=terms,
         ),
@@ -228,24 +229,25 @@ def rate_fee(
         before, amount = amount, EXACT.subtract(amount, less)
         params = {"amount": format_decimal(less), "kind": beside.kind, **beside.params}
         steps.append(step_of("subtract", "amount", format_decimal(before), amount, params, "period"))
-    subtotal = _rounded(steps, amount, currency)
-    unit_price = _unit_price(parts, amount_of(parts), billed_quantity)
+    subtotal = rounded(amount, currency)
+    steps.append(rounding_step(format_decimal(amount), format_decimal(subtotal), currency))
+    unit_price = unit_price_of(parts, amount_of(parts), billed_quantity)
     return RatedLine(
         quantity=billed_quantity,
         unit_price=unit_price,
         components=tuple(parts),
         exact=amount,
         subtotal=subtotal,
-        provenance=_provenance(
+        provenance=provenance_of(
             kind="fee",
-            quantity=quantity,
+            quantity=format_decimal(quantity),
             described=described,
             currency=currency,
             period=period,
             sources=sources,
             steps=steps,
-            billed_quantity=billed_quantity,
-            unit_price=unit_price,
+            billed_quantity=format_decimal(billed_quantity),
+            unit_price=format_decimal(unit_price),
             calculated_at=calculated_at,
             terms=terms,
         ),
@@ -291,7 +293,7 @@ def recompute(provenance: Mapping[str, Any]) -> Decimal:
     return amount
 
 
-def bound_to_zero(provenance: dict[str, Any], bound: Decimal) -> dict[str, Any]:
+def bound_to_zero(provenance: Mapping[str, Any], bound: Decimal) -> dict[str, Any]:
     """Give the provenance of a rebate that was cut so that its invoice does not fall below zero."""
     before = provenance["result"]["amount"]
     step = step_of("setToBound", "amount", before, bound, {"bound": format_decimal(bound)}, "invoiceTotal")
@@ -341,14 +343,18 @@ def left_over(provenance: Mapping[str, Any]) -> Decimal:
     return left
 
 
-def _rounded(steps: list[dict[str, Any]], amount: Decimal, currency: str) -> Decimal:
-    subtotal = round_money(round_to(amount, SUM_PLACES), currency)
+def rounded(amount: Decimal, currency: str) -> Decimal:
+    """Round the exact amount of a line, once."""
+    return round_money(round_to(amount, SUM_PLACES), currency)
+
+
+def rounding_step(amount: str, subtotal: str, currency: str) -> dict[str, Any]:
+    """Write down what `rounded` did."""
     params = {"digits": minor_digits(currency), "mode": ROUNDING}
-    steps.append(step_of("round", "amount", format_decimal(amount), subtotal, params, "currency"))
-    return subtotal
+    return step_said("round", "amount", amount, subtotal, params, "currency")
 
 
-def _unit_price(parts: Sequence[Component], amount: Decimal, quantity: Decimal) -> Decimal:
+def unit_price_of(parts: Sequence[Component], amount: Decimal, quantity: Decimal) -> Decimal:
     """Give the price of one unit: the plain one when there is one, else the average of the line."""
     if len(parts) == 1 and parts[0].quantity == quantity and not parts[0].flat:
         return parts[0].unit_price
@@ -361,24 +367,24 @@ def _window(period: Period) -> dict[str, str]:
     return {"start": format_instant(period.start), "end": format_instant(period.end)}
 
 
-def _provenance(
+def provenance_of(
     *,
     kind: str,
-    quantity: Decimal,
+    quantity: str,
     described: Mapping[str, Any],
     currency: str,
     period: Period,
     sources: Mapping[str, Any],
-    steps: list[dict[str, Any]],
-    billed_quantity: Decimal,
-    unit_price: Decimal,
+    steps: Sequence[dict[str, Any]],
+    billed_quantity: str,
+    unit_price: str,
     calculated_at: datetime,
-    terms: QuantityTerms | None,
+    terms: QuantityTerms | None = None,
 ) -> dict[str, Any]:
+    """Give the calculation of a line in the wire's form; its figures are texts already."""
     adjustments, not_applied = agreed(steps, terms)
     chosen = "quantity" if "quantity" in sources else "price"
     quantity_source = "usage" if kind == "metered" else chosen
-    said = format_decimal(quantity)
     return {
         "status": "available",
         "version": 1,
@@ -388,16 +394,12 @@ def _provenance(
         "calculatedAt": format_instant(calculated_at),
         "inputs": {
             "kind": kind,
-            "quantity": {"value": said, "source": quantity_source},
+            "quantity": {"value": quantity, "source": quantity_source},
             "price": {"fn": described, "source": "price"},
         },
         "sources": {**sources, **adjustments},
         "steps": steps,
         "notApplied": not_applied,
-        "result": {
-            # Rounding comes last.
-            "amount": steps[-1]["out"],
-            "quantity": said if billed_quantity is quantity else format_decimal(billed_quantity),
-            "unitPrice": format_decimal(unit_price),
-        },
+        # Rounding comes last.
+        "result": {"amount": steps[-1]["out"], "quantity": billed_quantity, "unitPrice": unit_price},
     }

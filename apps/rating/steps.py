@@ -9,14 +9,12 @@ from apps.kernel.money import EXACT, format_decimal, minor_digits
 
 def step_of(op: str, on: str, given: Any, out: Decimal, params: Mapping[str, Any], source: str) -> dict[str, Any]:
     """Write one step down: what it did to which value, the value before and after, by which rule of which source."""
-    return {
-        "op": op,
-        "on": on,
-        "in": given,
-        "out": format_decimal(out),
-        "params": dict(params),
-        "source": source,
-    }
+    return step_said(op, on, given, format_decimal(out), params, source)
+
+
+def step_said(op: str, on: str, given: Any, out: str, params: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """As `step_of`, of an outcome that is a text already."""
+    return {"op": op, "on": on, "in": given, "out": out, "params": dict(params), "source": source}
 
 
 def share_step(

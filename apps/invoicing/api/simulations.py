@@ -302,7 +302,7 @@ def _lines(lines: tuple[TargetLine, ...], currency: str, expand: set[str]) -> li
     found = lines_of(lines, currency)
     if PROVENANCE in expand:
         for line, shown in zip(lines, found, strict=True):
-            shown["provenance"] = line.provenance
+            shown["provenance"] = dict(line.provenance)
     return found
 
 

@@ -105,7 +105,7 @@ def _less(line: TargetLine, early: BilledEarly | None) -> TargetLine:
 
 
 def _reduced(
-    provenance: dict[str, Any], early: BilledEarly, gross: Decimal, quantity: Decimal, unit_price: Decimal
+    provenance: Mapping[str, Any], early: BilledEarly, gross: Decimal, quantity: Decimal, unit_price: Decimal
 ) -> dict[str, Any]:
     given = {
         "amount": format_decimal(early.gross),

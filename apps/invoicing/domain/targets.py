@@ -1,6 +1,6 @@
 """What an invoice's lines should be: plain data, the same whether it is shown live or stored."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -40,7 +40,7 @@ class TargetLine(msgspec.Struct, frozen=True):
     metric_id: int | None = None
     description: str = ""
     is_late: bool = False
-    provenance: dict[str, Any] = msgspec.field(default_factory=dict)
+    provenance: Mapping[str, Any] = msgspec.field(default_factory=dict)
     stored_id: int | None = None
     public_id: str = ""
     whole: Decimal | None = None

@@ -1,5 +1,6 @@
 """The calculation of a line in words, as people read it."""
 
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -54,7 +55,7 @@ ORDER = (
 )  # fmt: skip
 
 
-def steps_in_words(provenance: dict[str, Any]) -> list[str]:
+def steps_in_words(provenance: Mapping[str, Any]) -> list[str]:
     """Give the calculation of a line, a sentence a step."""
     return [_step(step) for step in provenance.get("steps", [])]
 

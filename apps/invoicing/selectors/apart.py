@@ -33,7 +33,9 @@ def shown_apart(
         (key, line)
         for key, rows in lines.items()
         for line in rows
-        if line.kind == "metered" and line.price_revision_id is not None and is_rest(line) and line.gross > 0
+        if line.kind == "metered" and line.gross > 0 and line.price_revision_id is not None
+        # Few go by a price that asks for it, or by an older one: the calculations of the others are not read.
+        if (line.price_revision_id in prices or line.price_revision_id not in revisions) and is_rest(line)
     ]
     unknown = {line.price_revision_id for _, line in rests if line.price_revision_id is not None} - revisions.keys()
     if unknown:

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -31,10 +32,12 @@ from apps.invoicing.selectors.versions import dated_timelines
 from apps.kernel.time import Period, format_instant
 from apps.metering.selectors.links import SubjectSpan, subjects_of
 from apps.metering.selectors.usage import UsageRequest
+from apps.rating.adjustments import QuantityTerms
 from apps.rating.grouped import AnyPrice, parse_price
 from apps.rating.lines import RatedLine, rate_usage
 from apps.rating.splits import rate_fee_parts, split_terms
 from apps.rating.usage import Usage
+from apps.rating.written import Page, rate_plainly
 from apps.subscriptions.domain.timeline import EMPTY, Timeline
 from apps.subscriptions.models import Subscription
 from apps.subscriptions.selectors.clocks import current_time
@@ -53,6 +56,7 @@ class _Bill(msgspec.Struct, frozen=True):
     agreed: Sequence[AdjustmentTerms]
     moment: datetime
     period_source: Mapping[str, object]
+    period_text: str
     has_own_rates: bool
     tax_rates: dict[Hashable, Decimal]
 
@@ -70,6 +74,7 @@ class _Planned(msgspec.Struct, frozen=True):
     Attributes:
         sources: of each part, what provenance says of where its figures come from, whoever is billed.
         described: of each part, its price as provenance says it.
+        pages: of parts by their numbers and at a moment, calculations in which nothing but figures is missing.
     """
 
     charge: Charge
@@ -78,6 +83,24 @@ class _Planned(msgspec.Struct, frozen=True):
     sources: Sequence[Mapping[str, object]]
     described: Sequence[Mapping[str, Any]]
     is_usage: bool
+    pages: dict[tuple[int, datetime], Page | None]
+
+    def page_of(self, number: int, moment: datetime, currency: str) -> Page | None:
+        """Give the page for a part; None where it has to be worked out line by line."""
+        key = (number, moment)
+        if key not in self.pages:
+            page = None
+            if self.revision.pricing_unit is None:
+                with suppress(ValueError):
+                    page = Page(
+                        described=self.described[number],
+                        currency=currency,
+                        period=self.parts[number].period,
+                        sources=self.sources[number],
+                        calculated_at=moment,
+                    )
+            self.pages[key] = page
+        return self.pages[key]
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +219,9 @@ def _bills(invoices: Sequence[Invoice], terms: Terms, as_of: datetime | None) ->
         moment = as_of or current_time(subscription)
         has_own = bool(invoice.customer.tax_rates)
         rates = {} if has_own else shared[subscription.plan_id, subscription.tax_exempt]
-        yield _Bill(invoice, subscription, subjects, agreed, moment, _period_source(invoice), has_own, rates)
+        source = _period_source(invoice)
+        text = msgspec.json.encode(source).decode()
+        yield _Bill(invoice, subscription, subjects, agreed, moment, source, text, has_own, rates)
 
 
 def _metered_request(bill: _Bill, revision: PriceRevision, part: ChargePart) -> MeteredRequest:
@@ -244,7 +269,7 @@ class _Planner:
             if parts:
                 sources = [fixed_sources(revision, invoice.currency, parts, part) for part in parts]
                 described = [self.described.get(id(part.price)) or part.price.describe() for part in parts]
-                found.append(_Planned(charge, revision, parts, sources, described, revision.bills_usage))
+                found.append(_Planned(charge, revision, parts, sources, described, revision.bills_usage, {}))
         return found
 
 
@@ -256,32 +281,16 @@ def _lines(item: _Item, usages: Sequence[Usage] | None) -> list[TargetLine]:
         if bill.agreed
         else None
     )
-    sources = [{**fixed, "period": bill.period_source} for fixed in plan.sources]
     rated: list[tuple[Period, RatedLine]]
     if usages is not None:
         known = split_terms(terms, [usage.uncovered for usage in usages])
-        unit = "" if revision.pricing_unit is None else revision.pricing_unit.public_id
         rated = [
-            (
-                part.period,
-                rate_usage(
-                    price=part.price,
-                    usage=usage,
-                    currency=currency,
-                    period=part.period,
-                    sources=source,
-                    calculated_at=bill.moment,
-                    terms=own,
-                    described=described,
-                    pricing_unit=unit,
-                ),
-            )
-            for part, usage, own, source, described in zip(
-                plan.parts, usages, known, sources, plan.described, strict=True
-            )
+            (part.period, _rated(item, number, usage, own))
+            for number, (part, usage, own) in enumerate(zip(plan.parts, usages, known, strict=True))
         ]
     else:
         fees = fee_parts(bill.subscription, charge, revision, plan.parts, terms)
+        sources = [{**fixed, "period": bill.period_source} for fixed in plan.sources]
         by_period = {part.period: source for part, source in zip(plan.parts, sources, strict=True)}
         lines = rate_fee_parts(
             fees,
@@ -298,6 +307,27 @@ def _lines(item: _Item, usages: Sequence[Usage] | None) -> list[TargetLine]:
     if tax_rate is None:
         tax_rate = bill.tax_rates[sold] = rate_of(bill.invoice, revision)
     return [_line(plan, period, line, tax_rate) for period, line in rated]
+
+
+def _rated(item: _Item, number: int, usage: Usage, terms: QuantityTerms | None) -> RatedLine:
+    """Rate the usage of a charge's part."""
+    bill, plan = item.bill, item.plan
+    revision, part = plan.revision, plan.parts[number]
+    if terms is None and not (usage.counted or usage.covered):
+        page = plan.page_of(number, bill.moment, bill.invoice.currency)
+        if page is not None:
+            return rate_plainly(part.price, usage, page, bill.period_text)
+    return rate_usage(
+        price=part.price,
+        usage=usage,
+        currency=bill.invoice.currency,
+        period=part.period,
+        sources={**plan.sources[number], "period": bill.period_source},
+        calculated_at=bill.moment,
+        terms=terms,
+        described=plan.described[number],
+        pricing_unit="" if revision.pricing_unit is None else revision.pricing_unit.public_id,
+    )
 
 
 def _line(plan: _Planned, period: Period, rated: RatedLine, tax_rate: Decimal) -> TargetLine:
