@@ -1,8 +1,8 @@
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from django.db.models import Q, QuerySet, Value
+from django.db.models import Model, Q, QuerySet, Value
 from django.db.models.functions import Coalesce
 
 from apps.catalog.models import Plan
@@ -31,15 +31,45 @@ def with_neighbours(rows: QuerySet[Invoice]) -> QuerySet[Invoice]:
     )
 
 
+# What decides nothing on a bill and stands on no document: not read of what is read by the hundred thousand.
+NO_TERMS: Mapping[type[Model], Sequence[str]] = {
+    Customer: (
+        "created_at",
+        "updated_at",
+        "external_id",
+        "notify_invoice_issued",
+        "notify_invoice_paid",
+        "notify_renewal",
+    ),
+    Organization: ("created_at", "updated_at", "billing_emails", "event_days_back", "event_seconds_ahead"),
+    Subscription: (
+        *(
+            "created_at",
+            "updated_at",
+            "name",
+            "metadata",
+            "version_policy",
+            "placed_at",
+            "activated_at",
+            "parked_reason",
+        ),
+        *("terminated_by", "termination_reason", "termination_change_reason"),
+        *("change_reason", "change_description", "change_metadata"),
+        *("next_reminder_at", "reminded_at", "reminded_period", "renewal_reminder_enabled", "renewal_reminder_days"),
+        *("session_expiry_minutes", "redirect_on_success", "redirect_on_failure", "minimum_account_balance"),
+    ),
+}
+
+
 def join_neighbours(invoices: Sequence[Invoice]) -> None:
     """Put at hand what `with_neighbours` reads along, each row once for all invoices that have it."""
-    join(invoices, "customer", Customer.objects.all())
-    # What is said of it beside its terms decides nothing.
-    join(invoices, "subscription", Subscription.objects.defer("metadata", "change_metadata"))
+    join(invoices, "customer", Customer.objects.defer(*NO_TERMS[Customer]))
+    join(invoices, "subscription", Subscription.objects.defer(*NO_TERMS[Subscription]))
     join(invoices, "consolidated_into", Invoice.objects.all())
     customers = [invoice.customer for invoice in invoices]
     join_all(
-        [(invoices, "organization"), (customers, "organization"), (customers, "consumer")], Organization.objects.all()
+        [(invoices, "organization"), (customers, "organization"), (customers, "consumer")],
+        Organization.objects.defer(*NO_TERMS[Organization]),
     )
     subscriptions = [invoice.subscription for invoice in invoices]
     join(subscriptions, "plan", Plan.objects.all())

@@ -139,7 +139,7 @@ def _stored(invoice_ids: Sequence[int], as_of: datetime) -> list[Invoice]:
     counted_at = wall_now()
     # By their keys alone: looked for by their state too, all that are closing would be read for every group, since
     # the planner believes that there are few.
-    locked = Invoice.objects.select_for_update(skip_locked=True).filter(pk__in=many(invoice_ids))
+    locked = Invoice.objects.select_for_update(skip_locked=True).defer("metadata").filter(pk__in=many(invoice_ids))
     invoices = [row for row in locked.order_by("organization_id", "pk") if row.status == InvoiceStatus.CLOSING]
     if not invoices:
         return []
