@@ -28,14 +28,21 @@ from tests.world import World, make_world
 pytestmark = pytest.mark.django_db
 
 
-def png(width: int = 2, height: int = 2, *, broken: bool = False) -> bytes:
+def png(width: int = 2, height: int = 2, *, broken: bool = False, profile: bytes = b"") -> bytes:
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     rows = b"".join(b"\x00" + b"\x2f\x80\xed" * width for _ in range(height))
     data = b"not compressed" if broken else zlib.compress(rows)
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    colours = chunk(b"iCCP", b"made up\0\0" + zlib.compress(profile)) if profile else b""
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + colours + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+def jpeg(width: int, height: int) -> bytes:
+    """The head of a JPEG, behind which the picture itself may be as short as it likes."""
+    frame = struct.pack(">BHHB", 8, height, width, 1) + b"\x01\x11\x00"
+    return b"\xff\xd8\xff\xc0" + struct.pack(">H", 2 + len(frame)) + frame + b"\xff\xd9"
 
 
 def test_it_says_what_the_invoice_says(world: World) -> None:
@@ -236,6 +243,10 @@ def _images(pdf: bytes) -> int:
         (b"GIF89a", "PNG or a JPEG"),
         (b"<svg/>", "PNG or a JPEG"),
         (png(5000, 1), "4000"),
+        # Either would take gigabytes to unpack, and the process with it.
+        (jpeg(65_500, 65_500), "4000"),
+        (jpeg(20, 20)[:-2] + jpeg(65_500, 20)[2:], "4000"),
+        (png(profile=bytes(2_000_000)), "colour profile"),
         (png(broken=True), "cannot be read"),
         (b"\xff\xd8\xff broken", "cannot be read"),
         (b"\x89PNG\r\n\x1a\n" + b"\x00" * 600_000, "512"),
@@ -244,6 +255,10 @@ def _images(pdf: bytes) -> int:
 def test_what_is_no_picture_is_refused(content: bytes, why: str) -> None:
     with pytest.raises(InvalidError, match=why):
         check_logo(content)
+
+
+def test_a_picture_with_a_profile_is_taken() -> None:
+    assert check_logo(png(profile=bytes(3_000))) == "image/png"
 
 
 def test_the_api_gives_the_file(world: World) -> None:
