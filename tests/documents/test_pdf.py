@@ -1,6 +1,7 @@
 """An invoice on paper: what it says, that it never changes, and that it can show every name."""
 
 import io
+import re
 import struct
 import zlib
 from dataclasses import replace
@@ -12,17 +13,18 @@ from django.db import DatabaseError, transaction
 from pypdf import PdfReader
 
 from apps.documents.domain.layout import layout_of
+from apps.documents.domain.paper import Paper
 from apps.documents.models import InvoiceDocument, InvoiceParties, Logo, PartyFacts
 from apps.documents.selectors.papers import paper_of
 from apps.documents.services.logos import check_logo, remove_logo, set_logo
 from apps.documents.services.parties import get_sides
 from apps.documents.services.rendering import get_pdf
-from apps.documents.services.typesetting import typeset
+from apps.documents.services.typesetting import showable, typeset
 from apps.invoicing.models import Invoice
 from apps.kernel.errors import ConflictError, InvalidError
 from apps.organizations.models import Organization
 from tests.documents.papers import bill, equip, rename, text_of
-from tests.documents.samples import BUYER, FEBRUARY, line, paper
+from tests.documents.samples import BUYER, FEBRUARY, SELLER, line, paper
 from tests.world import World, make_world
 
 pytestmark = pytest.mark.django_db
@@ -208,6 +210,43 @@ def test_what_no_font_has_is_written_by_its_number_and_said(world: World) -> Non
     text = text_of(get_pdf(billed.invoice(2)))
     assert "[U+1F600]" in text
     assert "Unicode numbers" in text
+
+
+def test_marks_that_only_steer_are_left_out_and_joiners_kept() -> None:
+    said = showable({"lines": ["葛\U000e0100城 \u2068Ab\u2069\u061c", "می\u200cخواهم", "soft\u00adly"]})
+    assert said == {"lines": ["葛城 Ab", "می\u200cخواهم", "softly"]}
+
+
+WIDE = "W" * 200
+
+
+@pytest.mark.parametrize(
+    "sample",
+    [
+        paper(line("49.00", name=WIDE)),
+        paper(line("49.00", name=f"For {WIDE}", description=WIDE, kind="discount")),
+        paper(line("49.00", steps=[f"price {WIDE}"], name=WIDE)),
+        paper(line("49.00"), seller=replace(SELLER, name=WIDE, line1=WIDE)),
+        paper(line("49.00"), buyer=replace(BUYER, name=WIDE, email=f"{WIDE}@acme.test", reference="R" * 100)),
+        paper(line("49.00", "0"), buyer=replace(BUYER, zero_tax_reason="E", zero_tax_note=WIDE)),
+    ],
+    ids=["item", "text of an item", "steps", "seller", "buyer", "note"],
+)
+def test_a_word_that_is_too_wide_is_broken_within_its_place(sample: Paper) -> None:
+    pdf = typeset(layout_of(sample, logo_path=""), country="FR", at=FEBRUARY, images={})
+    runs = re.findall("[WR]{2,}", text_of(pdf))
+    # A page takes some seventy of these signs side by side; of a word nothing is lost.
+    assert max(map(len, runs)) < 80
+    assert sum(map(len, runs)) >= 100
+
+
+def test_words_that_fit_are_copied_as_they_are() -> None:
+    mail = "accounts@long-name.test"
+    sample = paper(line("49.00", name="customer.subscription.updated.v2"), buyer=replace(BUYER, email=mail))
+    text = text_of(typeset(layout_of(sample, logo_path=""), country="FR", at=FEBRUARY, images={}))
+    assert mail in text
+    assert "customer.subscription.updated.v2" in text
+    assert "\u200b" not in text
 
 
 def test_it_is_pdf_a_3(world: World) -> None:
