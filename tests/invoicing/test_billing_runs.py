@@ -179,6 +179,43 @@ def test_what_fails_says_why_and_is_tried_again(shop: Shop, monkeypatch: pytest.
     assert shop.act(run, "retry", expect=409)["code"] == "NOTHING_FAILED"
 
 
+def test_what_another_run_has_taken_is_not_tried_again(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = shop.plan_run()
+    shop.act(first, "preview")
+    bad, other = Invoice.objects.filter(status="CLOSING").order_by("pk")[:2]
+    inner = issuing.target_lines
+
+    def failing(invoices: Any, **asked: Any) -> Any:
+        if {bad.pk, other.pk} & {invoice.pk for invoice in invoices}:
+            raise ValueError("the rate is missing")
+        return inner(invoices, **asked)
+
+    monkeypatch.setattr(issuing, "target_lines", failing)
+    shop.act(first, "start")
+    run_due(clock_id=None, until=GRACE_OVER, in_simulated_time=False)
+    assert shop.get(first)["counts"] == {"issued": 1, "failed": 2}
+    # What failed came to nothing, however much was expected.
+    issuing.retry_failed(invoice_id=bad.pk, as_of=GRACE_OVER)
+    second = shop.plan_run(name="Again")
+    shop.act(second, "preview")
+    compared = {row["customerId"]: row["change"] for row in shop.get(second, "/comparison")["data"]}
+    assert Counter(compared.values()) == {"missing": 2, "unknown": 1}
+    shop.act(first, "retry")
+    assert shop.get(first)["counts"] == {"issued": 1, "failed": 1, "waiting": 1}
+    assert shop.get(second)["counts"] == {"waiting": 1}
+    monkeypatch.setattr(issuing, "target_lines", inner)
+    run_billing_runs(None, wall_now())
+    assert shop.get(first)["counts"] == {"issued": 2, "failed": 1}
+    assert shop.act(first, "retry", expect=409)["code"] == "NOTHING_FAILED"
+    shop.act(second, "start")
+    run_billing_runs(None, wall_now())
+    assert (shop.get(second)["counts"], shop.issued()) == ({"issued": 1}, 3)
+    # It was done there, and the first run notes so.
+    shop.act(first, "retry")
+    run_billing_runs(None, wall_now())
+    assert (shop.get(first)["counts"], shop.issued()) == ({"issued": 3}, 3)
+
+
 def test_a_cancelled_run_leaves_its_invoices_to_the_ordinary_job(shop: Shop) -> None:
     run = shop.plan_run()
     assert shop.act(run, "cancel")["counts"] == {"released": 3}

@@ -159,14 +159,18 @@ def _to_note(run: BillingRun) -> QuerySet[BillingRunItem]:
     )
 
 
-# An amount is known only where every item of the subscription has one.
+# An amount is known only where every item of the subscription has one. What waits comes to what was previewed; what
+# failed, or was cancelled, does not, whatever was expected of it.
 COMPARISON = """
-    WITH sums AS (
+    WITH worth AS (
         SELECT run_id, subscription_id, currency,
-            CASE WHEN bool_and(COALESCE(amount, previewed_amount) IS NOT NULL)
-                THEN sum(COALESCE(amount, previewed_amount)) END AS total
+            COALESCE(amount, CASE WHEN status = 'waiting' THEN previewed_amount END) AS amount
         FROM invoicing_billingrunitem
         WHERE run_id IN (%s, %s) AND status <> 'released'
+    ), sums AS (
+        SELECT run_id, subscription_id, currency,
+            CASE WHEN bool_and(amount IS NOT NULL) THEN sum(amount) END AS total
+        FROM worth
         GROUP BY run_id, subscription_id, currency
     ), both_runs AS (
         SELECT subscription_id, currency, earlier.total AS before, latest.total AS now,
