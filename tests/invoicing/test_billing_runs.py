@@ -5,7 +5,8 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from apps.invoicing.models import BillingRun, BillingRunItem, Invoice, InvoiceLine
@@ -316,3 +317,17 @@ def test_the_admin_plans_previews_starts_and_compares(shop: Shop) -> None:
     looking = browser(member(shop.world, "viewer"))
     assert looking.get(page).status_code == 200
     assert looking.post(reverse("admin:invoicing_billingrun_start", args=[run.pk]), SENT).status_code == 403
+
+
+def test_a_list_of_runs_reads_how_far_they_are_at_once(shop: Shop) -> None:
+    client = browser(member(shop.world, "viewer"))
+    address = reverse("admin:invoicing_billingrun_changelist")
+    client.get(address)
+    shop.plan_run(name="First", customerIds=shop.customers[:1])
+    with CaptureQueriesContext(connection) as one:
+        client.get(address)
+    for customer in shop.customers[1:]:
+        shop.plan_run(customerIds=[customer])
+    with CaptureQueriesContext(connection) as three:
+        assert client.get(address).content.decode().count("1 waiting") == 3
+    assert len(three) == len(one)

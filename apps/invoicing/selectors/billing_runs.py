@@ -84,23 +84,29 @@ def has_work(as_of: datetime) -> bool:
 
 
 def progress_of(run: BillingRun) -> Progress:
-    rows = list(
-        BillingRunItem.objects.filter(run=run)
-        .values("currency", "status")
+    return progress_of_each([run])[run.pk]
+
+
+def progress_of_each(runs: Sequence[BillingRun]) -> Mapping[int, Progress]:
+    """Say how far runs are, by their keys."""
+    rows = (
+        BillingRunItem.objects.filter(run__in=runs)
+        .values("run_id", "currency", "status")
         .annotate(
             items=Count("pk"),
             done=Sum("amount", filter=Q(status__in=[RunItemStatus.ISSUED, RunItemStatus.DRAFT])),
             expected=Sum("previewed_amount", filter=Q(status=RunItemStatus.WAITING)),
         )
-        .order_by("currency", "status")
+        .order_by("run_id", "currency", "status")
     )
-    counts: dict[str, int] = {}
-    amounts: dict[str, tuple[Decimal, Decimal]] = {}
+    counts: dict[int, dict[str, int]] = {run.pk: {} for run in runs}
+    amounts: dict[int, dict[str, tuple[Decimal, Decimal]]] = {run.pk: {} for run in runs}
     for row in rows:
-        counts[row["status"]] = counts.get(row["status"], 0) + row["items"]
-        done, expected = amounts.get(row["currency"], (Decimal(0), Decimal(0)))
-        amounts[row["currency"]] = (done + (row["done"] or 0), expected + (row["expected"] or 0))
-    return Progress(counts, amounts)
+        counted, summed = counts[row["run_id"]], amounts[row["run_id"]]
+        counted[row["status"]] = counted.get(row["status"], 0) + row["items"]
+        done, expected = summed.get(row["currency"], (Decimal(0), Decimal(0)))
+        summed[row["currency"]] = (done + (row["done"] or 0), expected + (row["expected"] or 0))
+    return {run.pk: Progress(counts[run.pk], amounts[run.pk]) for run in runs}
 
 
 def find_earlier_run(run: BillingRun) -> BillingRun | None:
