@@ -326,8 +326,14 @@ def test_a_list_of_runs_reads_how_far_they_are_at_once(shop: Shop) -> None:
     shop.plan_run(name="First", customerIds=shop.customers[:1])
     with CaptureQueriesContext(connection) as one:
         client.get(address)
+    with CaptureQueriesContext(connection) as told_one:
+        shop.world.api.get("/v2/billingRuns")
     for customer in shop.customers[1:]:
         shop.plan_run(customerIds=[customer])
     with CaptureQueriesContext(connection) as three:
         assert client.get(address).content.decode().count("1 waiting") == 3
     assert len(three) == len(one)
+    with CaptureQueriesContext(connection) as told_three:
+        told = shop.world.api.get("/v2/billingRuns")["data"]
+    assert len(told_three) == len(told_one)
+    assert [(run["counts"], run["notPreviewed"]) for run in told] == [({"waiting": 1}, 1)] * 3

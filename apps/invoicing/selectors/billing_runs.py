@@ -18,10 +18,12 @@ class Progress:
     Attributes:
         counts: items by their status.
         amounts: by currency, what is done of it and what is still expected, as far as it was previewed.
+        not_previewed: waiting items that no preview has looked at.
     """
 
     counts: Mapping[str, int]
     amounts: Mapping[str, tuple[Decimal, Decimal]]
+    not_previewed: int = 0
 
     @property
     def total(self) -> int:
@@ -96,17 +98,20 @@ def progress_of_each(runs: Sequence[BillingRun]) -> Mapping[int, Progress]:
             items=Count("pk"),
             done=Sum("amount", filter=Q(status__in=[RunItemStatus.ISSUED, RunItemStatus.DRAFT])),
             expected=Sum("previewed_amount", filter=Q(status=RunItemStatus.WAITING)),
+            unseen=Count("pk", filter=Q(status=RunItemStatus.WAITING, previewed_at__isnull=True)),
         )
         .order_by("run_id", "currency", "status")
     )
     counts: dict[int, dict[str, int]] = {run.pk: {} for run in runs}
     amounts: dict[int, dict[str, tuple[Decimal, Decimal]]] = {run.pk: {} for run in runs}
+    unseen = dict.fromkeys(counts, 0)
     for row in rows:
+        unseen[row["run_id"]] += row["unseen"]
         counted, summed = counts[row["run_id"]], amounts[row["run_id"]]
         counted[row["status"]] = counted.get(row["status"], 0) + row["items"]
         done, expected = summed.get(row["currency"], (Decimal(0), Decimal(0)))
         summed[row["currency"]] = (done + (row["done"] or 0), expected + (row["expected"] or 0))
-    return {run.pk: Progress(counts[run.pk], amounts[run.pk]) for run in runs}
+    return {run.pk: Progress(counts[run.pk], amounts[run.pk], unseen[run.pk]) for run in runs}
 
 
 def find_earlier_run(run: BillingRun) -> BillingRun | None:
