@@ -1,6 +1,7 @@
 """An invoice on paper: what it says, that it never changes, and that it can show every name."""
 
 import io
+import re
 import struct
 import zlib
 from dataclasses import replace
@@ -12,30 +13,38 @@ from django.db import DatabaseError, transaction
 from pypdf import PdfReader
 
 from apps.documents.domain.layout import layout_of
+from apps.documents.domain.paper import Paper
 from apps.documents.models import InvoiceDocument, InvoiceParties, Logo, PartyFacts
 from apps.documents.selectors.papers import paper_of
 from apps.documents.services.logos import check_logo, remove_logo, set_logo
 from apps.documents.services.parties import get_sides
 from apps.documents.services.rendering import get_pdf
-from apps.documents.services.typesetting import typeset
+from apps.documents.services.typesetting import showable, typeset
 from apps.invoicing.models import Invoice
 from apps.kernel.errors import ConflictError, InvalidError
 from apps.organizations.models import Organization
 from tests.documents.papers import bill, equip, rename, text_of
-from tests.documents.samples import BUYER, FEBRUARY, line, paper
+from tests.documents.samples import BUYER, FEBRUARY, SELLER, line, paper
 from tests.world import World, make_world
 
 pytestmark = pytest.mark.django_db
 
 
-def png(width: int = 2, height: int = 2, *, broken: bool = False) -> bytes:
+def png(width: int = 2, height: int = 2, *, broken: bool = False, profile: bytes = b"") -> bytes:
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     rows = b"".join(b"\x00" + b"\x2f\x80\xed" * width for _ in range(height))
     data = b"not compressed" if broken else zlib.compress(rows)
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    colours = chunk(b"iCCP", b"made up\0\0" + zlib.compress(profile)) if profile else b""
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + colours + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+def jpeg(width: int, height: int) -> bytes:
+    """The head of a JPEG, behind which the picture itself may be as short as it likes."""
+    frame = struct.pack(">BHHB", 8, height, width, 1) + b"\x01\x11\x00"
+    return b"\xff\xd8\xff\xc0" + struct.pack(">H", 2 + len(frame)) + frame + b"\xff\xd9"
 
 
 def test_it_says_what_the_invoice_says(world: World) -> None:
@@ -203,6 +212,43 @@ def test_what_no_font_has_is_written_by_its_number_and_said(world: World) -> Non
     assert "Unicode numbers" in text
 
 
+def test_marks_that_only_steer_are_left_out_and_joiners_kept() -> None:
+    said = showable({"lines": ["葛\U000e0100城 \u2068Ab\u2069\u061c", "می\u200cخواهم", "soft\u00adly"]})
+    assert said == {"lines": ["葛城 Ab", "می\u200cخواهم", "softly"]}
+
+
+WIDE = "W" * 200
+
+
+@pytest.mark.parametrize(
+    "sample",
+    [
+        paper(line("49.00", name=WIDE)),
+        paper(line("49.00", name=f"For {WIDE}", description=WIDE, kind="discount")),
+        paper(line("49.00", steps=[f"price {WIDE}"], name=WIDE)),
+        paper(line("49.00"), seller=replace(SELLER, name=WIDE, line1=WIDE)),
+        paper(line("49.00"), buyer=replace(BUYER, name=WIDE, email=f"{WIDE}@acme.test", reference="R" * 100)),
+        paper(line("49.00", "0"), buyer=replace(BUYER, zero_tax_reason="E", zero_tax_note=WIDE)),
+    ],
+    ids=["item", "text of an item", "steps", "seller", "buyer", "note"],
+)
+def test_a_word_that_is_too_wide_is_broken_within_its_place(sample: Paper) -> None:
+    pdf = typeset(layout_of(sample, logo_path=""), country="FR", at=FEBRUARY, images={})
+    runs = re.findall("[WR]{2,}", text_of(pdf))
+    # A page takes some seventy of these signs side by side; of a word nothing is lost.
+    assert max(map(len, runs)) < 80
+    assert sum(map(len, runs)) >= 100
+
+
+def test_words_that_fit_are_copied_as_they_are() -> None:
+    mail = "accounts@long-name.test"
+    sample = paper(line("49.00", name="customer.subscription.updated.v2"), buyer=replace(BUYER, email=mail))
+    text = text_of(typeset(layout_of(sample, logo_path=""), country="FR", at=FEBRUARY, images={}))
+    assert mail in text
+    assert "customer.subscription.updated.v2" in text
+    assert "\u200b" not in text
+
+
 def test_it_is_pdf_a_3(world: World) -> None:
     reader = PdfReader(io.BytesIO(get_pdf(bill(world).invoice())))
     metadata = reader.xmp_metadata
@@ -236,6 +282,10 @@ def _images(pdf: bytes) -> int:
         (b"GIF89a", "PNG or a JPEG"),
         (b"<svg/>", "PNG or a JPEG"),
         (png(5000, 1), "4000"),
+        # Either would take gigabytes to unpack, and the process with it.
+        (jpeg(65_500, 65_500), "4000"),
+        (jpeg(20, 20)[:-2] + jpeg(65_500, 20)[2:], "4000"),
+        (png(profile=bytes(2_000_000)), "colour profile"),
         (png(broken=True), "cannot be read"),
         (b"\xff\xd8\xff broken", "cannot be read"),
         (b"\x89PNG\r\n\x1a\n" + b"\x00" * 600_000, "512"),
@@ -244,6 +294,10 @@ def _images(pdf: bytes) -> int:
 def test_what_is_no_picture_is_refused(content: bytes, why: str) -> None:
     with pytest.raises(InvalidError, match=why):
         check_logo(content)
+
+
+def test_a_picture_with_a_profile_is_taken() -> None:
+    assert check_logo(png(profile=bytes(3_000))) == "image/png"
 
 
 def test_the_api_gives_the_file(world: World) -> None:

@@ -7,9 +7,13 @@ import pytest
 from django.test import Client
 
 from apps.documents.api import portal as module
+from apps.documents.services.rendering import get_pdf
 from apps.invoicing.models import Invoice
+from apps.invoicing.selectors.invoices import with_neighbours
 from apps.kernel.clock import wall_now
 from apps.kernel.time import parse_instant
+from apps.organizations.models import Organization
+from tests.documents.papers import text_of
 from tests.world import World, make_world
 
 pytestmark = pytest.mark.django_db
@@ -58,6 +62,24 @@ def test_the_page_shows_what_is_used_and_billed(world: World) -> None:
     pdf = page.split('href="/portal/')[1].split('"')[0]
     document = Client().get(f"/portal/{pdf}")
     assert (document.status_code, document.content[:4]) == (200, b"%PDF")
+
+
+def test_its_days_are_those_of_the_documents_and_its_sums_add_up(world: World) -> None:
+    Organization.objects.filter(pk=world.merchant.pk).update(timezone="Asia/Tokyo")
+    product = world.product()
+    plan = world.plan(product, [world.fee_price(product, "49.00")], defaultTaxRate=10, billingDay=1)
+    # In Tokyo the year has begun already.
+    clock = world.clock("2025-12-31T15:00:00Z")
+    made = world.subscribe(world.customer(), plan, at="2025-12-31T15:00:00Z", clock=clock)
+    world.pay(made["payment"]["invoiceId"])
+    page = Client().get(path_of(link(world, made["id"]))).content.decode()
+    assert "2026-01-01 – 2026-01-31" in page
+    assert "<td>2026-01-01</td>" in page
+    for said in ("$49.00", "$4.90", "$53.90"):
+        assert said in page
+    number = Invoice.objects.get(subscription__public_id=made["id"], sequence_number=0)
+    text = text_of(get_pdf(with_neighbours(Invoice.objects.filter(pk=number.pk)).get()))
+    assert "2026-01-01 – 2026-01-31" in text
 
 
 def test_another_subscription_is_out_of_reach(world: World) -> None:

@@ -5,7 +5,8 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from apps.invoicing.models import BillingRun, BillingRunItem, Invoice, InvoiceLine
@@ -179,6 +180,43 @@ def test_what_fails_says_why_and_is_tried_again(shop: Shop, monkeypatch: pytest.
     assert shop.act(run, "retry", expect=409)["code"] == "NOTHING_FAILED"
 
 
+def test_what_another_run_has_taken_is_not_tried_again(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = shop.plan_run()
+    shop.act(first, "preview")
+    bad, other = Invoice.objects.filter(status="CLOSING").order_by("pk")[:2]
+    inner = issuing.target_lines
+
+    def failing(invoices: Any, **asked: Any) -> Any:
+        if {bad.pk, other.pk} & {invoice.pk for invoice in invoices}:
+            raise ValueError("the rate is missing")
+        return inner(invoices, **asked)
+
+    monkeypatch.setattr(issuing, "target_lines", failing)
+    shop.act(first, "start")
+    run_due(clock_id=None, until=GRACE_OVER, in_simulated_time=False)
+    assert shop.get(first)["counts"] == {"issued": 1, "failed": 2}
+    # What failed came to nothing, however much was expected.
+    issuing.retry_failed(invoice_id=bad.pk, as_of=GRACE_OVER)
+    second = shop.plan_run(name="Again")
+    shop.act(second, "preview")
+    compared = {row["customerId"]: row["change"] for row in shop.get(second, "/comparison")["data"]}
+    assert Counter(compared.values()) == {"missing": 2, "unknown": 1}
+    shop.act(first, "retry")
+    assert shop.get(first)["counts"] == {"issued": 1, "failed": 1, "waiting": 1}
+    assert shop.get(second)["counts"] == {"waiting": 1}
+    monkeypatch.setattr(issuing, "target_lines", inner)
+    run_billing_runs(None, wall_now())
+    assert shop.get(first)["counts"] == {"issued": 2, "failed": 1}
+    assert shop.act(first, "retry", expect=409)["code"] == "NOTHING_FAILED"
+    shop.act(second, "start")
+    run_billing_runs(None, wall_now())
+    assert (shop.get(second)["counts"], shop.issued()) == ({"issued": 1}, 3)
+    # It was done there, and the first run notes so.
+    shop.act(first, "retry")
+    run_billing_runs(None, wall_now())
+    assert (shop.get(first)["counts"], shop.issued()) == ({"issued": 3}, 3)
+
+
 def test_a_cancelled_run_leaves_its_invoices_to_the_ordinary_job(shop: Shop) -> None:
     run = shop.plan_run()
     assert shop.act(run, "cancel")["counts"] == {"released": 3}
@@ -279,3 +317,23 @@ def test_the_admin_plans_previews_starts_and_compares(shop: Shop) -> None:
     looking = browser(member(shop.world, "viewer"))
     assert looking.get(page).status_code == 200
     assert looking.post(reverse("admin:invoicing_billingrun_start", args=[run.pk]), SENT).status_code == 403
+
+
+def test_a_list_of_runs_reads_how_far_they_are_at_once(shop: Shop) -> None:
+    client = browser(member(shop.world, "viewer"))
+    address = reverse("admin:invoicing_billingrun_changelist")
+    client.get(address)
+    shop.plan_run(name="First", customerIds=shop.customers[:1])
+    with CaptureQueriesContext(connection) as one:
+        client.get(address)
+    with CaptureQueriesContext(connection) as told_one:
+        shop.world.api.get("/v2/billingRuns")
+    for customer in shop.customers[1:]:
+        shop.plan_run(customerIds=[customer])
+    with CaptureQueriesContext(connection) as three:
+        assert client.get(address).content.decode().count("1 waiting") == 3
+    assert len(three) == len(one)
+    with CaptureQueriesContext(connection) as told_three:
+        told = shop.world.api.get("/v2/billingRuns")["data"]
+    assert len(told_three) == len(told_one)
+    assert [(run["counts"], run["notPreviewed"]) for run in told] == [({"waiting": 1}, 1)] * 3

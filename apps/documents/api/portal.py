@@ -1,7 +1,9 @@
 """A subscriber's own page behind a signed link, and the call that makes such a link."""
 
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse
@@ -13,6 +15,7 @@ from rest_framework import serializers
 from rest_framework.response import Response
 
 from apps.documents.api.invoices import document
+from apps.documents.domain.paper import period_in_words
 from apps.documents.models import DocumentFormat
 from apps.documents.selectors.portal import bills_of, find_bill, rights_left, running_bill
 from apps.documents.services.portal_links import LinkExpiredError, make_link_token, read_link_token
@@ -83,6 +86,7 @@ def portal(request: HttpRequest, token: str) -> HttpResponse:
     except LinkExpiredError:
         return _private(render(request, "documents/portal_expired.html", status=410))
     running, now = running_bill(subscription), current_time(subscription)
+    zone = ZoneInfo(subscription.organization.timezone)
     currency = subscription.currency
     context = {
         "subscription": subscription,
@@ -91,24 +95,31 @@ def portal(request: HttpRequest, token: str) -> HttpResponse:
         "plan": subscription.plan.name,
         "status": subscription.get_status_display(),
         "running": running,
+        "period": period_in_words(running.invoice.period_start, running.invoice.period_end, subscription.timezone)
+        if running is not None
+        else "",
         "lines": [
             {
                 "name": line.display_name,
-                "quantity": format_decimal(line.quantity),
+                "quantity": _figure(line.quantity),
                 "unit_price": format_unit_price(line.unit_price, currency),
                 "amount": format_money(line.subtotal, currency),
             }
             for line in (running.lines if running is not None else ())
         ],
+        "tax": format_money(running.totals.total_tax, currency)
+        if running is not None and running.totals.total_tax
+        else "",
         "total": format_money(running.totals.grand_total, currency) if running is not None else "",
         "rights": [
-            {"name": left.name, "left": "included" if left.balance is None else f"{left.balance.normalize():,f} left"}
+            {"name": left.name, "left": "included" if left.balance is None else f"{_figure(left.balance)} left"}
             for left in rights_left(subscription)
         ],
         "bills": [
             {
                 "number": bill.invoice.number,
-                "issued_at": bill.invoice.issued_at,
+                # The day that stands on the document.
+                "issued_on": bill.invoice.issued_at.astimezone(zone).date() if bill.invoice.issued_at else "",
                 "status": bill.invoice.get_status_display(),
                 "total": format_money(bill.invoice.grand_total, bill.invoice.currency),
                 "pdf": reverse("portal-invoice", args=[token, bill.invoice.public_id]),
@@ -152,6 +163,11 @@ def _subscription(token: str) -> Subscription:
     if found is None:
         raise Http404
     return found
+
+
+def _figure(value: Decimal) -> str:
+    """Give a quantity as documents have it."""
+    return f"{Decimal(format_decimal(value)):,f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _private(answer: HttpResponse) -> HttpResponse:

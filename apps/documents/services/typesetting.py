@@ -23,8 +23,12 @@ APART = Path(__file__).resolve().parent / "setting.py"
 # Documents with more lines are set apart; starting a process is nothing beside what they take.
 LONG, LONGEST_SECONDS = 1_000, 300
 UNSHOWN = "Characters that no font here has are written as their Unicode numbers."
-# Marks that only steer how their neighbours look; without them a text reads the same.
-STEERING = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufe00-\ufe0f\ufeff]")
+# Marks that only steer how their neighbours look; without them a text reads the same. The joiners U+200C and U+200D
+# are none of them: without them words of Persian and of India's scripts are spelt wrong.
+STEERING = re.compile(
+    "[\u00ad\u034f\u061c\u180b-\u180f\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff"
+    "\U000e0020-\U000e007f\U000e0100-\U000e01ef]"
+)
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]+")
 
 # A compiler holds what it worked out of the template; one each, because threads must not share it.

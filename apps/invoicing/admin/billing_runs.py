@@ -12,7 +12,15 @@ from unfold.decorators import display
 from unfold.forms import BaseDialogForm
 
 from apps.invoicing.models import BillingRun, BillingRunItem, RunItemStatus, RunStatus
-from apps.invoicing.selectors.billing_runs import compare_runs, find_earlier_run, in_scope, not_held, progress_of
+from apps.invoicing.selectors.billing_runs import (
+    Progress,
+    compare_runs,
+    find_earlier_run,
+    in_scope,
+    not_held,
+    progress_of,
+    progress_of_each,
+)
 from apps.invoicing.services.billing_runs import (
     cancel_run,
     forget_preview,
@@ -152,6 +160,15 @@ class BillingRunAdmin(BillingModelAdmin):
         fits=lambda run: run.status in (RunStatus.PLANNED, RunStatus.PAUSED),
     )
 
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        changelist = super().get_changelist_instance(request)
+        rows = list(changelist.result_list)
+        known = progress_of_each(rows)
+        for row in rows:
+            row.known_progress = known[row.pk]
+        changelist.result_list = rows
+        return changelist
+
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         if obj is None:
             return ASKED
@@ -195,7 +212,7 @@ class BillingRunAdmin(BillingModelAdmin):
 
     @display(description="Progress")
     def progress(self, run: BillingRun) -> str:
-        found = progress_of(run)
+        found = _progress(run)
         shown = ", ".join(
             f"{count} {RunItemStatus(status).label.lower()}" for status, count in sorted(found.counts.items())
         )
@@ -211,7 +228,7 @@ class BillingRunAdmin(BillingModelAdmin):
     def totals(self, run: BillingRun) -> str:
         rows = (
             (format_money(done, currency), format_money(expected, currency))
-            for currency, (done, expected) in progress_of(run).amounts.items()
+            for currency, (done, expected) in _progress(run).amounts.items()
         )
         return format_html_join(mark_safe("<br>"), "{} billed, {} expected", rows) or "—"
 
@@ -296,6 +313,14 @@ class BillingRunItemAdmin(ReadOnlyModelAdmin):
     @display(description="Why")
     def why(self, item: BillingRunItem) -> str:
         return item.reason or "—"
+
+
+def _progress(run: Any) -> Progress:
+    """Give how far a run is, as a list has read it for all of its rows at once."""
+    if not hasattr(run, "known_progress"):
+        run.known_progress = progress_of(run)
+    found: Progress = run.known_progress
+    return found
 
 
 def _shown(amount: Decimal | None, currency: str) -> str:

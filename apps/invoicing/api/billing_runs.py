@@ -10,7 +10,14 @@ from rest_framework.response import Response
 from apps.catalog.models import Plan
 from apps.customers.selectors.customers import customers_of
 from apps.invoicing.models import BillingRun, BillingRunItem, RunItemStatus, RunStatus
-from apps.invoicing.selectors.billing_runs import Difference, compare_runs, find_earlier_run, progress_of
+from apps.invoicing.selectors.billing_runs import (
+    Difference,
+    Progress,
+    compare_runs,
+    find_earlier_run,
+    progress_of,
+    progress_of_each,
+)
 from apps.invoicing.services.billing_runs import (
     cancel_run,
     forget_preview,
@@ -130,7 +137,10 @@ class BillingRunList(RunView):
             if status not in RunStatus.values:
                 raise _bad("status", "There is no such state of a run.")
             rows = rows.filter(status=status)
-        return Response(list_page(request, rows.order_by("-id"), render_run))
+        rows = rows.order_by("-id")
+        limit, offset = page_bounds(request)
+        known = progress_of_each(list(rows[offset : offset + limit]))
+        return Response(list_page(request, rows, lambda run: render_run(run, known.get(run.pk))))
 
     @extend_schema(
         operation_id="planBillingRun",
@@ -267,8 +277,8 @@ class BillingRunComparison(RunView):
         )
 
 
-def render_run(run: BillingRun) -> dict[str, Any]:
-    progress = progress_of(run)
+def render_run(run: BillingRun, known: Progress | None = None) -> dict[str, Any]:
+    progress = known or progress_of(run)
     return {
         "id": run.public_id,
         "object": "billing_run",
@@ -289,7 +299,7 @@ def render_run(run: BillingRun) -> dict[str, Any]:
             }
             for currency, (done, expected) in progress.amounts.items()
         ],
-        "notPreviewed": run.items.filter(status=RunItemStatus.WAITING, previewed_at__isnull=True).count(),
+        "notPreviewed": progress.not_previewed,
         "createdBy": run.created_by,
         "createdAt": format_instant(run.created_at),
         "startedAt": None if run.started_at is None else format_instant(run.started_at),

@@ -18,10 +18,12 @@ class Progress:
     Attributes:
         counts: items by their status.
         amounts: by currency, what is done of it and what is still expected, as far as it was previewed.
+        not_previewed: waiting items that no preview has looked at.
     """
 
     counts: Mapping[str, int]
     amounts: Mapping[str, tuple[Decimal, Decimal]]
+    not_previewed: int = 0
 
     @property
     def total(self) -> int:
@@ -84,23 +86,32 @@ def has_work(as_of: datetime) -> bool:
 
 
 def progress_of(run: BillingRun) -> Progress:
-    rows = list(
-        BillingRunItem.objects.filter(run=run)
-        .values("currency", "status")
+    return progress_of_each([run])[run.pk]
+
+
+def progress_of_each(runs: Sequence[BillingRun]) -> Mapping[int, Progress]:
+    """Say how far runs are, by their keys."""
+    rows = (
+        BillingRunItem.objects.filter(run__in=runs)
+        .values("run_id", "currency", "status")
         .annotate(
             items=Count("pk"),
             done=Sum("amount", filter=Q(status__in=[RunItemStatus.ISSUED, RunItemStatus.DRAFT])),
             expected=Sum("previewed_amount", filter=Q(status=RunItemStatus.WAITING)),
+            unseen=Count("pk", filter=Q(status=RunItemStatus.WAITING, previewed_at__isnull=True)),
         )
-        .order_by("currency", "status")
+        .order_by("run_id", "currency", "status")
     )
-    counts: dict[str, int] = {}
-    amounts: dict[str, tuple[Decimal, Decimal]] = {}
+    counts: dict[int, dict[str, int]] = {run.pk: {} for run in runs}
+    amounts: dict[int, dict[str, tuple[Decimal, Decimal]]] = {run.pk: {} for run in runs}
+    unseen = dict.fromkeys(counts, 0)
     for row in rows:
-        counts[row["status"]] = counts.get(row["status"], 0) + row["items"]
-        done, expected = amounts.get(row["currency"], (Decimal(0), Decimal(0)))
-        amounts[row["currency"]] = (done + (row["done"] or 0), expected + (row["expected"] or 0))
-    return Progress(counts, amounts)
+        unseen[row["run_id"]] += row["unseen"]
+        counted, summed = counts[row["run_id"]], amounts[row["run_id"]]
+        counted[row["status"]] = counted.get(row["status"], 0) + row["items"]
+        done, expected = summed.get(row["currency"], (Decimal(0), Decimal(0)))
+        summed[row["currency"]] = (done + (row["done"] or 0), expected + (row["expected"] or 0))
+    return {run.pk: Progress(counts[run.pk], amounts[run.pk], unseen[run.pk]) for run in runs}
 
 
 def find_earlier_run(run: BillingRun) -> BillingRun | None:
@@ -159,14 +170,18 @@ def _to_note(run: BillingRun) -> QuerySet[BillingRunItem]:
     )
 
 
-# An amount is known only where every item of the subscription has one.
+# An amount is known only where every item of the subscription has one. What waits comes to what was previewed; what
+# failed, or was cancelled, does not, whatever was expected of it.
 COMPARISON = """
-    WITH sums AS (
+    WITH worth AS (
         SELECT run_id, subscription_id, currency,
-            CASE WHEN bool_and(COALESCE(amount, previewed_amount) IS NOT NULL)
-                THEN sum(COALESCE(amount, previewed_amount)) END AS total
+            COALESCE(amount, CASE WHEN status = 'waiting' THEN previewed_amount END) AS amount
         FROM invoicing_billingrunitem
         WHERE run_id IN (%s, %s) AND status <> 'released'
+    ), sums AS (
+        SELECT run_id, subscription_id, currency,
+            CASE WHEN bool_and(amount IS NOT NULL) THEN sum(amount) END AS total
+        FROM worth
         GROUP BY run_id, subscription_id, currency
     ), both_runs AS (
         SELECT subscription_id, currency, earlier.total AS before, latest.total AS now,

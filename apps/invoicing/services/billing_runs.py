@@ -162,21 +162,30 @@ def cancel_run(*, run_id: int, as_of: datetime) -> BillingRun:
 def retry_run(*, run_id: int, as_of: datetime) -> int:
     """Calculate what failed in a run again, after its causes are repaired; the run goes on.
 
-    Invoices that were repaired and calculated meanwhile are noted, not calculated again.
+    Invoices that were repaired and calculated meanwhile are noted, not calculated again. What another run has taken
+    since is left to that one.
 
     Returns:
         How many are tried again.
 
     Raises:
-        ConflictError: the run was not started, or nothing in it failed.
+        ConflictError: the run was not started, or nothing in it failed that it may still take.
     """
     run = _locked(run_id)
     _require(run, RunStatus.RUNNING, RunStatus.PAUSED, RunStatus.COMPLETED)
     failed = list(run.items.filter(status=RunItemStatus.FAILED).order_by("invoice_id"))
     if not failed:
         raise ConflictError("Nothing in this run failed.", code="NOTHING_FAILED")
-    invoices = Invoice.objects.select_for_update().filter(pk__in=[item.invoice_id for item in failed])
-    for invoice in invoices.order_by("pk"):
+    invoices = list(
+        Invoice.objects.select_for_update().filter(pk__in=[item.invoice_id for item in failed]).order_by("pk")
+    )
+    # Looked at with the invoices locked: a run that is planned at this moment waits for them.
+    held = BillingRunItem.objects.filter(invoice__in=invoices, status=RunItemStatus.WAITING)
+    elsewhere = set(held.values_list("invoice_id", flat=True))
+    failed = [item for item in failed if item.invoice_id not in elsewhere]
+    if not failed:
+        raise ConflictError("What failed in this run is held by another one now.", code="NOTHING_FAILED")
+    for invoice in invoices:
         if invoice.status == InvoiceStatus.FAILED:
             invoice.status, invoice.next_action_at, invoice.failure_reason = InvoiceStatus.CLOSING, as_of, ""
             invoice.save(update_fields=["status", "next_action_at", "failure_reason", "updated_at"])
