@@ -46,7 +46,8 @@ class Creditable:
     The tax is that of the worth, so what is given back has the tax of its rate, whatever the discounts were on.
 
     Attributes:
-        taxes: the tax by rate, where it has several; else empty.
+        taxes: the tax by rate as billed, where it has several; else empty. They sum to more than `tax` where later
+            bills gave back some of it.
         credited_taxes: what was given back of each.
     """
 
@@ -129,11 +130,9 @@ def creditable_lines(lines: Sequence[BilledLine], *, currency: str, is_inclusive
     return found
 
 
-def credit_whole(lines: Sequence[Creditable]) -> list[Credit]:
+def credit_whole(lines: Sequence[Creditable], *, currency: str) -> list[Credit]:
     """Give back everything that is left."""
-    return _filled(
-        [Credit(line.line_id, line.left_net, line.left_tax, _difference(line.taxes, line)) for line in lines]
-    )
+    return _filled([_credit(line, line.left_net, line.left_tax, currency=currency) for line in lines])
 
 
 def credit_net(lines: Sequence[Creditable], amounts: Mapping[int, Decimal], *, currency: str) -> list[Credit]:
@@ -287,6 +286,8 @@ def _split(amount: Decimal, taxes: Sequence[Decimal], currency: str) -> list[Dec
     unit at most when the amount does.
     """
     left, rest, found = amount, sum(taxes, ZERO), []
+    if left == rest:
+        return list(taxes)
     for tax in taxes[:-1]:
         part = round_money(EXACT.divide(EXACT.multiply(left, tax), rest), currency) if rest else ZERO
         found.append(part)

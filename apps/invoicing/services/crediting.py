@@ -276,7 +276,7 @@ def _credits(
     if asked.lines is not None:
         return credit_net(charges, _amounts(invoice, charges, rows, asked.lines), currency=currency)
     if asked.amount is None:
-        return credit_whole(charges)
+        return credit_whole(charges, currency=currency)
     _check("amount", asked.amount, left, currency)
     return credit_amount(charges, asked.amount, currency=currency)
 
