@@ -314,7 +314,11 @@ def _refused(field: str, message: str) -> InvalidError:
 
 
 def _locked(credit_note_id: int) -> CreditNote:
-    return CreditNote.objects.select_for_update(of=("self",)).select_related("invoice").get(pk=credit_note_id)
+    return (
+        CreditNote.objects.select_for_update(of=("self",), no_key=True)
+        .select_related("invoice")
+        .get(pk=credit_note_id)
+    )
 
 
 def _follow_due(invoice: Invoice) -> None:

@@ -42,7 +42,7 @@ def add_manual_line(*, invoice_id: int, line: ManualLine, as_of: datetime) -> tu
         ConflictError: the key was used for another line.
         UnprocessableError: the invoice takes no more lines, or has another currency.
     """
-    invoice = with_neighbours(Invoice.objects.select_for_update(of=("self",))).get(pk=invoice_id)
+    invoice = with_neighbours(Invoice.objects.select_for_update(of=("self",), no_key=True)).get(pk=invoice_id)
     key_of = {"organization_id": invoice.organization_id, "subscription_id": invoice.subscription_id}
     known = _find_known(line, **key_of)
     if known is not None:
