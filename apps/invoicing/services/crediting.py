@@ -213,7 +213,8 @@ def void_credit_note(*, credit_note_id: int, as_of: datetime, reason: str = "") 
         return note
     if note.refunded_at is not None:
         raise ConflictError("Its refund was paid out, so it cannot be voided.", code="CREDIT_NOTE_REFUNDED")
-    if note.due_amount and invoice.status not in UNPAID:
+    # One that is written off is not settled: what the note took off is due again, should anybody pay after all.
+    if note.due_amount and invoice.status not in (*UNPAID, InvoiceStatus.WRITTEN_OFF):
         raise ConflictError(
             "Its invoice was settled with it, so it cannot be voided; bill the amount again instead.",
             code="CREDIT_NOTE_USED",
