@@ -1,18 +1,20 @@
 """Two at once, on real connections: one wins, the other is told so, nobody waits for ever."""
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.db import connections
+from django.db import connection, connections, transaction
 from django.test import Client
 
 from apps.invoicing.models import Invoice, InvoiceLine, PaymentSession
+from apps.invoicing.services.crediting import CreditRequest, issue_credit_note
 from apps.organizations.models import Organization
 from apps.subscriptions.models import Subscription
-from tests.world import Api, World, make_world
+from tests.world import Api, World, at, make_world
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -131,3 +133,42 @@ def test_a_clock_takes_one_target_at_a_time() -> None:
     answers = together(*[patcher(target) for target in targets])
     assert set(answers) <= {200, 400, 409}, answers
     assert 200 in answers
+
+
+def test_settling_by_a_credit_while_others_wait_with_its_subscription_never_deadlocks() -> None:
+    world = make_world()
+    plan, clock = plan_of(world), world.clock(JANUARY)
+    subscription = world.subscribe(world.customer(), plan, at=JANUARY, clock=clock)
+    world.pay(subscription["payment"]["invoiceId"])
+    world.advance(clock, "2026-02-02T00:00:00Z")
+    issued = Invoice.objects.get(subscription__public_id=subscription["id"], sequence_number=1)
+    path = f"/v2/invoices/{issued.public_id}"
+
+    def credit() -> None:
+        """Hold the invoice until the void, which locks the subscription first, waits for it."""
+        with transaction.atomic():
+            issue_credit_note(invoice_id=issued.pk, asked=CreditRequest(reason="x"), as_of=at("2026-02-02T00:00:00Z"))
+            is_credited.set()
+            wait_for_waiters()
+
+    def void() -> int:
+        is_credited.wait(30)
+        return poster(world, f"{path}/void", {"reason": "x"})()
+
+    is_credited = threading.Event()
+    assert together(credit, void) == [None, 409]
+    issued.refresh_from_db()
+    assert (issued.status, issued.credited_amount) == ("PAID", issued.grand_total)
+
+
+def wait_for_waiters() -> None:
+    """Come back when another connection waits for a lock."""
+    for _ in range(300):
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype IN ('transactionid', 'tuple')"
+            )
+            if cursor.fetchone()[0]:
+                return
+        time.sleep(0.1)
+    raise AssertionError("nobody waits")

@@ -365,3 +365,22 @@ def test_another_merchants_setting_is_not_there(world: World) -> None:
     world.api.get(url, expect=404)
     world.api.patch(url, {"consolidateInvoices": True}, expect=404)
     world.api.patch(f"/v0/organizations/{world.id}/invoiceSettings", {"consolidateInvoices": "maybe"}, expect=400)
+
+
+def test_what_one_of_a_document_is_below_zero_is_off_what_the_others_can_be_credited(world: World) -> None:
+    consolidate(world)
+    clock, customer = world.clock(JANUARY), world.customer()
+    first = sold(world, "10.00", JANUARY, customer, clock, defaultTaxRate=20)
+    sold(world, "100.00", JANUARY, customer, clock, defaultTaxRate=20)
+    given = {"displayName": "Goodwill", "currency": "USD", "quantity": "1", "unitPrice": "-40.00"}
+    world.api.post("/v2/invoices/lineItems", {**given, "subscriptionId": first})
+    world.advance(clock, "2026-02-02T00:00:00Z")
+    [document] = documents(world, customer)
+    assert (document["subtotal"], document["totalTax"], document["grandTotal"]) == ("70.00", "14.00", "84.00")
+    path = f"/v2/invoices/{document['id']}/creditNotes"
+    assert "$84.00 is left" in world.api.post(path, {"reason": "x", "amount": "84.01"}, expect=400)["message"]
+    part = world.api.post(path, {"reason": "x", "amount": "12.00"})
+    assert (part["subtotal"], part["totalTax"]) == ("10.00", "2.00")
+    rest = world.api.post(path, {"reason": "x"})
+    assert (rest["subtotal"], rest["totalTax"], rest["dueAmount"]) == ("60.00", "12.00", "72.00")
+    assert world.api.post(path, {"reason": "x"}, expect=409)["code"] == "INVOICE_CREDITED"

@@ -167,7 +167,7 @@ def test_any_partition_gives_the_invoice_back_to_the_minor_unit(
             for part, whole in zip(charge.credited_taxes, charge.taxes, strict=False):
                 assert 0 <= part <= whole or min(charge.taxes) < 0
         assert given_net + given_tax <= net + tax
-    rest = credit_whole(charges)
+    rest = credit_whole(charges, currency=currency)
     assert given_net + sum((credit.net for credit in rest), ZERO) == net
     assert given_tax + sum((credit.tax for credit in rest), ZERO) == tax
     done = after(charges, rest)
@@ -180,11 +180,11 @@ def test_each_tax_is_given_back_as_it_was_billed() -> None:
     # 5 % of 0.40 is 0.02, 9.975 % of it 0.04.
     assert [sum(column) for column in zip(*(line.taxes for line in lines), strict=True)] == [D("0.02"), D("0.04")]
     charges = creditable_lines(lines, currency="USD", is_inclusive=False)
-    back = credit_whole(charges)
+    back = credit_whole(charges, currency="USD")
     assert [sum(column) for column in zip(*(one.taxes for one in back), strict=True)] == [D("0.02"), D("0.04")]
     [half] = credit_net(charges, {1: D("0.15")}, currency="USD")
     assert sum(half.taxes) == half.tax
-    [rest] = [one for one in credit_whole(after(charges, [half])) if one.line_id == 1]
+    [rest] = [one for one in credit_whole(after(charges, [half]), currency="USD") if one.line_id == 1]
     assert tuple(a + b for a, b in zip(half.taxes, rest.taxes, strict=True)) == charges[1].taxes
 
 

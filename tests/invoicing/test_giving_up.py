@@ -238,6 +238,17 @@ def test_a_write_off_stands_can_be_paid_and_can_be_reinstated(world: World, bill
     assert kinds.count() == 3
 
 
+def test_a_credit_note_of_a_written_off_invoice_can_be_taken_back(world: World, billed: dict[str, Any]) -> None:
+    path = f"/v2/invoices/{billed['invoice']}/creditNotes"
+    note = world.api.post(path, {"reason": "Outage", "amount": "9.00"})
+    assert act(world, billed["invoice"], "writeOff")["amountDue"] == "42.60"
+    world.api.post(f"/v2/creditNotes/{note['id']}/void", {}, expect=200)
+    given_up = shown(world, billed["invoice"])
+    assert (given_up["status"], given_up["amountDue"]) == ("WRITTEN_OFF", "51.60")
+    world.pay(billed["invoice"])
+    assert shown(world, billed["invoice"])["paidAmount"] == "51.60"
+
+
 def test_the_database_holds_the_ends(world: World, billed: dict[str, Any]) -> None:
     rows = Invoice.objects.filter(public_id=billed["invoice"])
     # Not without a reason.

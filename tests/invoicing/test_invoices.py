@@ -90,6 +90,36 @@ def test_manual_lines_are_billed_with_the_period_and_once(world: World) -> None:
 
 
 @pytest.mark.django_db
+def test_a_manual_lines_repeat_is_harmless_after_the_end_too(world: World) -> None:
+    clock = world.clock(JANUARY)
+    subscription = subscribed(world, clock)
+    body = {
+        "displayName": "Support", "currency": "USD", "quantity": "2", "unitPrice": "12.00",
+        "subscriptionId": subscription, "idempotencyKey": "m1",
+    }  # fmt: skip
+    first = world.api.post("/v2/invoices/lineItems", body)
+    world.api.post(f"/v0/subscriptions/{subscription}/termination", {"reason": "x"}, expect=200)
+    world.advance(clock, "2026-02-02T00:00:00Z")
+    again = world.api.post("/v2/invoices/lineItems", body, expect=200)
+    assert (again["id"], again["status"]) == (first["id"], "invoiced")
+    other = world.api.post("/v2/invoices/lineItems", {**body, "idempotencyKey": "m2"}, expect=422)
+    assert other["code"] == "NO_OPEN_INVOICE"
+    assert InvoiceLine.objects.filter(kind="manual").count() == 1
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("key", ["", "x" * 256])
+def test_a_malformed_key_of_a_manual_line_is_named(world: World, key: str) -> None:
+    body = {
+        "displayName": "Support", "currency": "USD", "quantity": "2", "unitPrice": "12.00",
+        "subscriptionId": subscribed(world, world.clock(JANUARY)),
+    }  # fmt: skip
+    answer = world.api.post("/v2/invoices/lineItems", body, expect=400, **{"Idempotency-Key": key})
+    assert answer["errors"][0]["field"] == "Idempotency-Key"
+    assert not InvoiceLine.objects.filter(kind="manual").exists()
+
+
+@pytest.mark.django_db
 def test_a_rebate_never_pushes_an_invoice_below_zero(world: World) -> None:
     clock = world.clock(JANUARY)
     product = world.product()

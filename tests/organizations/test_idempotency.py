@@ -55,6 +55,19 @@ def test_a_refusal_is_replayed_too_and_leaves_nothing(world: World) -> None:
 
 
 @pytest.mark.django_db
+def test_who_was_told_to_wait_may_send_the_same_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    product, clock = world.product(), world.clock("2026-01-01T00:00:00Z")
+    plan = world.plan(product, [world.usage_price(world.metric(product))])
+    subscription = world.subscribe(world.customer(), plan, at="2026-01-01T00:00:00Z", clock=clock)["id"]
+    path = f"/v0/subscriptions/{subscription}/reconciliations"
+    with monkeypatch.context() as patched:
+        patched.setattr("apps.entitlements.api.reconciling.CALLS_PER_SECOND", 0)
+        world.api.call("post", path, {"dryRun": True}, expect=429, **KEY)
+    answer = world.api.call("post", path, {"dryRun": True}, expect=200, **KEY)
+    assert "Idempotency-Replayed" not in answer
+
+
+@pytest.mark.django_db
 @pytest.mark.parametrize("key", ["", "x" * 256])
 def test_malformed_keys_are_named(world: World, key: str) -> None:
     answer = world.api.call("post", "/v0/products", body(world), expect=400, **{"Idempotency-Key": key})

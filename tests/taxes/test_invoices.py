@@ -258,6 +258,25 @@ def test_a_credit_that_waits_on_an_open_invoice_has_both_taxes(world: World) -> 
     assert b"CA-QC QST 9.975 %" in paper
 
 
+def test_what_a_pause_left_of_a_fee_is_credited_with_its_part_of_both_taxes(world: World) -> None:
+    settle_in_montreal(world)
+    product = world.product()
+    plan, clock = world.plan(product, [world.fee_price(product, "31.00")]), world.clock(JANUARY)
+    subscription = world.subscribe(customer_in(world, "CA", state="QC", zipCode="H2Y"), plan, at=JANUARY, clock=clock)
+    first = subscription["payment"]["invoiceId"]
+    world.pay(first)
+    world.advance(clock, "2026-01-11T00:00:00Z")
+    # 21 of 31 days are given back on the open invoice.
+    world.api.post(f"/v0/subscriptions/{subscription['id']}/pause", {}, expect=200)
+    planned = world.api.post(f"/v2/invoices/{first}/creditNotes/preview", {}, expect=200)
+    note = world.api.post(f"/v2/invoices/{first}/creditNotes", {"reason": "x"})
+    # 5 % and 9.975 % of 10.00 are 0.50 and 1.00.
+    for said in (planned, note):
+        [line] = said["lines"]
+        assert (line["subtotal"], line["tax"]) == ("10.00", "1.50")
+        assert [(tax["name"], tax["amount"]) for tax in line["taxes"]] == [("GST", "0.50"), ("QST", "1.00")]
+
+
 def test_issued_decisions_and_parts_are_frozen(world: World) -> None:
     settle_in_montreal(world)
     invoice = billed(world, customer_in(world, "CA", state="QC", zipCode="H2Y"))

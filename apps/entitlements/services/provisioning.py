@@ -65,7 +65,7 @@ def reconcile(*, subscription_id: int, as_of: datetime, is_dry: bool = False) ->
     Args:
         is_dry: whether only to say what would be done.
     """
-    rows = Subscription.objects.select_for_update(of=("self",)).select_related("test_clock")
+    rows = Subscription.objects.select_for_update(of=("self",), no_key=True).select_related("test_clock")
     subscription = rows.get(pk=subscription_id)
     if not is_dry:
         found = provision([(subscription, as_of)])[subscription_id]

@@ -242,7 +242,7 @@ class InvoicePayment(InvoiceView):
             settle_out_of_band(invoice_id=invoice.pk, as_of=now, reason=data.get("reason", ""))
             return Response({"method": "out_of_band", "invoice": self.rendered(self.invoice(public_id))})
         with transaction.atomic():
-            locked = with_neighbours(Invoice.objects.select_for_update(of=("self",))).get(pk=invoice.pk)
+            locked = with_neighbours(Invoice.objects.select_for_update(of=("self",), no_key=True)).get(pk=invoice.pk)
             session = open_session(invoice=locked, as_of=now, life=HOSTED_LINK_LIFE)
         return Response(
             {

@@ -21,7 +21,7 @@ from apps.invoicing.api.line_pages import (
 from apps.invoicing.api.outputs import lines_of, render_line_item
 from apps.invoicing.models import Invoice, InvoiceLine, InvoiceStatus
 from apps.invoicing.selectors.invoices import invoices_of, live_lines, with_neighbours
-from apps.invoicing.services.manual import ManualLine, add_manual_line, check_quantity, find_open_invoice
+from apps.invoicing.services.manual import ManualLine, add_manual_line, check_quantity, find_invoice_for
 from apps.kernel.http.fields import AbsentField, DecimalStringField, InstantField, StrictCharField
 from apps.kernel.http.pagination import page_bounds
 from apps.kernel.http.ratelimit import limit_rate
@@ -31,6 +31,7 @@ from apps.kernel.time import Period
 from apps.subscriptions.selectors.clocks import current_time
 
 MANUAL_LINES_PER_MINUTE = 60
+KEY_LENGTH = 255
 
 
 class CreateManualLineSerializer(serializers.Serializer[Any]):
@@ -44,7 +45,7 @@ class CreateManualLineSerializer(serializers.Serializer[Any]):
     invoiceAt = InstantField(required=False, allow_null=True)
     periodStart = InstantField(required=False, allow_null=True)
     periodEnd = InstantField(required=False, allow_null=True)
-    idempotencyKey = StrictCharField(required=False, allow_null=True, max_length=255)
+    idempotencyKey = StrictCharField(required=False, allow_null=True, max_length=KEY_LENGTH)
     itemId = AbsentField("item")
 
     def validate(self, data: dict[str, Any]) -> dict[str, Any]:
@@ -153,11 +154,6 @@ class LineItemList(InvoiceView):
     def post(self, request: Request) -> Response:
         limit_rate(name="lines.create", caller=self.principal.key_id, calls=MANUAL_LINES_PER_MINUTE, seconds=60)
         data = self.read(CreateManualLineSerializer)
-        if "invoiceId" in data:
-            invoice = self.invoice(data["invoiceId"])
-        else:
-            subscription = self.subscription(data["subscriptionId"])
-            invoice = find_open_invoice(subscription_id=subscription.pk, until=data.get("invoiceAt"))
         start, end = data.get("periodStart"), data.get("periodEnd")
         line = ManualLine(
             display_name=data["displayName"],
@@ -166,13 +162,26 @@ class LineItemList(InvoiceView):
             unit_price=data["unitPrice"],
             description=data.get("description") or "",
             period=Period(start, end) if start is not None and end is not None else None,
-            idempotency_key=data.get("idempotencyKey") or request.headers.get("Idempotency-Key"),
+            idempotency_key=data.get("idempotencyKey") or self._key_of(request),
         )
+        if "invoiceId" in data:
+            invoice = self.invoice(data["invoiceId"])
+        else:
+            subscription = self.subscription(data["subscriptionId"])
+            invoice = find_invoice_for(line, subscription=subscription, until=data.get("invoiceAt"))
         invoice = with_neighbours(Invoice.objects.all()).get(pk=invoice.pk)
         stored, is_new = add_manual_line(invoice_id=invoice.pk, line=line, as_of=current_time(invoice.subscription))
         invoice = with_neighbours(Invoice.objects.all()).get(pk=stored.invoice_id)
         body = render_line_item(invoice, self._taxed(invoice, stored), {}, with_provenance=False)
         return Response(body, status=201 if is_new else 200)
+
+    @staticmethod
+    def _key_of(request: Request) -> str | None:
+        """Give the key in the header, held to what one in the body is."""
+        key = request.headers.get("Idempotency-Key")
+        if key is not None and (not 0 < len(key) <= KEY_LENGTH or "\x00" in key):
+            raise bad("Idempotency-Key", f"Use 1 to {KEY_LENGTH} characters.")
+        return key
 
     @staticmethod
     def _taxed(invoice: Invoice, stored: InvoiceLine) -> Any:

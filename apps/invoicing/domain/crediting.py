@@ -1,6 +1,6 @@
 """What of an issued invoice can be given back, and what giving a part of it back takes along in tax."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -18,6 +18,7 @@ class BilledLine:
         gross: the rounded amount before tax is added, or with it contained.
         taxes: the tax by rate, where it has several; else empty.
         treatment: key of what was decided about its tax; lines of one share its taxes.
+        member: key of the bill that it is of, where a document has several; references are of their bill alone.
     """
 
     line_id: int
@@ -28,6 +29,7 @@ class BilledLine:
     tax: Decimal
     taxes: tuple[Decimal, ...] = ()
     treatment: int | None = None
+    member: int | None = None
 
     @property
     def group(self) -> tuple[Decimal, int | None]:
@@ -46,7 +48,8 @@ class Creditable:
     The tax is that of the worth, so what is given back has the tax of its rate, whatever the discounts were on.
 
     Attributes:
-        taxes: the tax by rate, where it has several; else empty.
+        taxes: the tax by rate as billed, where it has several; else empty. They sum to more than `tax` where later
+            bills gave back some of it.
         credited_taxes: what was given back of each.
     """
 
@@ -94,8 +97,8 @@ def creditable_lines(lines: Sequence[BilledLine], *, currency: str, is_inclusive
     """Give what the charges of an invoice are worth; together they are the invoice, net and tax.
 
     A discount is off the charge that it names; what is off nothing in particular (a credit, a correction) is shared
-    out over the charges of its tax rate, and over all where these do not reach. Each rate's tax then goes to its
-    charges in proportion to what is left of them.
+    out over the charges of its tax rate, and over all where these do not reach: those of its own bill first. Each
+    rate's tax then goes to its charges in proportion to what is left of them.
 
     Args:
         lines: of one issued invoice.
@@ -111,12 +114,11 @@ def creditable_lines(lines: Sequence[BilledLine], *, currency: str, is_inclusive
     for line in lines:
         if line.gross >= 0:
             continue
-        named = charge_of(line.reference) if line.reference.startswith(PREFIX) else None
-        own = [one.line_id for one in charges if one.reference == named]
-        same_rate = [one.line_id for one in charges if one.group == line.group]
         rest = -line.gross
-        for group in (own, same_rate, list(worth)):
-            rest = _take(worth, group, rest, digits)
+        for keys in _bearers(line, charges):
+            rest = _take(worth, keys, rest, digits)
+            if not rest:
+                break
         if rest:
             return []
     taxes = _taxes(lines, charges, worth, digits, is_inclusive)
@@ -129,11 +131,9 @@ def creditable_lines(lines: Sequence[BilledLine], *, currency: str, is_inclusive
     return found
 
 
-def credit_whole(lines: Sequence[Creditable]) -> list[Credit]:
+def credit_whole(lines: Sequence[Creditable], *, currency: str) -> list[Credit]:
     """Give back everything that is left."""
-    return _filled(
-        [Credit(line.line_id, line.left_net, line.left_tax, _difference(line.taxes, line)) for line in lines]
-    )
+    return _filled([_credit(line, line.left_net, line.left_tax, currency=currency) for line in lines])
 
 
 def credit_net(lines: Sequence[Creditable], amounts: Mapping[int, Decimal], *, currency: str) -> list[Credit]:
@@ -205,6 +205,17 @@ def use_oldest_first(credits: Sequence[Decimal], due: Decimal) -> list[Decimal]:
         due = EXACT.subtract(due, part)
         used.append(part)
     return used
+
+
+def _bearers(line: BilledLine, charges: Sequence[BilledLine]) -> Iterator[list[int]]:
+    """Give the charges that a line is off, those first that bear it first."""
+    beside = [one for one in charges if one.member == line.member]
+    if line.reference.startswith(PREFIX):
+        named = charge_of(line.reference)
+        yield [one.line_id for one in beside if one.reference == named]
+    for among in (beside, charges):
+        yield [one.line_id for one in among if one.group == line.group]
+        yield [one.line_id for one in among]
 
 
 def _take(worth: dict[int, Decimal], keys: Sequence[int], amount: Decimal, digits: int) -> Decimal:
@@ -287,6 +298,8 @@ def _split(amount: Decimal, taxes: Sequence[Decimal], currency: str) -> list[Dec
     unit at most when the amount does.
     """
     left, rest, found = amount, sum(taxes, ZERO), []
+    if left == rest:
+        return list(taxes)
     for tax in taxes[:-1]:
         part = round_money(EXACT.divide(EXACT.multiply(left, tax), rest), currency) if rest else ZERO
         found.append(part)

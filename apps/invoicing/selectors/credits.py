@@ -47,6 +47,9 @@ def creditable_of(invoice: Invoice) -> tuple[list[Creditable], dict[int, Invoice
     by_member: dict[int, list[InvoiceLine]] = defaultdict(list)
     for row in rows.values():
         by_member[row.invoice_id].append(row)
+    if any(sum(row.gross for row in lines) < 0 for lines in by_member.values()):
+        # What one comes to below zero is off what the others charge.
+        by_member = {invoice.pk: list(rows.values())}
     charges = [charge for lines in by_member.values() for charge in _charges(lines, invoice.currency)]
     given: dict[int, list[CreditNoteLine]] = defaultdict(list)
     for line in CreditNoteLine.objects.filter(
@@ -79,6 +82,7 @@ def _charges(rows: Sequence[InvoiceLine], currency: str) -> list[Creditable]:
                 row.tax_amount,
                 tuple(row.tax_parts or ()),
                 row.tax_treatment_id,
+                row.invoice_id,
             )
             for row in rows
         ],

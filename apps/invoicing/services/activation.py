@@ -11,7 +11,7 @@ from apps.subscriptions.services.subscriptions import activate
 def activate_paid_subscription(*, subscription_id: int, as_of: datetime) -> None:
     """Activate the subscription that waited for its Invoice 0 (caller's transaction); twice is fine."""
     subscription = (
-        Subscription.objects.select_for_update(of=("self",))
+        Subscription.objects.select_for_update(of=("self",), no_key=True)
         .select_related("organization", "plan")
         .get(pk=subscription_id)
     )

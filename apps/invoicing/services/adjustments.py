@@ -51,7 +51,7 @@ def create_adjustment(
         InvalidError: the target is not one that such an adjustment can have; the bad field is named.
         ConflictError: the subscription has ended.
     """
-    subscription = Subscription.objects.select_for_update().get(pk=subscription_id)
+    subscription = Subscription.objects.select_for_update(no_key=True).get(pk=subscription_id)
     rows = SubscriptionAdjustment.objects.filter(subscription=subscription)
     known = find_known(rows, agreement.idempotency_key)
     if known is not None:

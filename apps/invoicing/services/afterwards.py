@@ -73,7 +73,7 @@ def open_corrections(*, subscription_ids: Sequence[int], rest: timedelta = timed
         rest: how long after the calculation of the last invoice, in the time of the subscription.
     """
     subscriptions = list(
-        Subscription.objects.select_for_update(of=("self",), skip_locked=True)
+        Subscription.objects.select_for_update(of=("self",), no_key=True, skip_locked=True)
         .filter(pk__in=subscription_ids, status=SubscriptionStatus.TERMINATED)
         .exclude(pk__in=Invoice.objects.filter(status__in=UNSETTLED).values("subscription_id"))
         .select_related("organization", "customer__organization", "plan", "test_clock")

@@ -31,7 +31,7 @@ def require_live(subscription: Subscription) -> None:
 def hold_invoices(subscription: Subscription) -> None:
     """Wait for calculations of a subscription that go on, and keep others from beginning (caller's transaction)."""
     waiting = Invoice.objects.filter(subscription=subscription, calculated_at__isnull=True).order_by("pk")
-    list(waiting.select_for_update())
+    list(waiting.select_for_update(no_key=True))
 
 
 def withdraw(
@@ -50,7 +50,9 @@ def withdraw(
     Returns:
         The row as it stands, None when it is deleted.
     """
-    subscription = Subscription.objects.select_for_update().filter(pk__in=found.values("subscription_id")).first()
+    subscription = (
+        Subscription.objects.select_for_update(no_key=True).filter(pk__in=found.values("subscription_id")).first()
+    )
     row = found.select_related("price").first()
     if subscription is None or row is None:
         return None

@@ -70,7 +70,7 @@ def create_alert(*, subscription_id: int, terms: AlertTerms, as_of: datetime) ->
         InvalidError: the terms contradict each other; every bad field is named.
         ConflictError: the subscription has ended.
     """
-    subscription = Subscription.objects.select_for_update().get(pk=subscription_id)
+    subscription = Subscription.objects.select_for_update(no_key=True).get(pk=subscription_id)
     if subscription.status == SubscriptionStatus.TERMINATED:
         raise ConflictError("The subscription has ended.", code="SUBSCRIPTION_TERMINATED")
     alert = Alert(
@@ -176,7 +176,7 @@ def fire_alerts(seen: Sequence[Seen]) -> list[AlertFiring]:
 def _locked(alert_id: int) -> Alert:
     """Lock an alert's subscription, as a look does, and then read it."""
     rows = Alert.objects.filter(pk=alert_id)
-    Subscription.objects.select_for_update().get(pk__in=rows.values("subscription_id"))
+    Subscription.objects.select_for_update(no_key=True).get(pk__in=rows.values("subscription_id"))
     return Alert.objects.select_related("subscription", "metric").get(pk=alert_id)
 
 

@@ -25,7 +25,7 @@ def set_approval(*, subscription_id: int, auto_approve: bool | None) -> Subscrip
     subscription.auto_approve = auto_approve
     subscription.save(update_fields=["auto_approve", "updated_at"])
     waiting = Invoice.objects.filter(subscription=subscription, status__in=UNCALCULATED)
-    for invoice in waiting.select_for_update().order_by("pk"):
+    for invoice in waiting.select_for_update(no_key=True).order_by("pk"):
         invoice.auto_approve = approves_itself(subscription)
         invoice.save(update_fields=["auto_approve", "updated_at"])
     return subscription

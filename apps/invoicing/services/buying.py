@@ -132,7 +132,7 @@ def expire_purchase(*, purchase_id: int, as_of: datetime) -> int:
         How many changed.
     """
     purchase = Purchase.objects.select_related("invoice").get(pk=purchase_id)
-    Subscription.objects.select_for_update(of=("self",)).get(pk=purchase.invoice.subscription_id)
+    Subscription.objects.select_for_update(of=("self",), no_key=True).get(pk=purchase.invoice.subscription_id)
     purchase.refresh_from_db()
     if purchase.status != PurchaseStatus.OPEN or purchase.payment_expires_at > as_of:
         return 0
@@ -179,7 +179,7 @@ def _lock(entitlement_id: int) -> tuple[Entitlement, Subscription]:
             code="ENTITLEMENT_WITHOUT_SUBSCRIPTION",
         )
     # The subscription, then the right, then invoices: payment, expiry and the end of the subscription do the same.
-    subscription = Subscription.objects.select_for_update(of=("self",)).get(pk=subscription_id)
+    subscription = Subscription.objects.select_for_update(of=("self",), no_key=True).get(pk=subscription_id)
     row = Entitlement.objects.select_for_update(of=("self",)).select_related("feature").get(pk=entitlement_id)
     return row, subscription
 

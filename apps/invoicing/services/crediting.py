@@ -213,7 +213,8 @@ def void_credit_note(*, credit_note_id: int, as_of: datetime, reason: str = "") 
         return note
     if note.refunded_at is not None:
         raise ConflictError("Its refund was paid out, so it cannot be voided.", code="CREDIT_NOTE_REFUNDED")
-    if note.due_amount and invoice.status not in UNPAID:
+    # One that is written off is not settled: what the note took off is due again, should anybody pay after all.
+    if note.due_amount and invoice.status not in (*UNPAID, InvoiceStatus.WRITTEN_OFF):
         raise ConflictError(
             "Its invoice was settled with it, so it cannot be voided; bill the amount again instead.",
             code="CREDIT_NOTE_USED",
@@ -276,7 +277,7 @@ def _credits(
     if asked.lines is not None:
         return credit_net(charges, _amounts(invoice, charges, rows, asked.lines), currency=currency)
     if asked.amount is None:
-        return credit_whole(charges)
+        return credit_whole(charges, currency=currency)
     _check("amount", asked.amount, left, currency)
     return credit_amount(charges, asked.amount, currency=currency)
 
@@ -314,7 +315,11 @@ def _refused(field: str, message: str) -> InvalidError:
 
 
 def _locked(credit_note_id: int) -> CreditNote:
-    return CreditNote.objects.select_for_update(of=("self",)).select_related("invoice").get(pk=credit_note_id)
+    return (
+        CreditNote.objects.select_for_update(of=("self",), no_key=True)
+        .select_related("invoice")
+        .get(pk=credit_note_id)
+    )
 
 
 def _follow_due(invoice: Invoice) -> None:

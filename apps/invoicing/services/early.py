@@ -96,7 +96,7 @@ def store_early_bills(bills: Sequence[EarlyBill], *, counted_at: datetime) -> li
 
 def _opened(subscription_id: int, as_of: datetime) -> Invoice:
     """Lock an active subscription and give its open invoice."""
-    subscription = Subscription.objects.select_for_update(of=("self",)).get(pk=subscription_id)
+    subscription = Subscription.objects.select_for_update(of=("self",), no_key=True).get(pk=subscription_id)
     if subscription.status != SubscriptionStatus.ACTIVE:
         raise ConflictError("Only an active subscription has an open period.", code="SUBSCRIPTION_NOT_ACTIVE")
     opened = with_neighbours(Invoice.objects.all()).get(subscription=subscription, status=InvoiceStatus.ACTIVE)

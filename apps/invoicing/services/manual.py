@@ -11,6 +11,7 @@ from apps.kernel.errors import ConflictError, FieldError, InvalidError, Unproces
 from apps.kernel.ids import new_id
 from apps.kernel.money import EXACT, format_decimal, minor_digits, round_money
 from apps.kernel.time import Period, format_instant
+from apps.subscriptions.models import Subscription
 
 # Far above any real line, far below what a column of amounts holds.
 LARGEST_AMOUNT = Decimal("1e18")
@@ -41,8 +42,9 @@ def add_manual_line(*, invoice_id: int, line: ManualLine, as_of: datetime) -> tu
         ConflictError: the key was used for another line.
         UnprocessableError: the invoice takes no more lines, or has another currency.
     """
-    invoice = with_neighbours(Invoice.objects.select_for_update(of=("self",))).get(pk=invoice_id)
-    known = _find_known(invoice, line)
+    invoice = with_neighbours(Invoice.objects.select_for_update(of=("self",), no_key=True)).get(pk=invoice_id)
+    key_of = {"organization_id": invoice.organization_id, "subscription_id": invoice.subscription_id}
+    known = _find_known(line, **key_of)
     if known is not None:
         return known, False
     if invoice.status not in OPEN_FOR_LINES:
@@ -62,7 +64,7 @@ def add_manual_line(*, invoice_id: int, line: ManualLine, as_of: datetime) -> tu
             return _store(invoice, line, gross, as_of), True
     except IntegrityError:
         # The same key came at once for another invoice, whose lock is not ours.
-        known = _find_known(invoice, line)
+        known = _find_known(line, **key_of)
         if known is None:
             raise
         return known, False
@@ -92,18 +94,24 @@ def _store(invoice: Invoice, line: ManualLine, gross: Decimal, as_of: datetime) 
     )
 
 
-def find_open_invoice(*, subscription_id: int, until: datetime | None = None) -> Invoice:
-    """Give the invoice of a subscription that new lines go to: the open one, else the closing one.
+def find_invoice_for(line: ManualLine, *, subscription: Subscription, until: datetime | None = None) -> Invoice:
+    """Give the invoice of a subscription that a line goes to: the open one, else the closing one.
+
+    A line whose key put it on one before stays there: its repeat is harmless also when the subscription has ended.
 
     Args:
         until: when the line shall be billed; what lies within or before the open period is billed with it.
 
     Raises:
+        ConflictError: the key was used for another line.
         UnprocessableError: the subscription has none.
         InvalidError: `until` lies beyond the open period.
     """
+    known = _find_known(line, organization_id=subscription.organization_id, subscription_id=subscription.pk)
+    if known is not None:
+        return known.invoice
     invoice = (
-        Invoice.objects.filter(subscription_id=subscription_id, status__in=OPEN_FOR_LINES)
+        Invoice.objects.filter(subscription=subscription, status__in=OPEN_FOR_LINES)
         .order_by("status", "-sequence_number")
         .first()
     )
@@ -116,7 +124,7 @@ def find_open_invoice(*, subscription_id: int, until: datetime | None = None) ->
     return invoice
 
 
-def _find_known(invoice: Invoice, line: ManualLine) -> InvoiceLine | None:
+def _find_known(line: ManualLine, *, organization_id: int, subscription_id: int) -> InvoiceLine | None:
     """Find the line that a key put on the subscription before.
 
     Raises:
@@ -126,13 +134,13 @@ def _find_known(invoice: Invoice, line: ManualLine) -> InvoiceLine | None:
         return None
     known = (
         InvoiceLine.objects.select_related("invoice")
-        .filter(organization_id=invoice.organization_id, idempotency_key=line.idempotency_key)
+        .filter(organization_id=organization_id, idempotency_key=line.idempotency_key)
         .first()
     )
     if known is None:
         return None
     was = (known.invoice.subscription_id, known.display_name, known.currency, known.quantity, known.unit_price)
-    now = (invoice.subscription_id, line.display_name, line.currency, line.quantity, line.unit_price)
+    now = (subscription_id, line.display_name, line.currency, line.quantity, line.unit_price)
     if was != now:
         raise ConflictError(
             "This idempotency key belongs to another line; use a new key.", code="IDEMPOTENCY_KEY_REUSED"

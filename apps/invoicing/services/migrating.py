@@ -153,7 +153,7 @@ def follow_default(plan_id: int) -> None:
     version = plan.default_version
     if plan.version_effective != "immediate" or version is None:
         return
-    floating = Subscription.objects.select_for_update().filter(
+    floating = Subscription.objects.select_for_update(no_key=True).filter(
         plan=plan, status=SubscriptionStatus.ACTIVE, version_policy="floating"
     )
     ids = list(floating.exclude(plan_version=version).order_by("pk").values_list("pk", flat=True))
@@ -175,7 +175,9 @@ def follow_default(plan_id: int) -> None:
 
 
 def _bill_open_period_by(subscription: Subscription, version: PlanVersion) -> None:
-    invoice = Invoice.objects.select_for_update().get(subscription=subscription, status=InvoiceStatus.ACTIVE)
+    invoice = Invoice.objects.select_for_update(no_key=True).get(
+        subscription=subscription, status=InvoiceStatus.ACTIVE
+    )
     mixed = _arrears_of_target(invoice.price_revision_ids, current_revision_ids(plan_version_id=version.pk))
     invoice.opened_version = invoice.opened_version or invoice.plan_version
     invoice.price_revision_ids, invoice.plan_version = mixed, version

@@ -49,7 +49,7 @@ def locked_at_present(subscription_id: int, as_of: datetime) -> Subscription:
         ConflictError: its clock is on the way past the present.
     """
     subscription = (
-        Subscription.objects.select_for_update(of=("self",))
+        Subscription.objects.select_for_update(of=("self",), no_key=True)
         .select_related("organization", "customer", "plan")
         .get(pk=subscription_id)
     )

@@ -126,7 +126,7 @@ def _store(
     if after == before:
         return None
     # A calculation that goes on is waited for: its lines are then among what was billed.
-    list(Invoice.objects.select_for_update().filter(subscription=subscription, calculated_at__isnull=True))
+    list(Invoice.objects.select_for_update(no_key=True).filter(subscription=subscription, calculated_at__isnull=True))
     made = store_timeline(
         subscription=subscription,
         before=before,

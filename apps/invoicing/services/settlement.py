@@ -37,9 +37,11 @@ def lock_for_settlement(*, invoice_id: int) -> Invoice:
     termination does: one order cannot deadlock.
     """
     invoice = Invoice.objects.get(pk=invoice_id)
+    # Not their keys, here and wherever one of these waits for another: a foreign key to a row, checked at the commit
+    # of whoever has the other, would wait for this lock, and this one for that commit.
     if invoice.sequence_number == 0 or invoice.is_purchase:
-        Subscription.objects.select_for_update(of=("self",)).get(pk=invoice.subscription_id)
-    return Invoice.objects.select_for_update(of=("self",)).get(pk=invoice_id)
+        Subscription.objects.select_for_update(of=("self",), no_key=True).get(pk=invoice.subscription_id)
+    return Invoice.objects.select_for_update(of=("self",), no_key=True).get(pk=invoice_id)
 
 
 @transaction.atomic

@@ -50,7 +50,7 @@ def agree_spend(*, subscription_id: int, deal: SpendDeal, as_of: datetime) -> tu
         InvalidError: the amount, the dates or the price do not fit; the bad field is named.
         ConflictError: the subscription has ended.
     """
-    subscription = Subscription.objects.select_for_update().get(pk=subscription_id)
+    subscription = Subscription.objects.select_for_update(no_key=True).get(pk=subscription_id)
     rows = SpendAgreement.objects.filter(subscription=subscription)
     known = find_known(rows, deal.idempotency_key)
     if known is not None:

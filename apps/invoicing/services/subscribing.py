@@ -63,7 +63,7 @@ def start_billing(*, subscription_id: int, as_of: datetime, waits_for_payment: b
         False when another worker did it.
     """
     subscription = (
-        Subscription.objects.select_for_update(of=("self",), skip_locked=True)
+        Subscription.objects.select_for_update(of=("self",), no_key=True, skip_locked=True)
         .select_related("organization", "customer__organization", "plan", "test_clock")
         .filter(pk=subscription_id, status=SubscriptionStatus.SCHEDULED)
         .first()

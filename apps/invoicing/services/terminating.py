@@ -101,7 +101,9 @@ def fit_to_end(*, subscription: Subscription, as_of: datetime) -> None:
     slot = grid_of(subscription).slot_at(cadence_of(subscription), subscription.period_start)
     assert slot is not None
     subscription.period_end = subscription.next_action_at = slot.service.end
-    invoice = Invoice.objects.select_for_update().get(subscription=subscription, status=InvoiceStatus.ACTIVE)
+    invoice = Invoice.objects.select_for_update(no_key=True).get(
+        subscription=subscription, status=InvoiceStatus.ACTIVE
+    )
     grace = invoice.grace_period_end - invoice.period_end
     invoice.period_end = invoice.due_until = slot.service.end
     invoice.grace_period_end = slot.service.end + grace
@@ -113,7 +115,7 @@ def fit_to_end(*, subscription: Subscription, as_of: datetime) -> None:
 
 def locked(subscription_id: int) -> Subscription:
     return (
-        Subscription.objects.select_for_update(of=("self",))
+        Subscription.objects.select_for_update(of=("self",), no_key=True)
         .select_related("organization", "customer", "plan", "next_plan")
         .get(pk=subscription_id)
     )
@@ -123,7 +125,9 @@ def _end_open_period(subscription: Subscription, ends_at: datetime) -> None:
     assert subscription.period_start is not None
     if ends_at == subscription.period_start:
         reconcile_prepaid(subscription=subscription, ends_at=ends_at, as_of=ends_at)
-        invoice = Invoice.objects.select_for_update().get(subscription=subscription, status=InvoiceStatus.ACTIVE)
+        invoice = Invoice.objects.select_for_update(no_key=True).get(
+            subscription=subscription, status=InvoiceStatus.ACTIVE
+        )
         early = Invoice.objects.filter(
             subscription=subscription, sequence_number=invoice.sequence_number, part__gt=0
         ).exclude(status=InvoiceStatus.CANCELLED)
@@ -142,7 +146,7 @@ def _end_open_period(subscription: Subscription, ends_at: datetime) -> None:
 
 def _cancel_unpaid(subscription: Subscription, as_of: datetime, *, reason: str, by: str) -> None:
     """Cancel what a subscription that never became active still owes."""
-    for invoice in Invoice.objects.select_for_update().filter(
+    for invoice in Invoice.objects.select_for_update(no_key=True).filter(
         subscription=subscription, status__in=[InvoiceStatus.ISSUED, InvoiceStatus.DRAFT]
     ):
         states.require(invoice.status, InvoiceStatus.CANCELLED)

@@ -18,7 +18,7 @@ def set_thresholds(*, subscription_id: int, thresholds: NewThresholds) -> Subscr
     Raises:
         ConflictError: the subscription has ended.
     """
-    subscription = Subscription.objects.select_for_update().get(pk=subscription_id)
+    subscription = Subscription.objects.select_for_update(no_key=True).get(pk=subscription_id)
     if subscription.status == SubscriptionStatus.TERMINATED:
         raise ConflictError("The subscription has ended.", code="SUBSCRIPTION_TERMINATED")
     if isinstance(thresholds, BillingThresholds):

@@ -158,9 +158,13 @@ def _lock(invoice_id: int) -> tuple[Invoice, list[Invoice]]:
     found = Invoice.objects.get(pk=invoice_id)
     ours = Q(pk=invoice_id) | Q(consolidated_into_id=invoice_id)
     subscription_ids = {found.subscription_id, *found.members.values_list("subscription_id", flat=True)}
-    list(Subscription.objects.select_for_update(of=("self",)).filter(pk__in=subscription_ids).order_by("pk"))
+    list(
+        Subscription.objects.select_for_update(of=("self",), no_key=True)
+        .filter(pk__in=subscription_ids)
+        .order_by("pk")
+    )
     rows = list(
-        Invoice.objects.select_for_update(of=("self",))
+        Invoice.objects.select_for_update(of=("self",), no_key=True)
         .select_related("subscription")
         .filter(ours | Q(subscription_id__in=subscription_ids, status__in=UNCALCULATED))
         .order_by("pk")

@@ -189,7 +189,7 @@ def _bills(
 
 def _watched(ids: Sequence[int], as_of: datetime | None, waits: bool) -> list[_Watched]:
     rows = (
-        Subscription.objects.select_for_update(of=("self",), skip_locked=not waits)
+        Subscription.objects.select_for_update(of=("self",), no_key=True, skip_locked=not waits)
         .select_related("plan", "plan_version", "test_clock")
         .filter(pk__in=ids, status=SubscriptionStatus.ACTIVE, parked_reason="")
         .order_by("pk")

@@ -28,6 +28,7 @@ API_ROOTS = ("/v0/", "/v1/", "/v2/")
 # Meter events carry their own keys and must not pay for two more queries; manual lines answer a repeat by their
 # own rule (200, not the first answer's 201).
 OWN_KEYS = ("/v0/events", "/v2/invoices/lineItems")
+TOO_MANY = 429
 
 
 class ApiKeyMiddleware:
@@ -107,7 +108,8 @@ class IdempotencyMiddleware:
                 store_answer(claim=claim, answer=_stored(response))
             else:
                 transaction.set_rollback(True)
-        if response.status_code >= 500 or response.streaming:
+        # Who was told to wait is meant to send the same again: kept, the refusal would hold for a day.
+        if response.status_code >= 500 or response.status_code == TOO_MANY or response.streaming:
             release_claim(claim=claim)
         elif response.status_code >= 400:
             store_answer(claim=claim, answer=_stored(response))

@@ -29,7 +29,7 @@ def run_reminders(clock_id: int | None, as_of: datetime) -> int:
     rows = list(
         due_reminders(clock_id=clock_id, as_of=as_of)
         .filter(period_end__gt=as_of)
-        .select_for_update(of=("self",), skip_locked=True)
+        .select_for_update(of=("self",), no_key=True, skip_locked=True)
         .select_related("plan", "customer")[:GROUP]
     )
     for subscription in rows:
@@ -66,7 +66,11 @@ def plan_reminder(subscription: Subscription) -> None:
 @transaction.atomic
 def renew_reminder(*, subscription_id: int) -> None:
     """Work the announcement of a subscription's coming boundary out anew, after what it wants has changed."""
-    subscription = Subscription.objects.select_for_update(of=("self",)).select_related("plan").get(pk=subscription_id)
+    subscription = (
+        Subscription.objects.select_for_update(of=("self",), no_key=True)
+        .select_related("plan")
+        .get(pk=subscription_id)
+    )
     plan_reminder(subscription)
     subscription.save(update_fields=["next_reminder_at", "updated_at"])
 

@@ -61,7 +61,7 @@ def _unused(inputs: dict[str, Any]) -> dict[str, Any]:
     share = Fraction(int(inputs["unused_days"]), int(inputs["period_days"]))
     item = round_money(part_of(fee, share), "USD")
     [charge] = _charges([fee], coupon, number(inputs["tax_rate_percent"]))
-    if not credit_whole([charge]):
+    if not credit_whole([charge], currency="USD"):
         return {"credit_note_created": False}
     amount = round_money(part_of(charge.net, Fraction(item) / Fraction(fee)), "USD")
     [credit] = credit_net([charge], {charge.line_id: amount}, currency="USD")
