@@ -1,18 +1,22 @@
 """Documents: numbers without gaps, taxes that add up, nothing that changes once issued."""
 
 import threading
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 import pytest
-from django.db import DatabaseError, connections, transaction
+from django.db import DatabaseError, OperationalError, connections, transaction
 
 from apps.invoicing.models import Invoice, InvoiceLine
+from apps.invoicing.services import issuing
 from apps.invoicing.services.lifecycle import run_boundaries, run_calculations
 from apps.invoicing.services.numbers import next_number
+from apps.kernel.lifecycle import run_due
 from apps.organizations.models import Organization
-from apps.subscriptions.models import Subscription
-from tests.world import World, make_world
+from apps.subscriptions.models import Subscription, TestClock
+from tests.world import World, at, make_world
 
 JANUARY = "2026-01-01T00:00:00Z"
 
@@ -176,6 +180,32 @@ def test_one_impossible_invoice_is_set_aside_and_the_rest_is_billed(world: World
     Subscription.objects.filter(pk=row.pk).update(timezone="UTC", parked_reason="")
     world.advance(clock, "2026-02-03T00:00:00Z")
     assert Invoice.objects.get(subscription=row, sequence_number=1).status in {"ISSUED", "FAILED"}
+
+
+@pytest.mark.django_db
+def test_a_failure_of_the_database_sets_nothing_aside(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A deadlock or a lost connection says nothing of an invoice: what was held up is billed by the next run."""
+    clock = world.clock(JANUARY)
+    first, second = subscribed(world, clock), subscribed(world, clock)
+    held_up = Invoice.objects.get(subscription__public_id=second, sequence_number=1)
+    row, end = TestClock.objects.get(public_id=clock), at("2026-02-02T00:00:00Z")
+    inner = issuing.target_lines
+
+    def failing(invoices: Sequence[Invoice], **rest: Any) -> Any:
+        if held_up in invoices:
+            raise OperationalError("deadlock detected")
+        return inner(invoices, **rest)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(issuing, "target_lines", failing)
+        run_due(clock_id=row.pk, until=end, in_simulated_time=False)
+    assert world.invoices(first)[1]["status"] == "ISSUED"
+    held_up.refresh_from_db()
+    assert (held_up.status, held_up.failure_reason) == ("CLOSING", "")
+
+    run_due(clock_id=row.pk, until=end, in_simulated_time=False)
+    held_up.refresh_from_db()
+    assert held_up.status == "ISSUED"
 
 
 @pytest.mark.django_db

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import transaction
+from django.db import OperationalError, transaction
 
 from apps.invoicing.domain import states
 from apps.invoicing.domain.targets import TargetLine, totals_of
@@ -139,7 +139,11 @@ def _stored(invoice_ids: Sequence[int], as_of: datetime) -> list[Invoice]:
     counted_at = wall_now()
     # By their keys alone: looked for by their state too, all that are closing would be read for every group, since
     # the planner believes that there are few.
-    locked = Invoice.objects.select_for_update(skip_locked=True).defer("metadata").filter(pk__in=many(invoice_ids))
+    locked = (
+        Invoice.objects.select_for_update(skip_locked=True, no_key=True)
+        .defer("metadata")
+        .filter(pk__in=many(invoice_ids))
+    )
     invoices = [row for row in locked.order_by("organization_id", "pk") if row.status == InvoiceStatus.CLOSING]
     if not invoices:
         return []
@@ -280,7 +284,7 @@ def approve_invoice(*, invoice_id: int, as_of: datetime) -> Invoice:
 @transaction.atomic
 def retry_failed(*, invoice_id: int, as_of: datetime) -> Invoice:
     """Send an invoice whose calculation failed back to be calculated at the next run."""
-    invoice = Invoice.objects.select_for_update().get(pk=invoice_id)
+    invoice = Invoice.objects.select_for_update(no_key=True).get(pk=invoice_id)
     states.require(invoice.status, InvoiceStatus.CALCULATING)
     invoice.status, invoice.next_action_at, invoice.failure_reason = InvoiceStatus.CLOSING, as_of, ""
     invoice.save()
@@ -289,7 +293,10 @@ def retry_failed(*, invoice_id: int, as_of: datetime) -> Invoice:
 
 @transaction.atomic
 def _set_aside(invoice_id: int, error: Exception, as_of: datetime) -> int:
-    invoice = Invoice.objects.select_for_update().get(pk=invoice_id)
+    if isinstance(error, OperationalError):
+        # A deadlock, a lost connection: nothing of the invoice, so the next run tries again.
+        return 0
+    invoice = Invoice.objects.select_for_update(no_key=True).get(pk=invoice_id)
     if invoice.status != InvoiceStatus.CLOSING:
         return 0
     invoice.status, invoice.next_action_at = InvoiceStatus.FAILED, None

@@ -41,7 +41,9 @@ def cross_boundaries(*, subscription_ids: Sequence[int], as_of: datetime) -> lis
     """
     # By their keys alone: looked for by what makes them due too, all that are due would be read for every group. What
     # another worker has moved on meanwhile is left out by a condition that no index serves.
-    locked = Subscription.objects.select_for_update(skip_locked=True).filter(pk__in=many(subscription_ids))
+    locked = Subscription.objects.select_for_update(no_key=True, skip_locked=True).filter(
+        pk__in=many(subscription_ids)
+    )
     due = locked.alias(ends=Coalesce("period_end", Value(as_of + timedelta(days=1)))).filter(ends__lte=as_of)
     rows = due.defer(*UNREAD_COLUMNS).order_by("pk")
     subscriptions: list[Subscription] = [row for row in rows if row.status == SubscriptionStatus.ACTIVE]
