@@ -1,5 +1,6 @@
 from collections.abc import Collection
 from functools import cache
+from operator import attrgetter
 from typing import Any, ClassVar, Self
 
 from django.db import models
@@ -79,6 +80,9 @@ class PublicIdField(models.CharField):
 
 class Row(models.Model):
     """Base of what is read by the thousand."""
+
+    # Django looks up anew which field it is, each time it is asked for; ours is `id` everywhere.
+    pk = property(attrgetter("id"), models.Model._set_pk_val)  # type: ignore[attr-defined]
 
     class Meta:
         abstract = True

@@ -77,8 +77,14 @@ class Page:
         Args:
             period_source: JSON that names the subscriber's period.
         """
-        figures = (f'"{format_decimal(value)}"' for value in (quantity, amount, subtotal, unit_price))
-        return WrittenJSON(self._form % self._places((*figures, period_source)))
+        figures = (
+            f'"{format_decimal(quantity)}"',
+            f'"{format_decimal(amount)}"',
+            f'"{format_decimal(subtotal)}"',
+            f'"{format_decimal(unit_price)}"',
+            period_source,
+        )
+        return WrittenJSON(self._form % self._places(figures))
 
 
 def rate_plainly(price: AnyPrice, usage: Usage, page: Page, period_source: str) -> RatedLine:

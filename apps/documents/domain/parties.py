@@ -1,13 +1,12 @@
 """One side of a document, as plain data that can be kept."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import Any, Self
 
 import msgspec
-
-_sorted = msgspec.json.Encoder(order="sorted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +52,10 @@ class Party:
 
     @property
     def digest(self) -> str:
-        return hashlib.sha256(_sorted.encode(self.as_facts())).hexdigest()
+        said = {name: value for name, value in zip(_SORTED, _VALUES(self), strict=True) if value}
+        return hashlib.sha256(msgspec.json.encode(said)).hexdigest()
 
 
 NAMES = tuple(field.name for field in fields(Party))
+_SORTED = sorted(NAMES)
+_VALUES: Callable[[Party], tuple[str, ...]] = attrgetter(*_SORTED)

@@ -32,30 +32,33 @@ def get_sides(invoice: Invoice) -> Sides:
 
 
 def _keep(invoices: Sequence[Invoice], *, is_later: bool) -> None:
-    merchants = {invoice.organization_id: invoice.organization for invoice in invoices}
+    merchant_ids = [invoice.organization_id for invoice in invoices]
+    some = dict(zip(merchant_ids, invoices, strict=True))
+    merchants = {key: invoice.organization for key, invoice in some.items()}
     logos = current_logos(list(merchants))
     # Issuing a whole merchant's month must not cost a digest of the merchant for each invoice.
     sellers = {key: seller_of(merchant, logos.get(key, "")) for key, merchant in merchants.items()}
     seller_digests = {key: party.digest for key, party in sellers.items()}
     buyers = [buyer_of(invoice.customer) for invoice in invoices]
-    buyer_digests = [party.digest for party in buyers]
+    buyer_digests = [(key, party.digest) for key, party in zip(merchant_ids, buyers, strict=True)]
     wanted = {(key, seller_digests[key]): party for key, party in sellers.items()}
-    wanted |= {
-        (invoice.organization_id, digest): party
-        for invoice, digest, party in zip(invoices, buyer_digests, buyers, strict=True)
-    }
+    wanted |= dict(zip(buyer_digests, buyers, strict=True))
     keys = _facts_keys(wanted)
+    seller_keys = {key: keys[key, seller_digests[key]] for key in merchants}
+    subscriptions = [invoice.subscription for invoice in invoices]
     rows = [
         (
-            invoice.organization_id,
+            merchant_id,
             invoice.pk,
-            keys[invoice.organization_id, seller_digests[invoice.organization_id]],
-            keys[invoice.organization_id, digest],
-            invoice.subscription.tax_exempt,
-            invoice.subscription.timezone,
+            seller_keys[merchant_id],
+            keys[buyer],
+            subscription.tax_exempt,
+            subscription.timezone,
             is_later,
         )
-        for invoice, digest in zip(invoices, buyer_digests, strict=True)
+        for invoice, merchant_id, buyer, subscription in zip(
+            invoices, merchant_ids, buyer_digests, subscriptions, strict=True
+        )
     ]
     if not is_later:
         insert_values(InvoiceParties, COLUMNS, rows)

@@ -202,6 +202,10 @@ def _worth_a_look(by_subscription: Mapping[int, Invoice], subjects: Mapping[int,
         rows = cursor.fetchall()
     found: set[int] = set()
     asked: list[tuple[int, UsageRequest, datetime]] = []
+    keys = {
+        subscription_id: (invoice.organization_id, subjects.get(invoice.customer_id, ()))
+        for subscription_id, invoice in by_subscription.items()
+    }
     for metric_id, start, end, counted_at, is_special, subscription_ids in rows:
         if is_special:
             found.update(subscription_ids)
@@ -209,9 +213,8 @@ def _worth_a_look(by_subscription: Mapping[int, Invoice], subjects: Mapping[int,
             continue
         since = counted_at - OVERLAP
         for subscription_id in set(subscription_ids):
-            invoice = by_subscription[subscription_id]
-            spans = subjects.get(invoice.customer_id, ())
-            usage = UsageRequest(invoice.organization_id, metric_id, spans, start, end)
+            organization_id, spans = keys[subscription_id]
+            usage = UsageRequest(organization_id, metric_id, spans, start, end)
             asked.append((subscription_id, usage, since))
     asked = [row for row in asked if row[0] not in found]
     changed = usage_changed_since(requests=[row[1] for row in asked], moments=[row[2] for row in asked])

@@ -48,9 +48,16 @@ OPEN = (InvoiceStatus.ACTIVE, InvoiceStatus.CLOSING, InvoiceStatus.CALCULATING, 
 
 
 class _Bill(msgspec.Struct, frozen=True):
-    """An invoice with what all of its lines need of its neighbours, fetched once."""
+    """An invoice with what all of its lines need of its neighbours, fetched once.
+
+    Attributes:
+        usage: the keys that its usage is found by: of the merchant, the customer and the subscription.
+        period_text: `period_source` as JSON.
+    """
 
     invoice: Invoice
+    invoice_id: int
+    usage: tuple[int, int, int]
     subscription: Subscription
     subjects: Sequence[SubjectSpan]
     agreed: Sequence[AdjustmentTerms]
@@ -79,6 +86,11 @@ class _Planned(msgspec.Struct, frozen=True):
 
     charge: Charge
     revision: PriceRevision
+    metric: BillableMetric | None
+    revision_id: int
+    price_id: int
+    metric_id: int | None
+    is_in_money: bool
     parts: Sequence[ChargePart]
     sources: Sequence[Mapping[str, object]]
     described: Sequence[Mapping[str, Any]]
@@ -90,7 +102,7 @@ class _Planned(msgspec.Struct, frozen=True):
         key = (number, moment)
         if key not in self.pages:
             page = None
-            if self.revision.pricing_unit is None:
+            if self.is_in_money:
                 with suppress(ValueError):
                     page = Page(
                         described=self.described[number],
@@ -188,13 +200,13 @@ def calculated_lines(
         for planned in planner.charges_of(bill.invoice)
     ]
     asked = [(item, part) for item in items if item.plan.is_usage for part in item.plan.parts]
-    answers = usage_of([_metered_request(item.bill, item.plan.revision, part) for item, part in asked])
+    answers = usage_of([_metered_request(item.bill, item.plan, part) for item, part in asked])
     usage: dict[int, list[Usage]] = defaultdict(list)
     for (item, _), answer in zip(asked, answers, strict=True):
         usage[id(item)].append(answer)
     lines: dict[int, list[TargetLine]] = defaultdict(list)
     for item in items:
-        lines[item.bill.invoice.pk].extend(_lines(item, usage.get(id(item))))
+        lines[item.bill.invoice_id].extend(_lines(item, usage.get(id(item))))
     for invoice_id, others in beside.items():
         lines[invoice_id].extend(others)
     return settled_lines(
@@ -221,17 +233,21 @@ def _bills(invoices: Sequence[Invoice], terms: Terms, as_of: datetime | None) ->
         rates = {} if has_own else shared[subscription.plan_id, subscription.tax_exempt]
         source = _period_source(invoice)
         text = msgspec.json.encode(source).decode()
-        yield _Bill(invoice, subscription, subjects, agreed, moment, source, text, has_own, rates)
+        keys = (invoice.organization_id, invoice.customer_id, invoice.subscription_id)
+        yield _Bill(invoice, invoice.pk, keys, subscription, subjects, agreed, moment, source, text, has_own, rates)
 
 
-def _metered_request(bill: _Bill, revision: PriceRevision, part: ChargePart) -> MeteredRequest:
-    invoice, metric = bill.invoice, revision.metric
+def _metered_request(bill: _Bill, plan: _Planned, part: ChargePart) -> MeteredRequest:
+    metric, period = plan.metric, part.period
     assert metric is not None, "prices of usage have a metric"
-    usage = UsageRequest(invoice.organization_id, metric.pk, bill.subjects, part.period.start, part.period.end)
-    allowance = None
-    if revision.pricing_unit_id is None:
-        allowance = AllowanceRequest(invoice.customer_id, invoice.subscription_id, revision.price_id, part.period)
-    return MeteredRequest(usage, part.price, metric, allowance)
+    assert plan.metric_id is not None
+    organization_id, customer_id, subscription_id = bill.usage
+    return MeteredRequest(
+        UsageRequest(organization_id, plan.metric_id, bill.subjects, period.start, period.end),
+        part.price,
+        metric,
+        AllowanceRequest(customer_id, subscription_id, plan.price_id, period) if plan.is_in_money else None,
+    )
 
 
 class _Planner:
@@ -269,7 +285,22 @@ class _Planner:
             if parts:
                 sources = [fixed_sources(revision, invoice.currency, parts, part) for part in parts]
                 described = [self.described.get(id(part.price)) or part.price.describe() for part in parts]
-                found.append(_Planned(charge, revision, parts, sources, described, revision.bills_usage, {}))
+                found.append(
+                    _Planned(
+                        charge,
+                        revision,
+                        revision.metric,
+                        revision.pk,
+                        revision.price_id,
+                        revision.metric_id,
+                        revision.pricing_unit_id is None,
+                        parts,
+                        sources,
+                        described,
+                        revision.bills_usage,
+                        {},
+                    )
+                )
         return found
 
 
@@ -343,8 +374,8 @@ def _line(plan: _Planned, period: Period, rated: RatedLine, tax_rate: Decimal) -
         unit_price=rated.unit_price,
         gross=rated.subtotal,
         tax_rate=tax_rate,
-        price_revision_id=revision.pk,
-        metric_id=revision.metric_id,
+        price_revision_id=plan.revision_id,
+        metric_id=plan.metric_id,
         provenance=rated.provenance,
         whole=rated.subtotal if plan.is_usage else None,
     )

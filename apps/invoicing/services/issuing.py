@@ -234,11 +234,13 @@ def issue_group(*, invoices: Sequence[Invoice], as_of: datetime) -> None:
     for keep in _keepers:
         keep(invoices)
     numbers = next_number(organization=invoices[0].organization, as_of=as_of, count=len(invoices))
+    # The money is due at midnight UTC, the payment term after the day of issue.
+    day = as_of.replace(hour=0, minute=0, second=0, microsecond=0)
     for invoice, number in zip(invoices, numbers, strict=True):
         invoice.number = number
         invoice.status = InvoiceStatus.ISSUED
         invoice.issued_at = as_of
-        invoice.due_at = _due_at(invoice, as_of)
+        invoice.due_at = day + timedelta(days=invoice.subscription.payment_term_days)
         invoice.next_action_at = None
     update_rows(invoices, ISSUED_COLUMNS)
     publish_all(
@@ -309,12 +311,6 @@ def _set_aside(invoice_id: int, error: Exception, as_of: datetime) -> int:
         at=as_of,
     )
     return 1
-
-
-def _due_at(invoice: Invoice, as_of: datetime) -> datetime:
-    """Give the day the money is due: issue plus the payment term, at midnight UTC."""
-    day = as_of.replace(hour=0, minute=0, second=0, microsecond=0)
-    return day + timedelta(days=invoice.subscription.payment_term_days)
 
 
 def line_public_id(invoice_public_id: str, reference: str) -> str:
