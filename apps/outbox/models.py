@@ -1,5 +1,7 @@
 from django.db import models
 
+from apps.kernel.models import WrittenJSONField
+
 
 class OutboxEvent(models.Model):
     """A fact announced in the transaction of the change that caused it."""
@@ -8,7 +10,7 @@ class OutboxEvent(models.Model):
     organization_id = models.BigIntegerField()
     event_type = models.CharField(max_length=60)
     object_id = models.CharField(max_length=40, help_text="Public id of what changed.")
-    payload = models.JSONField(default=dict)
+    payload = WrittenJSONField(default=dict)
     occurred_at = models.DateTimeField(help_text="In the time of the object: its test clock, if it has one.")
     created_at = models.DateTimeField(auto_now_add=True)
 

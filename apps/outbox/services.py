@@ -1,8 +1,9 @@
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from decimal import Decimal
 from functools import cache
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -61,13 +62,19 @@ def _row(announcement: Announcement) -> OutboxEvent:
 
 def payload_of(event: Any) -> dict[str, Any]:
     """Give the JSON payload of an event: camelCase keys, decimals and instants as strings."""
-    return {key: _plain(getattr(event, name)) for name, key in _keys_of(type(event))}  # type: ignore[arg-type]
+    values, keys = _fields_of(type(event))  # type: ignore[arg-type]
+    return {
+        key: value if type(value) is str else _plain(value) for key, value in zip(keys, values(event), strict=True)
+    }
 
 
 @cache
-def _keys_of(kind: type) -> list[tuple[str, str]]:
-    """Give the fields of a kind of event and the keys of its payload."""
-    return [(field.name, _camel(field.name)) for field in dataclasses.fields(kind)]
+def _fields_of(kind: type) -> tuple[Callable[[Any], tuple[Any, ...]], list[str]]:
+    """Give what reads the fields of a kind of event, and the keys of its payload."""
+    names = [field.name for field in dataclasses.fields(kind)]
+    # Of a single name the getter gives no tuple.
+    read = attrgetter(*names) if len(names) > 1 else lambda event: tuple(getattr(event, name) for name in names)
+    return read, [_camel(name) for name in names]
 
 
 def _camel(name: str) -> str:

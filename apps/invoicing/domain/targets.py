@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from apps.kernel.money import EXACT
 from apps.rating.lines import bound_to_zero, evaluated
-from apps.rating.tax import tax_stacked
+from apps.rating.tax import ZERO, tax_stacked
 from apps.taxes.domain.treatment import Treatment
 
 
@@ -115,6 +115,8 @@ def with_tax(
         treatments: what was decided of each line, same order; None where its percent stands. By default the lines'.
     """
     decided = [line.treatment for line in lines] if treatments is None else treatments
+    if not any(decided) and not any(line.tax_rate for line in lines):
+        return [replace(line, subtotal=line.gross, tax_amount=ZERO) for line in lines]
     # Read once of each decision: few are made about very many lines.
     rates = {id(one): one.rate for one in decided if one is not None}
     known: dict[Hashable, list[tuple[Hashable, Decimal]]] = {}

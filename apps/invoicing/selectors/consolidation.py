@@ -78,6 +78,8 @@ def documents_of(invoices: Sequence[Invoice]) -> list[list[Invoice]]:
         invoices: of one organization, with their neighbours, and stored with their lines.
     """
     candidates = [invoice for invoice in invoices if _is_consolidating(invoice)]
+    if not candidates:
+        return [[invoice] for invoice in invoices]
     outside = _outside_scope(candidates) if len(candidates) > 1 else set()
     documents: dict[Hashable, list[Invoice]] = defaultdict(list)
     together = {invoice.pk for invoice in candidates}
