@@ -9,7 +9,11 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from apps.kernel.money import format_decimal
+from apps.kernel.text import find_unwritable, shows_something
 from apps.kernel.time import format_instant, parse_instant
+
+# Names and their like stand on one line; what may be longer is told in lines.
+LONGEST_LINE = 255
 
 
 @extend_schema_field(OpenApiTypes.DATETIME)
@@ -90,13 +94,35 @@ class DecimalStringField(serializers.Field[Any, Any, Any, Any]):
         return format_decimal(value)
 
 
-class StrictCharField(serializers.CharField):
-    """A string that must be one on the wire: numbers and booleans are refused, NUL too."""
+class MatchedCharField(serializers.CharField):
+    """A string that must be one on the wire: numbers and booleans are refused, NUL too.
+
+    By itself it is for what is only compared with what events brought, of whatever characters.
+    """
 
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str):
             self.fail("invalid")
         return str(super().to_internal_value(data))
+
+
+class StrictCharField(MatchedCharField):
+    """A string of characters that documents can print: it may end up on one.
+
+    Only text long enough for lines may have line ends and tabs. What shows nothing at all is blank.
+    """
+
+    default_error_messages = {"unwritable": "Text must not contain the control character {sign}."}
+
+    def to_internal_value(self, data: Any) -> str:
+        text = super().to_internal_value(data)
+        if sign := find_unwritable(text, has_lines=(self.max_length or 0) > LONGEST_LINE):
+            self.fail("unwritable", sign=sign)
+        if not shows_something(text):
+            if not self.allow_blank:
+                self.fail("blank")
+            return ""
+        return text
 
 
 @extend_schema_field({"type": "string", "nullable": True})
@@ -126,6 +152,7 @@ class StringMapField(serializers.Field[Any, Any, Any, Any]):
     default_error_messages = {
         "invalid": "Give an object whose values are strings.",
         "too_long": "At most {entries} entries of {length} characters.",
+        "unwritable": "Text must not contain the control character {sign}.",
     }
     entries, length = 50, 500
 
@@ -134,8 +161,9 @@ class StringMapField(serializers.Field[Any, Any, Any, Any]):
             self.fail("invalid")
         if len(data) > self.entries or any(len(k) > 100 or len(v) > self.length for k, v in data.items()):
             self.fail("too_long", entries=self.entries, length=self.length)
-        if any("\x00" in k or "\x00" in v for k, v in data.items()):
-            self.fail("invalid")
+        for text in (*data, *data.values()):
+            if sign := find_unwritable(text, has_lines=True):
+                self.fail("unwritable", sign=sign)
         return dict(data)
 
     def to_representation(self, value: dict[str, Any]) -> dict[str, Any]:
