@@ -4,12 +4,14 @@ import csv
 import hashlib
 import io
 import zipfile
+from dataclasses import replace
 from datetime import timedelta
 from itertools import count
 
 import pytest
 
 from apps.documents.models import InvoiceDocument
+from apps.documents.services import archives
 from apps.documents.services.archives import Year, zip_of_year
 from apps.invoicing.models import CreditNote, Invoice
 from apps.kernel.http import ratelimit
@@ -80,6 +82,26 @@ def test_credit_notes_are_in_it_as_they_were_given_out(world: World) -> None:
     assert (left_out["file"], left_out["sha256"]) == ("", "")
     assert "voided" in left_out["missing"]
     assert f"{voided.number}: {left_out['missing']}\n" in xml.read("missing.txt").decode()
+
+
+def test_an_error_leaves_one_document_out_and_not_the_rest(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    bill(world)
+    first, second = Invoice.objects.filter(number__isnull=False).order_by("pk")
+    inner = archives.FORMATS["pdf"]
+
+    def make(invoice: Invoice) -> bytes:
+        if invoice == first:
+            raise RuntimeError("no font")
+        return inner.make(invoice)
+
+    monkeypatch.setitem(archives.FORMATS, "pdf", replace(inner, make=make))
+    archive = archive_of(world.api, "pdf")
+    assert archive.namelist() == [f"invoices/{second.number}.pdf", "index.csv", "missing.txt"]
+    assert archive.read("missing.txt").decode() == f"{first.number}: {archives.UNMADE}\n"
+    assert [row["missing"] for row in index_of(archive)] == [archives.UNMADE, ""]
+    assert first.public_id in caplog.text
 
 
 def test_it_is_written_as_it_is_read(world: World) -> None:

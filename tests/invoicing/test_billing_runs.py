@@ -253,10 +253,9 @@ def test_two_runs_are_compared_by_subscription(shop: Shop) -> None:
     shop.world.send(shop.customers[0], "2026-02-05T10:00:00Z", tokens=50)
     shop.world.send(shop.customers[1], "2026-02-05T10:00:00Z", tokens=5)
     shop.close(MARCH)
-    # The new customer's January, and nothing of the one who is left out.
-    rows = Invoice.objects.filter(status="CLOSING").exclude(subscription=gone)
-    ids = sorted({row.customer.public_id for row in rows.select_related("customer")})
-    second = shop.plan_run(name="February", customerIds=ids)
+    # The new customer's January, and nothing of the one whom another run holds.
+    shop.plan_run(name="Apart", customerIds=[gone.customer.public_id])
+    second = shop.plan_run(name="February")
     shop.act(second, "preview")
     found = shop.get(second, "/comparison")
     assert (found["earlierBillingRunId"], found["pagination"]["total"]) == (first["id"], 4)
@@ -270,6 +269,32 @@ def test_two_runs_are_compared_by_subscription(shop: Shop) -> None:
     assert [row["change"] for row in found["data"]] == ["missing", "new", "up", "down"]
     one = shop.get(second, "/comparison?limit=1&offset=1")
     assert [row["change"] for row in one["data"]] == ["new"]
+
+
+def test_only_the_customers_of_a_run_are_compared(shop: Shop) -> None:
+    first = shop.plan_run(name="January")
+    shop.act(first, "start")
+    run_due(clock_id=None, until=GRACE_OVER, in_simulated_time=False)
+    shop.close(MARCH)
+    some = shop.plan_run(name="One", customerIds=shop.customers[:1], waitsForGrace=False)
+    shop.act(some, "preview")
+    found = shop.get(some, "/comparison")
+    assert found["earlierBillingRunId"] == first["id"]
+    assert [row["customerId"] for row in found["data"]] == shop.customers[:1]
+    assert found["pagination"]["total"] == 1
+    # Beside a run of one customer all others would look new.
+    shop.act(some, "start")
+    run_billing_runs(None, MARCH)
+    assert shop.get(some)["status"] == "completed"
+    rest = shop.plan_run(name="Rest")
+    assert shop.get(rest, "/comparison")["earlierBillingRunId"] == first["id"]
+
+
+def test_an_empty_filter_is_not_everybody(shop: Shop) -> None:
+    refused = shop.plan_run(expect=400, customerIds=[])
+    assert [error["field"] for error in refused["errors"]] == ["customerIds"]
+    assert "leave it out for all" in refused["errors"][0]["message"]
+    assert not BillingRun.objects.exists()
 
 
 def test_a_result_stays_as_it_was_noted(shop: Shop) -> None:

@@ -9,6 +9,7 @@ from unfold.widgets import UnfoldAdminEmailInputWidget, UnfoldAdminTextInputWidg
 from apps.customers.models import Customer
 from apps.customers.services.customers import create_customer
 from apps.kernel.adminsite.forms import check_by_rules
+from apps.kernel.adminsite.texts import check_line
 from apps.kernel.clock import wall_now
 from apps.organizations.services.organizations import find_or_create_consumer
 
@@ -20,7 +21,9 @@ ADDRESS = {"line1": "line1", "line2": "line2", "city": "city", "state": "state",
 
 
 def _text(label: str, length: int = 255, **more: Any) -> forms.CharField:
-    return forms.CharField(label=label, max_length=length, widget=UnfoldAdminTextInputWidget, **more)
+    return forms.CharField(
+        label=label, max_length=length, widget=UnfoldAdminTextInputWidget, validators=[check_line], **more
+    )
 
 
 class NewCustomerForm(forms.ModelForm):

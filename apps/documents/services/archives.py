@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import logging
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ from apps.kernel.errors import DomainError
 from apps.kernel.money import format_amount
 from apps.organizations.models import Organization
 
+logger = logging.getLogger(__name__)
+
+UNMADE = "It could not be made because of an error; the log says which."
 FIRST_YEAR, LAST_YEAR = 1970, 9998
 # A credit note is read with its lines, so fewer of them at once.
 INVOICES_AT_ONCE, NOTES_AT_ONCE = 100, 10
@@ -105,6 +109,11 @@ def zip_of_year(found: Year, *, kind: str) -> Iterator[bytes]:
                 content = entry.make()
             except DomainError as error:
                 problem = error.message
+            # The answer has begun, so an error could only cut it short, and the year could never be had.
+            except Exception:
+                logger.exception("A document could not be put into an archive: %s", entry.row.public_id)
+                problem = UNMADE
+            if problem:
                 missing.write(f"{entry.row.number}: {problem}\n")
             else:
                 archive.writestr(_file_at(name, entry.issued_at), content)

@@ -46,7 +46,14 @@ FORBIDDEN = OpenApiResponse(ErrorSerializer, "The state of the run forbids it, o
 class PlanRunSerializer(serializers.Serializer[Any]):
     name = StrictCharField(required=False, allow_blank=True, max_length=120)
     planId = StrictCharField(required=False, allow_null=True)
-    customerIds = serializers.ListField(child=StrictCharField(), required=False, max_length=1000)
+    # A filter that came out empty must not hold everybody's invoices.
+    customerIds = serializers.ListField(
+        child=StrictCharField(),
+        required=False,
+        max_length=1000,
+        allow_empty=False,
+        error_messages={"empty": "Name a customer, or leave it out for all of them."},
+    )
     closedUntil = InstantField(required=False)
     waitsForGrace = serializers.BooleanField(required=False, default=True)
 

@@ -115,10 +115,16 @@ def progress_of_each(runs: Sequence[BillingRun]) -> Mapping[int, Progress]:
 
 
 def find_earlier_run(run: BillingRun) -> BillingRun | None:
-    """Find the latest completed run of the merchant before one, of the same plan if it is of one."""
+    """Find the latest completed run of the merchant before one, of the same plan if it is of one.
+
+    It was for all customers, or at least for those of the later one: others would all look new.
+    """
     rows = BillingRun.objects.filter(organization_id=run.organization_id, status=RunStatus.COMPLETED, pk__lt=run.pk)
     rows = rows.filter(plan__isnull=True) if run.plan_id is None else rows.filter(plan_id=run.plan_id)
-    return rows.order_by("-pk").first()
+    covers = Q(customer_ids=[])
+    if run.customer_ids:
+        covers |= Q(customer_ids__contains=run.customer_ids)
+    return rows.filter(covers).order_by("-pk").first()
 
 
 def compare_runs(
@@ -126,11 +132,14 @@ def compare_runs(
 ) -> tuple[int, Sequence[Difference]]:
     """Say what subscriptions come to in one run and came to in an earlier one, the largest difference first.
 
+    Customers that the later run is not for are left out: they are not missing from it.
+
     Returns:
         How many there are in both together, and a page of them.
     """
     with connection.cursor() as cursor:
-        cursor.execute(COMPARISON, [run.pk, earlier.pk, earlier.pk, run.pk, limit, offset])
+        customers = list(run.customer_ids)
+        cursor.execute(COMPARISON, [run.pk, earlier.pk, customers, customers, earlier.pk, run.pk, limit, offset])
         rows = cursor.fetchall()
     if not rows:
         return 0, []
@@ -178,6 +187,7 @@ COMPARISON = """
             COALESCE(amount, CASE WHEN status = 'waiting' THEN previewed_amount END) AS amount
         FROM invoicing_billingrunitem
         WHERE run_id IN (%s, %s) AND status <> 'released'
+            AND (cardinality(%s::bigint[]) = 0 OR customer_id = ANY (%s::bigint[]))
     ), sums AS (
         SELECT run_id, subscription_id, currency,
             CASE WHEN bool_and(amount IS NOT NULL) THEN sum(amount) END AS total

@@ -9,7 +9,7 @@ from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db import models
 from django.db.models import Model, QuerySet
-from django.forms import JSONField
+from django.forms import CharField, JSONField
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from import_export.admin import ExportMixin
@@ -17,6 +17,8 @@ from import_export.formats.base_formats import CSV, XLSX
 from unfold.admin import ModelAdmin
 from unfold.contrib.import_export.forms import ExportForm
 from unfold.paginator import InfinitePaginator
+
+from apps.kernel.adminsite.texts import check_line, check_lines
 
 
 class Person(Protocol):
@@ -112,6 +114,8 @@ class BillingModelAdmin(ExportMixin, ModelAdmin):
         field = super().formfield_for_dbfield(db_field, request, **kwargs)
         if isinstance(field, FilledJsonField):
             field.blank = db_field.get_default()
+        elif isinstance(field, CharField):
+            field.validators.append(check_lines if isinstance(db_field, models.TextField) else check_line)
         return field
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:

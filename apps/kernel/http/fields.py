@@ -1,5 +1,6 @@
+import re
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from functools import cache
 from typing import Any
 from zoneinfo import available_timezones
@@ -9,7 +10,13 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from apps.kernel.money import format_decimal
+from apps.kernel.text import find_unwritable, shows_something
 from apps.kernel.time import format_instant, parse_instant
+
+# Names and their like stand on one line; what may be longer is told in lines.
+LONGEST_LINE = 255
+# `Decimal` reads more than the wire means by a number: digits of all scripts, blanks, "1_000" and "1e2".
+PLAIN_DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 
 
 @extend_schema_field(OpenApiTypes.DATETIME)
@@ -73,12 +80,10 @@ class DecimalStringField(serializers.Field[Any, Any, Any, Any]):
 
     def to_internal_value(self, data: Any) -> Decimal:
         is_number = isinstance(data, int | Decimal) and not isinstance(data, bool)
-        if not (isinstance(data, str) and 0 < len(data) <= 60) and not (self.accept_number and is_number):
+        is_text = isinstance(data, str) and len(data) <= 60 and PLAIN_DECIMAL.fullmatch(data)
+        if not is_text and not (self.accept_number and is_number):
             self.fail("invalid")
-        try:
-            value = Decimal(data)
-        except InvalidOperation:
-            self.fail("invalid")
+        value = Decimal(data)
         if not value.is_finite():
             self.fail("invalid")
         exponent = value.normalize().as_tuple().exponent
@@ -90,13 +95,35 @@ class DecimalStringField(serializers.Field[Any, Any, Any, Any]):
         return format_decimal(value)
 
 
-class StrictCharField(serializers.CharField):
-    """A string that must be one on the wire: numbers and booleans are refused, NUL too."""
+class MatchedCharField(serializers.CharField):
+    """A string that must be one on the wire: numbers and booleans are refused, NUL too.
+
+    By itself it is for what is only compared with what events brought, of whatever characters.
+    """
 
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str):
             self.fail("invalid")
         return str(super().to_internal_value(data))
+
+
+class StrictCharField(MatchedCharField):
+    """A string of characters that documents can print: it may end up on one.
+
+    Only text long enough for lines may have line ends and tabs. What shows nothing at all is blank.
+    """
+
+    default_error_messages = {"unwritable": "Text must not contain the control character {sign}."}
+
+    def to_internal_value(self, data: Any) -> str:
+        text = super().to_internal_value(data)
+        if sign := find_unwritable(text, has_lines=(self.max_length or 0) > LONGEST_LINE):
+            self.fail("unwritable", sign=sign)
+        if not shows_something(text):
+            if not self.allow_blank:
+                self.fail("blank")
+            return ""
+        return text
 
 
 @extend_schema_field({"type": "string", "nullable": True})
@@ -126,6 +153,7 @@ class StringMapField(serializers.Field[Any, Any, Any, Any]):
     default_error_messages = {
         "invalid": "Give an object whose values are strings.",
         "too_long": "At most {entries} entries of {length} characters.",
+        "unwritable": "Text must not contain the control character {sign}.",
     }
     entries, length = 50, 500
 
@@ -134,8 +162,9 @@ class StringMapField(serializers.Field[Any, Any, Any, Any]):
             self.fail("invalid")
         if len(data) > self.entries or any(len(k) > 100 or len(v) > self.length for k, v in data.items()):
             self.fail("too_long", entries=self.entries, length=self.length)
-        if any("\x00" in k or "\x00" in v for k, v in data.items()):
-            self.fail("invalid")
+        for text in (*data, *data.values()):
+            if sign := find_unwritable(text, has_lines=True):
+                self.fail("unwritable", sign=sign)
         return dict(data)
 
     def to_representation(self, value: dict[str, Any]) -> dict[str, Any]:

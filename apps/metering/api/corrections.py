@@ -11,7 +11,7 @@ from rest_framework.response import Response
 from apps.catalog.models import BillableMetric
 from apps.kernel.clock import wall_now
 from apps.kernel.errors import FieldError, InvalidError
-from apps.kernel.http.fields import InstantField, StrictCharField
+from apps.kernel.http.fields import InstantField, MatchedCharField, StrictCharField
 from apps.kernel.http.pagination import list_page
 from apps.kernel.http.shapes import page_of
 from apps.kernel.http.views import ContractView, Request
@@ -43,10 +43,10 @@ class SpanSerializer(serializers.Serializer[Any]):
 
 
 class VoidFilterSerializer(SpanSerializer):
-    type = StrictCharField(required=False, max_length=255)
-    source = StrictCharField(required=False, max_length=255)  # type: ignore[assignment]
-    subject = StrictCharField(required=False, max_length=255)
-    externalSubject = StrictCharField(required=False, max_length=255)
+    type = MatchedCharField(required=False, max_length=255)
+    source = MatchedCharField(required=False, max_length=255)  # type: ignore[assignment]
+    subject = MatchedCharField(required=False, max_length=255)
+    externalSubject = MatchedCharField(required=False, max_length=255)
 
 
 class VoidRequestSerializer(serializers.Serializer[Any]):
@@ -55,7 +55,7 @@ class VoidRequestSerializer(serializers.Serializer[Any]):
         child=StrictCharField(max_length=40), required=False, min_length=1, max_length=NAMES_AT_ONCE
     )
     idempotencyKeys = serializers.ListField(
-        child=StrictCharField(max_length=255), required=False, min_length=1, max_length=NAMES_AT_ONCE
+        child=MatchedCharField(max_length=255), required=False, min_length=1, max_length=NAMES_AT_ONCE
     )
     filter = VoidFilterSerializer(required=False)
 

@@ -10,7 +10,7 @@ from rest_framework.response import Response
 
 from apps.kernel.clock import wall_now
 from apps.kernel.errors import FieldError, InvalidError, NotFoundError
-from apps.kernel.http.fields import InstantField, StrictCharField
+from apps.kernel.http.fields import InstantField, MatchedCharField, StrictCharField
 from apps.kernel.http.pagination import list_page
 from apps.kernel.http.shapes import page_of
 from apps.kernel.http.views import ContractView, Request
@@ -26,11 +26,11 @@ TOO_OLD = "Keys or raw events of its time are gone, so it could not be counted e
 
 class ParkedFilterSerializer(serializers.Serializer[Any]):
     reason = serializers.ChoiceField(choices=ParkReason.values, required=False)
-    type = StrictCharField(required=False, max_length=255)
-    source = StrictCharField(required=False, max_length=255)  # type: ignore[assignment]  # the wire's name
-    subject = StrictCharField(required=False, max_length=255)
-    externalSubject = StrictCharField(required=False, max_length=255)
-    idempotencyKey = StrictCharField(required=False, max_length=255)
+    type = MatchedCharField(required=False, max_length=255)
+    source = MatchedCharField(required=False, max_length=255)  # type: ignore[assignment]  # the wire's name
+    subject = MatchedCharField(required=False, max_length=255)
+    externalSubject = MatchedCharField(required=False, max_length=255)
+    idempotencyKey = MatchedCharField(required=False, max_length=255)
     to = InstantField(required=False)
 
     def get_fields(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from apps.catalog.models import BillableMetric
 from apps.catalog.selectors.metrics import require_counting
 from apps.kernel.errors import FieldError, InvalidError, NotFoundError
-from apps.kernel.http.fields import InstantField, StrictCharField, TimeZoneField
+from apps.kernel.http.fields import InstantField, MatchedCharField, TimeZoneField
 from apps.kernel.http.pagination import page_bounds
 from apps.kernel.http.schema import ErrorSerializer
 from apps.kernel.http.views import ContractView, Request
@@ -41,7 +41,7 @@ GONE = "The answer needs raw events that are dropped; whole hours of usage are k
 
 class IntervalSerializer(serializers.Serializer[Any]):
     to = InstantField()
-    subject = StrictCharField(required=False, max_length=255)
+    subject = MatchedCharField(required=False, max_length=255)
 
     def get_fields(self) -> dict[str, Any]:
         # "from" is a word of the language and cannot be declared as an attribute.
@@ -55,8 +55,8 @@ class IntervalSerializer(serializers.Serializer[Any]):
 
 class MeterQuerySerializer(IntervalSerializer):
     windowSize = serializers.ChoiceField(choices=list(SIZES), required=False)
-    groupBy = StrictCharField(required=False, max_length=1000)
-    filterGroupBy = StrictCharField(required=False, max_length=5000)
+    groupBy = MatchedCharField(required=False, max_length=1000)
+    filterGroupBy = MatchedCharField(required=False, max_length=5000)
     groupLimit = serializers.IntegerField(required=False, min_value=1, max_value=500)
     groupOffset = serializers.IntegerField(required=False, min_value=0, max_value=100_000)
     timeZone = TimeZoneField(required=False, default="UTC")
@@ -64,8 +64,8 @@ class MeterQuerySerializer(IntervalSerializer):
 
 
 class EventQuerySerializer(IntervalSerializer):
-    externalId = StrictCharField(required=False, max_length=255)
-    externalSubject = StrictCharField(required=False, max_length=255)
+    externalId = MatchedCharField(required=False, max_length=255)
+    externalSubject = MatchedCharField(required=False, max_length=255)
 
 
 class WindowedValueSerializer(serializers.Serializer[Any]):
