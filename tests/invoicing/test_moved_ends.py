@@ -142,7 +142,7 @@ def test_a_refused_call_leaves_nothing_behind(world: World, clock: str) -> None:
 
 def test_an_amount_no_column_holds_is_refused_by_name(world: World, clock: str) -> None:
     subscription = started(world, clock, plan_of(world))
-    body = {"displayName": "x", "currency": "USD", "quantity": "1e15", "unitPrice": "1e15"}
+    body = {"displayName": "x", "currency": "USD", "quantity": "1" + "0" * 15, "unitPrice": "1" + "0" * 15}
     answer = world.api.post("/v2/invoices/lineItems", {**body, "subscriptionId": subscription}, expect=400)
     assert answer["errors"][0]["field"] == "unitPrice"
 
