@@ -178,9 +178,12 @@ def join_all(referring: Sequence[tuple[Sequence[models.Model], str]], among: mod
             held.append((field, rows, [row.__dict__[field.attname] for row in rows]))
     wanted = {key for _, _, keys in held for key in keys if key is not None}
     found: dict[int | None, Any] = {row.pk: row for row in among.filter(pk__in=many(wanted))} if wanted else {}
+    found[None] = None
     for field, rows, keys in held:
+        name = field.cache_name
         for row, key in zip(rows, keys, strict=True):
-            field.set_cached_value(row, None if key is None else found[key])
+            # As `set_cached_value` does, without asking the field for each row.
+            row._state.fields_cache[name] = found[key]
 
 
 def many(keys: Iterable[int]) -> RawSQL | list[int]:

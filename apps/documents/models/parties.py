@@ -37,8 +37,13 @@ class InvoiceParties(models.Model):
     invoice = models.OneToOneField(
         "invoicing.Invoice", on_delete=models.PROTECT, related_name="+", db_constraint=False
     )
-    seller = models.ForeignKey(PartyFacts, on_delete=models.PROTECT, related_name="+", db_constraint=False)
-    buyer = models.ForeignKey(PartyFacts, on_delete=models.PROTECT, related_name="+", db_constraint=False)
+    # Facts are never deleted, so nobody looks for who has them.
+    seller = models.ForeignKey(
+        PartyFacts, on_delete=models.PROTECT, related_name="+", db_index=False, db_constraint=False
+    )
+    buyer = models.ForeignKey(
+        PartyFacts, on_delete=models.PROTECT, related_name="+", db_index=False, db_constraint=False
+    )
     is_tax_exempt = models.BooleanField(help_text="The subscription was exempt from tax.")
     timezone = models.CharField(max_length=64, help_text="Dates of the service periods are local to it.")
     is_later = models.BooleanField(
