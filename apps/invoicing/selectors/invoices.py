@@ -43,7 +43,7 @@ NO_TERMS: Mapping[type[Model], Sequence[str]] = {
     ),
     Organization: ("created_at", "updated_at", "billing_emails", "event_days_back", "event_seconds_ahead"),
     Subscription: (
-        *("created_at", "updated_at", "name", "metadata", "placed_at", "activated_at", "parked_reason"),
+        *("updated_at", "name", "metadata", "placed_at", "activated_at", "parked_reason"),
         *("terminated_by", "termination_reason", "termination_change_reason"),
         *("change_reason", "change_description", "change_metadata"),
         *("next_reminder_at", "reminded_at", "reminded_period", "renewal_reminder_enabled", "renewal_reminder_days"),
