@@ -11,7 +11,7 @@ from apps.entitlements.selectors.coverage import CoverageRequest, coverage
 from apps.invoicing.domain.words import steps_in_words
 from apps.kernel.time import parse_instant
 from apps.metering.models import UsageWindow
-from apps.rating.lines import recompute
+from apps.rating.reading import recompute
 from tests.entitlements.kit import MILLION, Kit
 
 SOFT = {**MILLION, "isSoftLimit": True}

@@ -7,7 +7,7 @@ import pytest
 from apps.entitlements.models import Grant, PoolMeter
 from apps.entitlements.services.credits import follow_plans
 from apps.entitlements.services.provisioning import reconcile
-from apps.rating.lines import recompute
+from apps.rating.reading import recompute
 from apps.subscriptions.models import Subscription
 from tests.entitlements.pools import PoolKit
 from tests.world import World, at

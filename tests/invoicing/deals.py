@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Any
 
-from apps.rating.lines import recompute
+from apps.rating.reading import recompute
 from tests.world import World
 
 JANUARY, FEBRUARY, MARCH, APRIL = (f"2026-0{month}-01T00:00:00Z" for month in range(1, 5))

@@ -17,8 +17,9 @@ from apps.invoicing.domain.cuts import charge_of
 from apps.invoicing.domain.targets import TargetLine
 from apps.kernel.time import Period
 from apps.rating.adjustments import Discount, QuantityTerms, kept
-from apps.rating.lines import evaluated, rate_usage, recompute
+from apps.rating.lines import rate_usage
 from apps.rating.price_models import parse_properties
+from apps.rating.reading import evaluated, recompute
 from apps.rating.usage import Usage
 from apps.subscriptions.domain.plan_lines import PlanLines
 

@@ -13,7 +13,7 @@ from apps.invoicing.services.buying import PurchaseTerms, purchase_burst
 from apps.kernel.errors import ConflictError
 from apps.kernel.time import parse_instant
 from apps.outbox.models import OutboxEvent
-from apps.rating.lines import recompute
+from apps.rating.reading import recompute
 from tests.entitlements.kit import MILLION, START, Kit
 from tests.invoicing.test_purchases import page_of, run_to_its_end, settle_constraints
 from tests.recomputing import _issued_is_recomputed  # noqa: F401 - a fixture

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from apps.invoicing.domain.coupons import CouponTerms, Used, lasts, taken_off, uses_in, with_coupons
 from apps.invoicing.domain.cuts import charge_of, left_of_lines
 from apps.invoicing.domain.targets import TargetLine, totals_of, with_tax
-from apps.rating.lines import recompute
+from apps.rating.reading import recompute
 
 START, END = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC)
 # Prices 1 to 3 by revisions 11 to 13; the first is metered, by metric 7.

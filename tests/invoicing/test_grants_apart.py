@@ -10,7 +10,7 @@ import pytest
 from apps.catalog.domain.thresholds import LIFETIME
 from apps.invoicing.models import CreditNote, Invoice
 from apps.invoicing.selectors.watching import usage_so_far
-from apps.rating.lines import recompute
+from apps.rating.reading import recompute
 from apps.subscriptions.models import Subscription
 from tests.documents.papers import equip
 from tests.documents.rules import problems

@@ -14,7 +14,7 @@ from apps.invoicing.models import Invoice
 from apps.kernel.money import round_money
 from apps.kernel.time import Cadence, Period
 from apps.rating.adjustments import part_of
-from apps.rating.lines import recompute
+from apps.rating.reading import recompute
 from apps.subscriptions.models import Subscription
 from apps.subscriptions.selectors.subscriptions import endless_grid_of, pauses_of
 from apps.subscriptions.selectors.timeline import timeline_of

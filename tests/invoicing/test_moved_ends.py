@@ -7,7 +7,7 @@ import pytest
 from apps.catalog.models import Plan
 from apps.customers.models import Customer
 from apps.invoicing.models import InvoiceLine
-from apps.rating.lines import recompute
+from apps.rating.reading import recompute
 from tests.world import World
 
 pytestmark = pytest.mark.django_db

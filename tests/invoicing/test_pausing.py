@@ -19,7 +19,7 @@ from apps.kernel.errors import ConflictError
 from apps.kernel.money import round_money
 from apps.kernel.time import Cadence, format_instant
 from apps.outbox.models import OutboxEvent
-from apps.rating.lines import recompute
+from apps.rating.reading import recompute
 from apps.subscriptions.models import Subscription, SubscriptionPause
 from apps.subscriptions.selectors.subscriptions import endless_grid_of, pauses_of
 from tests.world import World, at, make_world

@@ -10,7 +10,7 @@ from django.test import Client
 from apps.catalog.models import Plan
 from apps.invoicing.models import Invoice, InvoiceLine
 from apps.invoicing.services.changing import pass_boundary
-from apps.rating.lines import recompute
+from apps.rating.reading import recompute
 from apps.subscriptions.models import Subscription
 from tests.world import World, at
 

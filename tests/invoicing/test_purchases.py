@@ -12,7 +12,7 @@ from apps.invoicing.models import Invoice, InvoiceDecision, PaymentSession, Purc
 from apps.kernel.time import parse_instant
 from apps.organizations.models import Organization
 from apps.outbox.models import OutboxEvent
-from apps.rating.lines import recompute
+from apps.rating.reading import recompute
 from tests.documents.papers import equip
 from tests.documents.rules import problems
 from tests.entitlements.kit import MILLION, START, Kit

@@ -7,7 +7,7 @@ import pytest
 from django.db import connection
 
 from apps.invoicing.models import InvoiceLine
-from apps.rating.lines import recompute
+from apps.rating.reading import recompute
 from apps.subscriptions.models import SubscriptionQuantity
 from tests.concurrency import at_once
 from tests.world import Api, World, make_world

@@ -7,7 +7,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from apps.rating.lines import recompute
+from apps.rating.reading import recompute
 from tests.entitlements.kit import MILLION, START, Kit
 from tests.untouched import fingerprint
 from tests.world import World

@@ -8,7 +8,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from apps.metering.services.merge import drain
-from apps.rating.lines import recompute
+from apps.rating.reading import recompute
 from tests.untouched import fingerprint
 from tests.world import World, make_world
 

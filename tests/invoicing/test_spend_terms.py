@@ -20,7 +20,7 @@ from apps.invoicing.domain.spend import (
 )
 from apps.invoicing.domain.targets import TargetLine, limit_rebates
 from apps.kernel.time import Cadence, Period, add_months
-from apps.rating.lines import recompute
+from apps.rating.reading import recompute
 from apps.subscriptions.domain.grid import Grid
 
 # Two prices, each by a revision of its own.

@@ -19,7 +19,7 @@ from apps.invoicing.services.prepaid import CREDIT
 from apps.kernel.money import round_money
 from apps.kernel.time import Cadence, Period, add, format_instant, parse_instant, ratio
 from apps.rating.adjustments import part_of
-from apps.rating.lines import recompute
+from apps.rating.reading import recompute
 from apps.subscriptions.models import Subscription
 from apps.subscriptions.selectors.subscriptions import pauses_of
 from apps.subscriptions.selectors.timeline import keys_of, lines_of, shown_of, timeline_of

@@ -8,7 +8,7 @@ from apps.invoicing.models import Invoice, InvoiceLine
 from apps.invoicing.services.early import bill_usage_now
 from apps.kernel.errors import ConflictError
 from apps.metering.services.merge import drain
-from apps.rating.lines import recompute
+from apps.rating.reading import recompute
 from apps.subscriptions.models import Subscription
 from apps.subscriptions.selectors.clocks import current_time
 from tests.world import World

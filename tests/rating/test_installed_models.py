@@ -15,10 +15,10 @@ import pytest
 from apps.catalog.models import BillableMetric
 from apps.catalog.services.prices import create_price
 from apps.invoicing.models import Invoice
-from apps.rating.lines import recompute
 from apps.rating.price_models import BUILT_IN, REGISTRY
 from apps.rating.price_models.installed import GROUP, PriceModelError, installed_models
 from apps.rating.price_models.standard import StandardPrice
+from apps.rating.reading import recompute
 from tests.world import World
 
 ROOT = Path(__file__).parents[2]

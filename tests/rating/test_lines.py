@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apps.kernel.time import Period
-from apps.rating.lines import Billed, bound_to_zero, evaluated, left_over, rate_fee, rate_usage, recompute
+from apps.rating.lines import Billed, rate_fee, rate_usage
 from apps.rating.price_models import PriceModel, TransactionPriceModel, count, parse_properties
+from apps.rating.reading import bound_to_zero, evaluated, left_over, recompute
 from apps.rating.tax import tax_lines
 from apps.rating.usage import Transaction, Usage
 

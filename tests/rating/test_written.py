@@ -13,8 +13,9 @@ from msgspec.structs import asdict
 
 from apps.kernel.rows import _json
 from apps.kernel.time import Period
-from apps.rating.lines import rate_usage, recompute
+from apps.rating.lines import rate_usage
 from apps.rating.price_models import parse_properties
+from apps.rating.reading import recompute
 from apps.rating.usage import Usage
 from apps.rating.written import Page, rate_plainly
 from tests.rating.test_lines import WIRES

@@ -4,7 +4,7 @@ from decimal import Decimal
 from typing import Any
 
 from apps.invoicing.models import Invoice
-from apps.rating.lines import recompute
+from apps.rating.reading import recompute
 from tests.world import World
 
 JANUARY = "2026-01-01T00:00:00Z"

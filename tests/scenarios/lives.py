@@ -4,7 +4,7 @@ from decimal import Decimal
 from typing import Any
 
 from apps.catalog.models import Plan
-from apps.rating.lines import recompute
+from apps.rating.reading import recompute
 from apps.subscriptions.models import Subscription
 from tests.world import World
 

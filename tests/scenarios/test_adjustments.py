@@ -11,7 +11,7 @@ from apps.catalog.models import Plan
 from apps.invoicing.models import InvoiceLine, SubscriptionAdjustment
 from apps.invoicing.services.adjustments import withdraw_adjustment
 from apps.outbox.models import OutboxEvent
-from apps.rating.lines import recompute
+from apps.rating.reading import recompute
 from apps.subscriptions.models import Subscription
 from tests.concurrency import at_once
 from tests.world import World, at

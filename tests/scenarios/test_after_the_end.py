@@ -7,7 +7,7 @@ import pytest
 
 from apps.invoicing.models import BalanceEntry, Invoice
 from apps.invoicing.services.afterwards import open_due_corrections
-from apps.rating.lines import recompute
+from apps.rating.reading import recompute
 from tests.concurrency import at_once
 from tests.world import World, make_world
 

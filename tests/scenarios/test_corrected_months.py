@@ -7,7 +7,7 @@ import pytest
 
 from apps.metering.models import BackfillJob, UsageWindow
 from apps.metering.services.jobs import run_backfill
-from apps.rating.lines import recompute
+from apps.rating.reading import recompute
 from tests.world import World
 
 pytestmark = pytest.mark.django_db

@@ -9,7 +9,7 @@ from django.urls import reverse
 
 from apps.catalog.models import BillableMetric
 from apps.invoicing.models import InvoiceLine
-from apps.rating.lines import recompute
+from apps.rating.reading import recompute
 from tests.world import World
 
 pytestmark = pytest.mark.django_db

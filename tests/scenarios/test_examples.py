@@ -13,7 +13,7 @@ import pytest
 from apps.invoicing.management.examples import seed_examples
 from apps.invoicing.models import Invoice
 from apps.kernel.money import format_amount, round_money
-from apps.rating.lines import recompute
+from apps.rating.reading import recompute
 from tests.live import ROOT
 from tests.world import World, at
 

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from apps.rating.lines import recompute
+from apps.rating.reading import recompute
 from tests.world import World
 
 pytestmark = pytest.mark.django_db

@@ -14,7 +14,7 @@ from apps.invoicing.models import Invoice, InvoiceLine
 from apps.invoicing.services.holding import hold_rates
 from apps.kernel.errors import ConflictError
 from apps.metering.services.merge import drain
-from apps.rating.lines import recompute
+from apps.rating.reading import recompute
 from tests.concurrency import at_once
 from tests.world import World, at
 

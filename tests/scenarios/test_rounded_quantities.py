@@ -7,7 +7,7 @@ import pytest
 from django.db import IntegrityError, transaction
 
 from apps.catalog.models import BillableMetric
-from apps.rating.lines import recompute
+from apps.rating.reading import recompute
 from tests.world import World
 
 pytestmark = pytest.mark.django_db

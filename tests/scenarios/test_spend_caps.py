@@ -4,7 +4,7 @@ import pytest
 
 from apps.invoicing.models import Invoice, InvoiceLine
 from apps.invoicing.services.early import bill_usage_now
-from apps.rating.lines import recompute
+from apps.rating.reading import recompute
 from apps.subscriptions.models import Subscription
 from tests.scenarios.commitments import Case
 from tests.world import World, at

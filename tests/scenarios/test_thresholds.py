@@ -13,7 +13,7 @@ from apps.invoicing.services.watching import look_at_usage
 from apps.invoicing.tasks import look_at_open_usage
 from apps.metering.services.merge import drain
 from apps.outbox.models import OutboxEvent
-from apps.rating.lines import recompute
+from apps.rating.reading import recompute
 from apps.subscriptions.models import Subscription
 from tests.concurrency import at_once
 from tests.world import World, make_world

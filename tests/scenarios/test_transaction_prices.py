@@ -10,7 +10,7 @@ from django.urls import reverse
 
 from apps.invoicing.models import Invoice, InvoiceLine
 from apps.metering.models import Retention
-from apps.rating.lines import recompute
+from apps.rating.reading import recompute
 from tests.world import World, at
 
 pytestmark = pytest.mark.django_db

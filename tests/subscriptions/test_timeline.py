@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from apps.kernel.errors import DomainError, InvalidError
 from apps.kernel.time import Period
 from apps.rating.adjustments import QuantityTerms
-from apps.rating.lines import rate_fee, recompute
+from apps.rating.lines import rate_fee
 from apps.rating.price_models.standard import StandardPrice
+from apps.rating.reading import recompute
 from apps.rating.splits import FeePart, rate_fee_parts, rate_fee_sum, split_terms
 from apps.subscriptions.domain.editing import (
     Addition,

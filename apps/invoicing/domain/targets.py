@@ -9,7 +9,7 @@ import msgspec
 from msgspec.structs import replace
 
 from apps.kernel.money import EXACT
-from apps.rating.lines import bound_to_zero, evaluated
+from apps.rating.reading import bound_to_zero, evaluated
 from apps.rating.tax import ZERO, tax_stacked
 from apps.taxes.domain.treatment import Treatment
 

@@ -18,7 +18,7 @@ from apps.invoicing.domain.targets import TargetLine
 from apps.invoicing.models import CreditNoteLine, CreditNoteStatus, Invoice, InvoiceLine, InvoiceStatus, LineKind
 from apps.invoicing.selectors.stored import held_amounts
 from apps.kernel.money import EXACT, round_money
-from apps.rating.lines import bound_to_zero
+from apps.rating.reading import bound_to_zero
 
 ZERO = Decimal(0)
 OF_CHARGES = (LineKind.FEE, LineKind.METERED, LineKind.ADJUSTMENT)

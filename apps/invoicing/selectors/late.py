@@ -24,8 +24,9 @@ from apps.metering.selectors.links import SubjectSpan
 from apps.metering.selectors.usage import UsageRequest, usage_changed_since
 from apps.rating.adjustments import QuantityTerms
 from apps.rating.grouped import AnyPrice, parse_price, price_of
-from apps.rating.lines import Billed, evaluated, left_over, rate_usage
+from apps.rating.lines import Billed, rate_usage
 from apps.rating.price_models.standard import StandardPrice
+from apps.rating.reading import evaluated, left_over
 from apps.rating.splits import split_terms
 from apps.rating.usage import Usage
 from apps.subscriptions.selectors.clocks import current_time

@@ -27,6 +27,7 @@ from apps.invoicing.selectors.late import find_late_usage
 from apps.invoicing.selectors.metered import MeteredRequest, metered_usage
 from apps.invoicing.selectors.parts import ChargePart, fee_parts, parts_of
 from apps.invoicing.selectors.rates import rate_of
+from apps.invoicing.selectors.sources import fixed_sources, period_source
 from apps.invoicing.selectors.stored import stored_targets
 from apps.invoicing.selectors.versions import dated_timelines
 from apps.kernel.time import Period, format_instant
@@ -231,7 +232,7 @@ def _bills(invoices: Sequence[Invoice], terms: Terms, as_of: datetime | None) ->
         moment = as_of or current_time(subscription)
         has_own = bool(invoice.customer.tax_rates)
         rates = {} if has_own else shared[subscription.plan_id, subscription.tax_exempt]
-        source = _period_source(invoice)
+        source = period_source(invoice)
         text = msgspec.json.encode(source).decode()
         keys = (invoice.organization_id, invoice.customer_id, invoice.subscription_id)
         yield _Bill(invoice, invoice.pk, keys, subscription, subjects, agreed, moment, source, text, has_own, rates)
@@ -379,64 +380,6 @@ def _line(plan: _Planned, period: Period, rated: RatedLine, tax_rate: Decimal) -
         provenance=rated.provenance,
         whole=rated.subtotal if plan.is_usage else None,
     )
-
-
-def sources_of(
-    revision: PriceRevision, invoice: Invoice, parts: Sequence[ChargePart] = (), part: ChargePart | None = None
-) -> dict[str, object]:
-    """Name where a line's figures come from, for its provenance.
-
-    Args:
-        parts: of the charge.
-        part: the one that the line bills, if it is not all of it.
-    """
-    return {**fixed_sources(revision, invoice.currency, parts, part), "period": _period_source(invoice)}
-
-
-def _period_source(invoice: Invoice) -> dict[str, object]:
-    subscription = invoice.subscription
-    anchor = format_instant(subscription.billing_anchor)
-    return {"type": "billingPeriod", "ref": {"subscriptionId": subscription.public_id, "anchor": anchor}}
-
-
-def fixed_sources(
-    revision: PriceRevision, currency: str, parts: Sequence[ChargePart], part: ChargePart | None
-) -> dict[str, object]:
-    """Give those of `sources_of` that are the same for every subscriber."""
-    sources: dict[str, object] = {
-        "price": {
-            "type": "price",
-            "ref": {"priceId": revision.price.public_id, "revision": revision.number},
-            "asUsed": {"model": revision.model, "properties": revision.properties},
-        },
-        "currency": {"type": "currency", "ref": {"currency": currency}},
-    }
-    metric = revision.metric
-    if metric is not None and revision.bills_usage:
-        sources["usage"] = {
-            "type": "meter",
-            "ref": {"billableMetricId": metric.public_id},
-            "asUsed": {
-                "aggregation": metric.aggregation,
-                "eventType": metric.event_type,
-                "valueProperty": metric.value_property,
-                **_rounding(metric),
-            },
-        }
-    elif metric is not None:
-        sources["quantity"] = {"type": "flatMetric", "ref": {"billableMetricId": metric.public_id}}
-    if part is not None and part.source:
-        sources["interval"] = {"type": "priceInterval", "ref": {"intervalId": part.source}}
-    if len(parts) > 1:
-        start, end = parts[0].period.start, parts[-1].period.end
-        sources["split"] = {"type": "parts", "ref": {"start": format_instant(start), "end": format_instant(end)}}
-    return sources
-
-
-def _rounding(metric: BillableMetric) -> dict[str, object]:
-    if not metric.rounding_function:
-        return {}
-    return {"rounding": {"function": metric.rounding_function, "precision": metric.rounding_precision}}
 
 
 def just_before(instant: datetime) -> datetime:

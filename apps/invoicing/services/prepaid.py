@@ -25,8 +25,8 @@ from apps.invoicing.selectors.adjustments import adjustment_terms
 from apps.invoicing.selectors.invoices import with_neighbours
 from apps.invoicing.selectors.parts import fee_parts, parts_of
 from apps.invoicing.selectors.rates import rate_of
+from apps.invoicing.selectors.sources import sources_of
 from apps.invoicing.selectors.stored import held_amounts
-from apps.invoicing.selectors.targets import sources_of
 from apps.invoicing.selectors.versions import dated_timelines
 from apps.invoicing.services.turns import take_credit_turns
 from apps.kernel.ids import new_id
