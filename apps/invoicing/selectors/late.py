@@ -34,29 +34,32 @@ from apps.subscriptions.selectors.clocks import current_time
 # What subscriptions were billed for: the lines of `_billed_lines`, by keys whatever the planner believes of how many
 # there are. As periods close, it knows nothing yet of those of the last ones. Most were billed for the same together.
 LOOK = """
-SELECT revision.metric_id, line.period_start, line.period_end, invoice.usage_counted_at, line.is_special,
-       array_agg(invoice.subscription_id)
-FROM unnest(%(asked)s::bigint[]) AS asked (subscription_id)
-CROSS JOIN LATERAL (
-    SELECT id, subscription_id, usage_counted_at FROM invoicing_invoice
-    WHERE subscription_id = asked.subscription_id AND issued_at IS NOT NULL AND part = 0 AND status <> 'CANCELLED'
-    OFFSET 0
-) AS invoice
-CROSS JOIN LATERAL (
-    SELECT price_revision_id, period_start, period_end,
-           is_late OR reference LIKE %(withdrawn)s
-           OR gross <= 0 AND (provenance->'steps')::jsonb @> '[{"op": "setToBound"}]'
-           -- The text alone says of most that they have none.
-           OR strpos(provenance::text, '"split"') > 0 AND provenance->'sources'->'split' IS NOT NULL AS is_special
-    FROM invoicing_invoiceline WHERE invoice_id = invoice.id AND kind = 'metered'
-    OFFSET 0
-) AS line
-CROSS JOIN LATERAL (
-    SELECT metric_id FROM catalog_pricerevision
-    WHERE id = line.price_revision_id AND metric_id IS NOT NULL AND NOT is_flat
-    OFFSET 0
-) AS revision
-GROUP BY 1, 2, 3, 4, 5
+SELECT revision.metric_id, billed.period_start, billed.period_end, billed.usage_counted_at, billed.is_special,
+       billed.subscription_ids
+FROM (
+    SELECT line.price_revision_id, line.period_start, line.period_end, invoice.usage_counted_at, line.is_special,
+           array_agg(invoice.subscription_id) AS subscription_ids
+    FROM unnest(%(asked)s::bigint[]) AS asked (subscription_id)
+    CROSS JOIN LATERAL (
+        SELECT id, subscription_id, usage_counted_at FROM invoicing_invoice
+        WHERE subscription_id = asked.subscription_id AND issued_at IS NOT NULL AND part = 0
+          AND status <> 'CANCELLED'
+        OFFSET 0
+    ) AS invoice
+    CROSS JOIN LATERAL (
+        SELECT price_revision_id, period_start, period_end,
+               is_late OR reference LIKE %(withdrawn)s
+               OR gross <= 0 AND (provenance->'steps')::jsonb @> '[{"op": "setToBound"}]'
+               -- The text alone says of most that they have none.
+               OR strpos(provenance::text, '"split"') > 0 AND provenance->'sources'->'split' IS NOT NULL
+               AS is_special
+        FROM invoicing_invoiceline WHERE invoice_id = invoice.id AND kind = 'metered'
+        OFFSET 0
+    ) AS line
+    GROUP BY 1, 2, 3, 4, 5
+) AS billed
+JOIN catalog_pricerevision AS revision
+  ON revision.id = billed.price_revision_id AND revision.metric_id IS NOT NULL AND NOT revision.is_flat
 """
 # A merge that began before the usage was read may commit after it; no merge runs longer than this.
 OVERLAP = timedelta(minutes=10)
