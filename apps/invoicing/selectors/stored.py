@@ -2,15 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
-from typing import Any
 
-import msgspec
 from django.db.models import QuerySet, Sum, TextField
 from django.db.models.functions import Cast
 
 from apps.invoicing.domain.targets import TargetLine
 from apps.invoicing.models import CreditNoteLine, CreditNoteStatus, Invoice, InvoiceLine, LineKind
 from apps.kernel.rows import many
+from apps.kernel.written_json import WrittenJSON
 from apps.taxes.domain.treatment import Treatment
 from apps.taxes.models import TaxTreatment
 
@@ -19,7 +18,6 @@ SAME = (
     *("kind", "reference", "display_name", "description", "payment_term", "period_start", "period_end"),
     *("quantity", "unit_price", "gross", "tax_rate", "price_revision_id", "public_id"),
 )
-_calculation = msgspec.json.Decoder(dict[str, Any])
 
 
 def stored_targets(invoices: Sequence[Invoice]) -> Iterator[tuple[int, TargetLine]]:
@@ -44,7 +42,7 @@ def stored_targets(invoices: Sequence[Invoice]) -> Iterator[tuple[int, TargetLin
             **dict(zip(SAME, same, strict=True)),
             stored_id=key,
             treatment=treatments.get(treatment_id),
-            provenance=_calculation.decode(calculation),
+            provenance=WrittenJSON(calculation),
         )
         yield invoice_id, line
 
